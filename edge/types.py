@@ -1,0 +1,93 @@
+"""The values that pass between the stages: frozen, slotted, without behaviour beyond geometry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8]
+Scores = npt.NDArray[np.float32]
+
+UNCERTAIN = "uncertain"
+"""The answer given when no class is likely enough. An answer, not a class."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle in pixels of the source frame: left, top, width, height."""
+
+    x: int
+    y: int
+    w: int
+    h: int
+
+    @property
+    def area_px(self) -> int:
+        return self.w * self.h
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """(x, y) of the middle, in pixels."""
+        return self.x + self.w / 2, self.y + self.h / 2
+
+    def iou(self, other: Box) -> float:
+        """Intersection over union with another box, 0..1."""
+        w = min(self.x + self.w, other.x + other.w) - max(self.x, other.x)
+        h = min(self.y + self.h, other.y + other.h) - max(self.y, other.y)
+        if w <= 0 or h <= 0:
+            return 0.0
+        return w * h / (self.area_px + other.area_px - w * h)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture from a source.
+
+    ``luma`` is (H, W) uint8, all that detection and classification need. ``bgr`` is (H, W, 3) uint8 where the
+    source has colour, for people to look at. ``time_s`` is the time of capture: seconds since 1970 for a live
+    camera, seconds since its beginning for a file. ``name`` is the file name for sources of pictures.
+    """
+
+    index: int
+    time_s: float
+    luma: Pixels
+    bgr: Pixels | None = None
+    name: str | None = None
+    dropped: int = 0
+    """Frames of a live source thrown away so far because newer ones came first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """A face followed over time. ``id`` is never given to another face in the same run."""
+
+    id: int
+    box: Box
+    first_s: float
+    seen_s: float
+    """Time of the last frame in which the detector found it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A tracked face with its expression: ``expression`` is a label of the model, or ``uncertain``."""
+
+    track: int
+    box: Box
+    expression: str
+    score: float
+    """Probability of the most likely class, 0..1, smoothed over time."""
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What was seen in one frame."""
+
+    frame: Frame
+    faces: tuple[Face, ...]
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+    """Milliseconds spent in capture, gate, detect and classify."""
