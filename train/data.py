@@ -1,0 +1,266 @@
+"""FER2013 in the three forms people have: the folder tree, its zip unextracted, and Kaggle's csv."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from edge.errors import DataError
+from edge.types import Pixels
+
+SIZE_PX = 48
+EXPECTED = {"train": 28709, "validation": 3589, "test": 3589}
+"""Images a split in the published FER2013 (Goodfellow et al. 2013)."""
+
+WHERE_TO_GET = (
+    "FER2013 is on Kaggle: 'msambare/fer2013' (folders) or the challenge 'challenges-in-representation-learning-"
+    "facial-expression-recognition-challenge' (fer2013.csv). Download it there and pass DATA=path to the folder, "
+    "the zip or the csv"
+)
+
+_SPLITS = {
+    "train": "train", "training": "train",
+    "validation": "validation", "val": "validation", "valid": "validation", "publictest": "validation",
+    "test": "test", "privatetest": "test",
+}  # fmt: skip
+_ALIASES = {"upset": "disgust", "disgusted": "disgust", "fearful": "fear", "surprised": "surprise", "anger": "angry"}
+_PICTURES = {".png", ".jpg", ".jpeg", ".bmp"}
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Pictures with their classes: images (n, 48, 48) uint8, labels (n,) int, rows (n,) int (-1 where unknown).
+
+    A row is the picture's place in the original ``fer2013.csv``, counted from 0: what FER+ votes are joined by.
+    """
+
+    images: Pixels
+    labels: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def keep(self, mask: npt.NDArray[np.bool_]) -> Split:
+        """The pictures where ``mask`` (n,) is true."""
+        names = tuple(name for name, kept in zip(self.names, mask, strict=True) if kept)
+        return Split(self.images[mask], self.labels[mask], self.rows[mask], names)
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A dataset as read: ``splits`` holds "train" and "validation", and "test" where there is one."""
+
+    path: Path
+    labels: tuple[str, ...]
+    splits: dict[str, Split]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What is wrong with a dataset: masks (n,) over the training and the validation split, and lines to print."""
+
+    train_keep: npt.NDArray[np.bool_]
+    """Training pictures neither blank nor standing pixel for pixel in another split."""
+    validation_unique: npt.NDArray[np.bool_]
+    """Validation pictures that do not stand in the training split."""
+    lines: tuple[str, ...]
+
+
+def load(path: Path, labels: Sequence[str]) -> Dataset:
+    """Read a folder tree, a zip of one, or a csv; ``labels`` gives the class order.
+
+    Raises `DataError` naming the file or the row for anything missing, unknown, truncated or corrupt.
+    """
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder. {WHERE_TO_GET}")
+    if path.is_dir():
+        tables = sorted(path.glob("*fer2013*.csv"))
+        if tables and not any(child.name.lower() in _SPLITS for child in path.iterdir()):
+            return load(tables[0], labels)
+        splits = _from_pictures(_walk_folder(path), path, labels)
+    elif path.suffix.lower() == ".csv":
+        splits = _from_csv(path, len(labels))
+    elif path.suffix.lower() == ".zip":
+        splits = _from_pictures(_walk_zip(path), path, labels)
+    else:
+        raise DataError(f"{path}: neither a folder, a .zip nor a .csv. {WHERE_TO_GET}")
+    return _with_validation(Dataset(path, tuple(labels), splits))
+
+
+def _with_validation(data: Dataset) -> Dataset:
+    if "train" not in data.splits:
+        raise DataError(f"{data.path}: no training pictures, found {', '.join(data.splits) or 'none at all'}. {WHERE_TO_GET}")
+    if "validation" in data.splits:
+        return data
+    if "test" not in data.splits:
+        raise DataError(f"{data.path}: no validation pictures, only train. {WHERE_TO_GET}")
+    note = "no validation split: choosing on 'test' (PublicTest and PrivateTest together); its figures are not comparable"
+    splits = {"train": data.splits["train"], "validation": data.splits["test"]}
+    return replace(data, splits=splits, notes=(note,))
+
+
+def _walk_folder(root: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+    for file in sorted(root.rglob("*")):
+        if file.suffix.lower() in _PICTURES and file.is_file():
+            yield PurePosixPath(file.relative_to(root).as_posix()), file.read_bytes()
+
+
+def _walk_zip(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in sorted(archive.namelist()):
+                inside = PurePosixPath(name)
+                if inside.suffix.lower() in _PICTURES and "__MACOSX" not in inside.parts:
+                    yield inside, archive.read(name)
+    except (zipfile.BadZipFile, EOFError, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
+        raise DataError(f"{path}: not a whole zip ({error}); download it again") from None
+
+
+def _from_pictures(
+    files: Iterable[tuple[PurePosixPath, bytes]], root: Path, labels: Sequence[str]
+) -> dict[str, Split]:
+    """Pictures that stand in ``.../<split>/<class>/<file>``."""
+    found: dict[str, list[tuple[Pixels, int, int, str]]] = {}
+    for path, content in files:
+        if len(path.parts) < 3 or path.parts[-3].lower() not in _SPLITS:
+            raise DataError(f"{root}: {path} stands in no split; expected <train|validation|test>/<class>/<picture>")
+        split, folder = _SPLITS[path.parts[-3].lower()], path.parts[-2].lower()
+        label = _ALIASES.get(folder, folder)
+        if label not in labels:
+            raise DataError(f"{root}: unknown class folder {path.parent}; the classes are {', '.join(labels)}")
+        number = re.fullmatch(r"fer(\d+)", path.stem)
+        entry = (_decode(content, f"{root}: {path}"), labels.index(label), int(number[1]) if number else -1, str(path))
+        found.setdefault(split, []).append(entry)
+    return {split: _split(entries) for split, entries in found.items()}
+
+
+def _decode(content: bytes, where: str) -> Pixels:
+    try:
+        picture = np.asarray(Image.open(io.BytesIO(content)).convert("L"))
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{where}: corrupt picture ({error}); download the dataset again") from None
+    if picture.shape != (SIZE_PX, SIZE_PX):
+        raise DataError(f"{where}: expected {SIZE_PX}x{SIZE_PX} pixels, found {picture.shape[1]}x{picture.shape[0]}")
+    return picture
+
+
+def _from_csv(path: Path, classes: int) -> dict[str, Split]:
+    """Kaggle's ``emotion,pixels,Usage`` table, in either of its column orders."""
+    found: dict[str, list[tuple[Pixels, int, int, str]]] = {}
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.reader(file)
+        header = [name.strip().lower() for name in next(reader, [])]
+        if missing := {"emotion", "pixels", "usage"} - set(header):
+            raise DataError(f"{path}: not fer2013.csv: no column {', '.join(sorted(missing))}. {WHERE_TO_GET}")
+        emotion, pixels, usage = (header.index(name) for name in ("emotion", "pixels", "usage"))
+        for row, cells in enumerate(reader):
+            where = f"{path}: line {reader.line_num} (row {row})"
+            try:
+                label, values, split = int(cells[emotion]), cells[pixels].split(), _SPLITS[cells[usage].strip().lower()]
+                picture = np.array(values, dtype=np.int64)
+            except IndexError:
+                raise DataError(f"{where}: expected {len(header)} columns, found {len(cells)}") from None
+            except KeyError:
+                raise DataError(f"{where}: unknown Usage {cells[usage]!r}") from None
+            except ValueError as error:
+                raise DataError(f"{where}: not a number: {error}") from None
+            if picture.size != SIZE_PX**2 or picture.min() < 0 or picture.max() > 255:
+                raise DataError(f"{where}: expected {SIZE_PX**2} pixels of 0..255, found {picture.size}")
+            if not 0 <= label < classes:
+                raise DataError(f"{where}: emotion {label} is not 0..{classes - 1}")
+            image = picture.astype(np.uint8).reshape(SIZE_PX, SIZE_PX)
+            found.setdefault(split, []).append((image, label, row, f"row {row}"))
+    return {split: _split(entries) for split, entries in found.items()}
+
+
+def _split(entries: list[tuple[Pixels, int, int, str]]) -> Split:
+    images, labels, rows, names = zip(*entries, strict=True)
+    return Split(np.stack(images), np.array(labels), np.array(rows), names)
+
+
+def audit(data: Dataset) -> Audit:
+    """Count what FER2013 is known for: blank pictures, and repeats within and across splits."""
+    digests = {name: np.array([image.tobytes() for image in split.images]) for name, split in data.splits.items()}
+    lines = [_counts_table(data)]
+    for name, split in data.splits.items():
+        expected = EXPECTED[name]
+        agreement = "as published" if len(split) == expected else f"{expected:,} in the published FER2013"
+        blank, repeats = int(_blank(split).sum()), len(split) - len(np.unique(digests[name]))
+        lines.append(f"{name}: {len(split):,} images ({agreement}); {blank} blank, {repeats:,} repeat another of them")
+    train, others = digests["train"], np.concatenate([d for name, d in digests.items() if name != "train"])
+    crossing, blank_train = np.isin(train, others), _blank(data.splits["train"])
+    repeated = np.isin(digests["validation"], train)
+    keep = ~crossing & ~blank_train
+    lines.append(
+        f"{int(repeated.sum())} validation images stand in train pixel for pixel; "
+        f"{int((~keep).sum())} images kept out of training (repeats across splits, and blanks)"
+    )
+    return Audit(keep, ~repeated, (*lines, *data.notes))
+
+
+def _blank(split: Split) -> npt.NDArray[np.bool_]:
+    flat = split.images.reshape(len(split), -1)
+    return np.asarray(flat.min(axis=1) == flat.max(axis=1))
+
+
+def _counts_table(data: Dataset) -> str:
+    rows = [f"{'':12}" + "".join(f"{label:>10}" for label in (*data.labels, "all"))]
+    for name, split in data.splits.items():
+        counts = np.bincount(split.labels, minlength=len(data.labels))
+        rows.append(f"{name:12}" + "".join(f"{count:>10,}" for count in (*counts, len(split))))
+    return "\n".join(rows)
+
+
+FERPLUS_CLASSES = {
+    "angry": "anger", "disgust": "disgust", "fear": "fear", "happy": "happiness",
+    "sad": "sadness", "surprise": "surprise", "neutral": "neutral",
+}  # fmt: skip
+
+
+def load_ferplus(path: Path, labels: Sequence[str]) -> npt.NDArray[np.float32]:
+    """FER+ votes (Barsoum et al. 2016) as a distribution a row: (rows, classes) float32, each row's sum 1 or 0.
+
+    Joined by row, never by the file's ``Image name``, which skips the pictures the taggers called not a face.
+    Votes for contempt, unknown and not-a-face are left out; a row with no other votes is all zero.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            columns = [FERPLUS_CLASSES.get(label, label) for label in labels]
+            if missing := set(columns) - set(reader.fieldnames or ()):
+                raise DataError(f"{path}: not fer2013new.csv: no column {', '.join(sorted(missing))}")
+            votes = []
+            for row, cells in enumerate(reader):
+                try:
+                    votes.append([int(cells[column]) for column in columns])
+                except (TypeError, ValueError):
+                    raise DataError(f"{path}: line {reader.line_num} (row {row}): a vote is not a number") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot read FER+ votes: {error.strerror}; it is fer2013new.csv of microsoft/FERPlus") from None
+    table = np.array(votes, dtype=np.float32)
+    return np.asarray(table / np.maximum(table.sum(axis=1, keepdims=True), 1))
+
+
+def targets(split: Split, classes: int, votes: npt.NDArray[np.float32] | None, share: float) -> npt.NDArray[np.float32]:
+    """Training targets (n, classes) float32: the original label, with ``share`` of it taken from FER+ votes."""
+    wanted = np.eye(classes, dtype=np.float32)[split.labels]
+    if votes is None or share == 0:
+        return wanted
+    if (split.rows < 0).any():
+        raise DataError("FER+ votes are joined by row: they need fer2013.csv, or pictures named ferNNNNNNN.png by row")
+    if split.rows.max() >= len(votes):
+        raise DataError(f"FER+ has votes for {len(votes):,} rows, the data has row {split.rows.max():,}")
+    blended = (1 - share) * wanted + share * votes[split.rows]
+    return np.asarray(blended / blended.sum(axis=1, keepdims=True), dtype=np.float32)

@@ -1,0 +1,198 @@
+"""The training run: fits a recipe's network, checkpoints every epoch in one file, and resumes from it after a kill."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import keras
+import numpy.typing as npt
+
+from edge.errors import SettingsError
+from edge.types import Pixels
+from train.model import build
+from train.pipeline import training_stream
+from train.recipe import Recipe
+
+Epoch = dict[str, float]
+"""One line of the history: loss, accuracy, val_loss, val_accuracy, learning_rate, seconds."""
+
+CHECKPOINT, BEST = "checkpoint.keras", "best.weights.h5"
+
+
+def fit(
+    recipe: Recipe,
+    train: tuple[Pixels, npt.NDArray],
+    validation: tuple[Pixels, npt.NDArray],
+    out: Path,
+    until_epoch: int | None = None,
+) -> list[Epoch]:
+    """Train, or go on where ``out`` stopped; returns the whole history.
+
+    ``train`` and ``validation`` are (images (n, 48, 48) uint8, targets (n, classes) float32). Leaves in ``out`` the
+    checkpoint and the weights of the best epoch. ``until_epoch`` stops early, for runs cut short on purpose.
+    Raises `SettingsError` when ``out`` holds a run of another recipe or other data.
+    """
+    keras.utils.set_random_seed(recipe.seed)
+    keras.config.set_dtype_policy(recipe.precision)
+    try:
+        identity = {"recipe": recipe.digest(), "images": len(train[0])}
+        checkpoint = out / CHECKPOINT
+        history = _history(checkpoint, identity) if checkpoint.exists() else []
+        last = min(recipe.epochs, until_epoch or recipe.epochs)
+        if len(history) >= last or stopped(history, recipe):
+            return history
+        stream, steps = training_stream(*train, recipe, first_epoch=len(history))
+        model = keras.models.load_model(checkpoint) if history else compiled(recipe, train[1].shape[1], steps)
+        journal = Journal(recipe, out, history, identity)
+        averaged = [keras.callbacks.SwapEMAWeights()] if recipe.optimizer.ema else []
+        model.fit(
+            stream,
+            steps_per_epoch=steps,
+            epochs=last,
+            initial_epoch=len(history),
+            validation_data=(validation[0][..., None], validation[1]),
+            validation_batch_size=256,
+            # The journal comes first: it sees the averaged weights in its on_test_end, before they are swapped back.
+            callbacks=[journal, *averaged],
+            verbose=1 if sys.stdout.isatty() else 0,  # elsewhere the journal says a line an epoch
+        )
+        return journal.history
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def compiled(recipe: Recipe, classes: int, steps: int) -> keras.Model:
+    """A fresh network with the recipe's optimizer, schedule and loss; ``steps`` is the number of batches an epoch."""
+    model = build(recipe.model, classes)
+    how = recipe.optimizer
+    rate: float | keras.optimizers.schedules.LearningRateSchedule = how.learning_rate
+    if recipe.schedule.name == "cosine":
+        warmup = int(recipe.schedule.warmup_epochs * steps)
+        rate = keras.optimizers.schedules.CosineDecay(
+            how.learning_rate / 100 if warmup else how.learning_rate,
+            max(1, recipe.epochs * steps - warmup),
+            warmup_target=how.learning_rate if warmup else None,
+            warmup_steps=warmup,
+        )
+    shared = {"use_ema": how.ema > 0, "ema_momentum": how.ema or 0.99, "weight_decay": how.weight_decay or None}
+    optimizers = {
+        "sgd": lambda: keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, **shared),
+        "adam": lambda: keras.optimizers.Adam(rate, **shared),
+        "adamw": lambda: keras.optimizers.AdamW(rate, **{**shared, "weight_decay": how.weight_decay}),
+    }
+    model.compile(
+        optimizer=optimizers[how.name](),
+        loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def better(value: float, than: float, monitor: str) -> bool:
+    """Whether one epoch's monitored figure beats another's."""
+    return value > than if monitor == "val_accuracy" else value < than
+
+
+def best_epoch(history: list[Epoch], monitor: str) -> int:
+    """Index of the epoch that the monitored figure chooses; the first of equals."""
+    best = 0
+    for index, epoch in enumerate(history):
+        if better(epoch[monitor], history[best][monitor], monitor):
+            best = index
+    return best
+
+
+def stopped(history: list[Epoch], recipe: Recipe) -> bool:
+    """Whether early stopping has ended this run."""
+    patience = recipe.early_stop_epochs
+    return bool(patience and history) and len(history) - 1 - best_epoch(history, recipe.monitor) >= patience
+
+
+def plateau_rate(history: list[Epoch], recipe: Recipe, rate: float) -> float:
+    """The learning rate after ``history``: cut by ``factor`` at each ``patience_epochs`` without a better epoch.
+
+    The same rule as Keras' ReduceLROnPlateau, but a function of the history, so that a resumed run decides alike.
+    """
+    best, waited = history[0][recipe.monitor], 0
+    for epoch in history[1:]:
+        if better(epoch[recipe.monitor], best, recipe.monitor):
+            best, waited = epoch[recipe.monitor], 0
+        elif (waited := waited + 1) >= recipe.schedule.patience_epochs:
+            waited = 0
+            if epoch is history[-1]:
+                return rate * recipe.schedule.factor
+    return rate
+
+
+class Journal(keras.callbacks.Callback):
+    """Writes down each epoch: its figures, the best weights, and one checkpoint that a resumed run starts from."""
+
+    def __init__(self, recipe: Recipe, out: Path, history: list[Epoch], identity: dict[str, object]) -> None:
+        super().__init__()
+        self.history = list(history)
+        self._recipe, self._out, self._identity = recipe, out, identity
+        self._begun_s = 0.0
+        self._validated: Epoch = {}
+        out.mkdir(parents=True, exist_ok=True)
+
+    def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
+        self._begun_s = time.monotonic()
+
+    def on_test_end(self, logs: dict[str, float] | None = None) -> None:
+        """Keep these weights if they are the best; here a moving average is still swapped in."""
+        figures = {f"val_{name}": float(value) for name, value in (logs or {}).items()}
+        monitor = self._recipe.monitor
+        so_far = [epoch[monitor] for epoch in self.history]
+        if all(better(figures[monitor], value, monitor) for value in so_far):
+            part = self._out / f"part.{BEST}"
+            self.model.save_weights(part)
+            part.replace(self._out / BEST)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        figures = {name: float(value) for name, value in (logs or {}).items()}
+        rate = float(self.model.optimizer.learning_rate)
+        figures |= {"learning_rate": rate, "seconds": time.monotonic() - self._begun_s}
+        self.history.append(figures)
+        if self._recipe.schedule.name == "plateau":
+            self.model.optimizer.learning_rate = plateau_rate(self.history, self._recipe, rate)
+        self._checkpoint()
+        self._tell()
+        if stopped(self.history, self._recipe):
+            print(f"early stopping: no better {self._recipe.monitor} in {self._recipe.early_stop_epochs} epochs", flush=True)
+            self.model.stop_training = True
+
+    def _checkpoint(self) -> None:
+        """Model, optimizer and history in one file and one rename: a kill at any moment leaves a whole checkpoint."""
+        part = self._out / f"part.{CHECKPOINT}"
+        self.model.save(part)
+        with zipfile.ZipFile(part, "a") as archive:
+            archive.writestr("history.json", json.dumps({"identity": self._identity, "history": self.history}))
+        part.replace(self._out / CHECKPOINT)
+
+    def _tell(self) -> None:
+        last, left = self.history[-1], self._recipe.epochs - len(self.history)
+        best = self.history[best_epoch(self.history, self._recipe.monitor)]
+        minutes = left * last["seconds"] / 60
+        print(
+            f"{datetime.now(UTC):%H:%M:%S} epoch {len(self.history)}/{self._recipe.epochs}: {last['seconds']:.0f} s, "
+            f"validation {100 * last['val_accuracy']:.2f} % (best {100 * best['val_accuracy']:.2f} %), "
+            f"at most {minutes:.0f} min to go",
+            flush=True,
+        )
+
+
+def _history(checkpoint: Path, identity: dict[str, object]) -> list[Epoch]:
+    with zipfile.ZipFile(checkpoint) as archive:
+        kept = json.loads(archive.read("history.json"))
+    if kept["identity"] != identity:
+        raise SettingsError(
+            f"{checkpoint.parent} holds a run of another recipe or other data; choose another OUT, or move it away"
+        )
+    history: list[Epoch] = kept["history"]
+    print(f"resuming {checkpoint.parent} after epoch {len(history)}", flush=True)
+    return history

@@ -1,0 +1,95 @@
+"""The training stream: shuffled, batched and augmented with tf.data, exactly repeatable from any epoch."""
+
+from __future__ import annotations
+
+import math
+
+import numpy.typing as npt
+import tensorflow as tf
+
+from edge.types import Pixels
+from train.recipe import Augment, Recipe
+
+
+def training_stream(
+    images: Pixels, targets: npt.NDArray, recipe: Recipe, first_epoch: int = 0
+) -> tuple[tf.data.Dataset, int]:
+    """An endless stream of (b, 48, 48, 1) float32 pixels 0..255 and (b, classes) targets, and its steps an epoch.
+
+    Every random number comes from (seed, epoch, step): a run resumed at an epoch sees what it would have seen.
+    """
+    count, batch = len(images), recipe.batch_size
+    steps = math.ceil(count / batch)
+    pixels, wanted = tf.constant(images[..., None]), tf.constant(targets)
+
+    def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
+        order = tf.random.experimental.stateless_shuffle(tf.range(count), seed=[recipe.seed, tf.cast(epoch, tf.int32)])
+        return tf.data.Dataset.from_tensor_slices(order).batch(batch).enumerate(start=epoch * steps)
+
+    def gather(step: tf.Tensor, chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        seed = tf.stack([tf.constant(recipe.seed, tf.int64), step])
+        x = augment(tf.gather(pixels, chosen), recipe.augment, seed)
+        y = tf.gather(wanted, chosen)
+        return mixup(x, y, recipe.mixup, seed) if recipe.mixup else (x, y)
+
+    epochs = tf.data.Dataset.range(first_epoch, first_epoch + 1_000_000)
+    stream = epochs.flat_map(epoch_batches).map(gather, num_parallel_calls=tf.data.AUTOTUNE)
+    return stream.prefetch(tf.data.AUTOTUNE), steps
+
+
+def augment(images: tf.Tensor, how: Augment, seed: tf.Tensor) -> tf.Tensor:
+    """Vary a batch (b, H, W, 1) of pixels 0..255; float32 out, same shape and range.
+
+    Rotation, zoom, shear, shift and mirror are one affine transform a picture: one pass, one interpolation.
+    """
+    batch, size = tf.shape(images)[0], images.shape[1]
+    draw = tf.random.stateless_uniform([14, batch], seed, minval=-1.0)
+    out = tf.raw_ops.ImageProjectiveTransformV3(
+        images=tf.cast(images, tf.float32),
+        transforms=_affine(draw[:7], how, size),
+        output_shape=[size, size],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode=how.fill.upper(),
+    )
+    if how.brightness or how.contrast:
+        gain = (1 + how.contrast * draw[7])[:, None, None, None]
+        offset = (255 * how.brightness * draw[8])[:, None, None, None]
+        mean = tf.reduce_mean(out, axis=[1, 2, 3], keepdims=True)
+        out = tf.clip_by_value((out - mean) * gain + mean + offset, 0.0, 255.0)
+    return _erase(out, draw[9:], how.erase, size) if how.erase else out
+
+
+def _affine(draw: tf.Tensor, how: Augment, size: int) -> tf.Tensor:
+    """(b, 8) maps from output pixel to input pixel, about the centre, from seven uniform draws -1..1 a picture."""
+    angle = draw[0] * (how.rotation_deg * math.pi / 180)
+    shear = draw[1] * (how.shear_deg * math.pi / 180)
+    zoom_x, zoom_y = 1 + how.zoom * draw[2], 1 + how.zoom * draw[3]
+    mirror = tf.where(draw[4] < 0, -1.0, 1.0) if how.flip else tf.ones_like(angle)
+    shift_x, shift_y = draw[5] * how.shift * size, draw[6] * how.shift * size
+    a, b = mirror * tf.cos(angle) * zoom_x, -tf.sin(angle + shear) * zoom_y
+    d, e = mirror * tf.sin(angle) * zoom_x, tf.cos(angle + shear) * zoom_y
+    middle = (size - 1) / 2
+    c, f = middle - a * middle - b * middle + shift_x, middle - d * middle - e * middle + shift_y
+    zero = tf.zeros_like(a)
+    return tf.stack([a, b, c, d, e, f, zero, zero], axis=1)
+
+
+def _erase(images: tf.Tensor, draw: tf.Tensor, share: float, size: int) -> tf.Tensor:
+    """Random erasing (Zhong et al. 2017): a rectangle of a fifth to a half of each side becomes flat grey."""
+    unit = (draw + 1) / 2
+    chosen = unit[0] < share
+    half = (0.1 + 0.15 * unit[1]) * size
+    aspect = 0.6 + 0.8 * unit[4]
+    place = tf.range(size, dtype=tf.float32)
+    rows = tf.abs(place[None] - (unit[2] * size)[:, None]) < (half * aspect)[:, None]
+    columns = tf.abs(place[None] - (unit[3] * size)[:, None]) < (half / aspect)[:, None]
+    hole = rows[:, :, None] & columns[:, None, :] & chosen[:, None, None]
+    return tf.where(hole[..., None], tf.reduce_mean(images, axis=[1, 2, 3], keepdims=True), images)
+
+
+def mixup(x: tf.Tensor, y: tf.Tensor, alpha: float, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Blend each picture and its target with its neighbour's (Zhang et al. 2017); one Beta(alpha, alpha) a batch."""
+    gamma = tf.random.stateless_gamma([2], seed, alpha)
+    share = gamma[0] / (gamma[0] + gamma[1])
+    return share * x + (1 - share) * tf.roll(x, 1, axis=0), share * y + (1 - share) * tf.roll(y, 1, axis=0)

@@ -1,0 +1,116 @@
+"""A recipe: everything that decides a training run, as TOML that lists only what differs from ``base.toml``."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from edge.errors import SettingsError
+from edge.settings import checked, read_toml
+
+RECIPES = Path(__file__).parent / "recipes"
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+Positive = Annotated[int, Meta(ge=1)]
+NotNegative = Annotated[float, Meta(ge=0)]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of a recipe: an unknown key is an error."""
+
+
+class Model(Section):
+    """Which network, and how wide and deep; see `train.model`."""
+
+    name: str
+    channels: list[Positive]
+    blocks: list[Positive]
+    dropout: Share
+
+
+class Optimizer(Section):
+    """How the weights move."""
+
+    name: Literal["sgd", "adam", "adamw"]
+    learning_rate: Annotated[float, Meta(gt=0)]
+    weight_decay: NotNegative
+    ema: Annotated[float, Meta(ge=0, lt=1)]
+
+
+class Schedule(Section):
+    """How the learning rate moves."""
+
+    name: Literal["cosine", "plateau"]
+    warmup_epochs: NotNegative
+    factor: Annotated[float, Meta(gt=0, lt=1)]
+    patience_epochs: Positive
+
+
+class Augment(Section):
+    """How each picture is varied; every range is plus or minus."""
+
+    rotation_deg: Annotated[float, Meta(ge=0, le=180)]
+    shear_deg: Annotated[float, Meta(ge=0, le=60)]
+    zoom: Annotated[float, Meta(ge=0, lt=1)]
+    shift: Annotated[float, Meta(ge=0, lt=1)]
+    flip: bool
+    fill: Literal["nearest", "reflect"]
+    brightness: Share
+    contrast: Share
+    erase: Share
+
+
+class Recipe(Section):
+    """A whole training run; the fields are explained in ``recipes/base.toml``."""
+
+    labels: Annotated[list[str], Meta(min_length=2)]
+    epochs: Positive
+    batch_size: Positive
+    seed: int
+    precision: Literal["float32", "mixed_bfloat16"]
+    label_smoothing: Share
+    ferplus: Share
+    mixup: NotNegative
+    monitor: Literal["val_accuracy", "val_loss"]
+    early_stop_epochs: Annotated[int, Meta(ge=0)]
+    model: Model
+    optimizer: Optimizer
+    schedule: Schedule
+    augment: Augment
+    name: str
+
+    def digest(self) -> str:
+        """sha256 over every value, so that a run can be told from another."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """The recipe of that name in ``train/recipes``, or in a TOML file at that path.
+
+    Raises `SettingsError` for an unknown name, an unknown key or a value out of range.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = RECIPES / f"{name_or_path}.toml"
+        if not path.is_file():
+            raise SettingsError(f"no recipe {name_or_path!r}; there are {', '.join(recipe_names())}, or give a .toml file")
+    merged = _merge(read_toml(RECIPES / "base.toml"), read_toml(path))
+    return checked({"name": path.stem, **merged}, Recipe, str(path))
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with edgefer."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml") if path.stem != "base")
+
+
+def _merge(base: dict[str, object], over: dict[str, object]) -> dict[str, object]:
+    """``over`` laid on ``base``, table by table."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
