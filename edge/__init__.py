@@ -1,0 +1,1 @@
+"""edgefer's lean runtime: frames in, faces with their expressions out."""

@@ -7,11 +7,95 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar, get_type_hints
+from typing import Annotated, Literal, TypeVar, get_type_hints
 
 import msgspec
+from msgspec import Meta
 
 from edge.errors import SettingsError
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+Seconds = Annotated[float, Meta(ge=0, le=3600)]
+
+
+class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A TOML table: an unknown key is an error."""
+
+
+class DetectorSettings(Table, frozen=True):
+    """``[detector]``: how faces are found."""
+
+    name: str = "haar"
+    """A detector of `edge.detectors`."""
+    max_side_px: Annotated[int, Meta(ge=0, le=8192)] = 320
+    """Frames with a longer side are shrunk to this before the search; 0 searches the full size."""
+    photo_max_side_px: Annotated[int, Meta(ge=0, le=8192)] = 0
+    """The same for single photographs, where there is time."""
+    scale_factor: Annotated[float, Meta(gt=1, le=2)] = 1.1
+    """Ratio of one search size to the next: smaller finds more and takes longer."""
+    min_neighbors: Annotated[int, Meta(ge=0, le=50)] = 5
+    """Overlapping finds that make a face: more means fewer false faces and fewer faces."""
+    min_size_px: Annotated[int, Meta(ge=20, le=4096)] = 30
+    """Smallest face, in pixels of the picture searched (after shrinking)."""
+
+
+class GateSettings(Table, frozen=True):
+    """``[gate]``: when a frame is not searched because nothing moved."""
+
+    threshold: Annotated[float, Meta(ge=0, le=255)] = 6.0
+    """Levels of 0..255 by which a part of the picture must change; 0 searches every frame."""
+    refresh_s: Seconds = 0.5
+    """A still scene is searched again after this many seconds."""
+
+
+class TrackSettings(Table, frozen=True):
+    """``[track]``: how faces are followed."""
+
+    min_iou: Share = 0.3
+    """Overlap, 0..1, below which a box is another face."""
+    lost_s: Seconds = 0.5
+    """Seconds a face that is no longer found stays."""
+    min_hits: Annotated[int, Meta(ge=1, le=30)] = 2
+    """Searches in which a face must be found before it is shown."""
+    steady: Annotated[float, Meta(ge=0, lt=1)] = 0.5
+    """0..1, how much of a face's last box stays in the next, against jitter."""
+
+
+class SmoothSettings(Table, frozen=True):
+    """``[smooth]``: how answers are steadied over time."""
+
+    window_s: Seconds = 0.4
+    """Time constant, in seconds, of the average over a face's answers; 0 is off."""
+    margin: Share = 0.1
+    """0..1, how much likelier another expression must be before the label changes."""
+    uncertain_below: Share = 0.35
+    """0..1, below this probability the answer is "uncertain"."""
+
+
+class Settings(Table, frozen=True):
+    """The whole configuration; every key has a default, and ``deploy/config.toml`` shows them all."""
+
+    model: str = "small"
+    """One of edgefer's own models, or the path of a .tflite file."""
+    source: str = ""
+    """Where frames come from; empty takes a camera where there is one, else the synthetic demonstration."""
+    sinks: list[str] = []
+    """Where observations go; empty shows a status line and keeps annotated pictures in ./snapshots."""
+    threads: Annotated[int, Meta(ge=1, le=16)] = 1
+    """Threads of the TFLite runtime."""
+    source_timeout_s: Annotated[float, Meta(ge=0.5, le=600)] = 5.0
+    """Seconds without a frame from a live source after which the run ends with an error."""
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"
+    """How much is logged to standard error."""
+    detector: DetectorSettings = DetectorSettings()
+    gate: GateSettings = GateSettings()
+    track: TrackSettings = TrackSettings()
+    smooth: SmoothSettings = SmoothSettings()
+
+
+def load_settings(path: Path | None) -> Settings:
+    """The settings of a TOML file, or the defaults; raises `SettingsError` naming file and key."""
+    return Settings() if path is None else checked(read_toml(path), Settings, str(path))
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -28,10 +112,13 @@ def read_toml(path: Path) -> dict[str, object]:
         raise SettingsError(f"{path}: not valid TOML: {error}") from None
 
 
-def checked(table: Mapping[str, object], kind: type[T], where: str) -> T:
-    """``table`` as a ``kind``; raises `SettingsError` naming ``where``, the key and the nearest valid one."""
+def checked(table: Mapping[str, object], kind: type[T], where: str, strict: bool = True) -> T:
+    """``table`` as a ``kind``; raises `SettingsError` naming ``where``, the key and the nearest valid one.
+
+    Not ``strict`` reads numbers out of strings, as the options of a spec are.
+    """
     try:
-        return msgspec.convert(table, kind)
+        return msgspec.convert(table, kind, strict=strict)
     except msgspec.ValidationError as error:
         raise SettingsError(f"{where}: {_explain(str(error), kind)}") from None
 

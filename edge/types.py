@@ -26,6 +26,7 @@ class Box:
 
     @property
     def area_px(self) -> int:
+        """Width times height, in square pixels."""
         return self.w * self.h
 
     @property

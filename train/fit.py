@@ -57,6 +57,7 @@ def fit(
             initial_epoch=len(history),
             validation_data=(validation[0][..., None], validation[1]),
             validation_batch_size=256,
+            shuffle=False,  # the stream shuffles
             # The journal comes first: it sees the averaged weights in its on_test_end, before they are swapped back.
             callbacks=[journal, *averaged],
             verbose=1 if sys.stdout.isatty() else 0,  # elsewhere the journal says a line an epoch
@@ -141,6 +142,7 @@ class Journal(keras.callbacks.Callback):
         out.mkdir(parents=True, exist_ok=True)
 
     def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
+        """Start the clock."""
         self._begun_s = time.monotonic()
 
     def on_test_end(self, logs: dict[str, float] | None = None) -> None:
@@ -154,6 +156,7 @@ class Journal(keras.callbacks.Callback):
             part.replace(self._out / BEST)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Write the epoch down, then decide how to go on."""
         figures = {name: float(value) for name, value in (logs or {}).items()}
         rate = float(self.model.optimizer.learning_rate)
         figures |= {"learning_rate": rate, "seconds": time.monotonic() - self._begun_s}

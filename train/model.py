@@ -10,8 +10,6 @@ from keras import layers
 from edge.errors import SettingsError
 from train.recipe import Model
 
-Tensor = keras.KerasTensor
-
 
 def build(spec: Model, classes: int, size_px: int = 48) -> keras.Model:
     """The network ``spec`` names: (n, size, size, 1) raw pixels 0..255 -> (n, classes) probabilities.
@@ -28,7 +26,7 @@ def build(spec: Model, classes: int, size_px: int = 48) -> keras.Model:
     return keras.Model(pixels, scores, name=spec.name)
 
 
-def little_vgg(x: Tensor, spec: Model) -> Tensor:
+def little_vgg(x: keras.KerasTensor, spec: Model) -> keras.KerasTensor:
     """The report's network: four blocks of two convolutions, then two dense layers; 1.33 M parameters, 117 M MACs.
 
     ELU comes before batch normalisation, as the report has it. Its widths are fixed: ``spec`` is not read.
@@ -45,7 +43,7 @@ def little_vgg(x: Tensor, spec: Model) -> Tensor:
     return x
 
 
-def residual(x: Tensor, spec: Model) -> Tensor:
+def residual(x: keras.KerasTensor, spec: Model) -> keras.KerasTensor:
     """Residual blocks (He et al. 2015) of 3x3 convolutions, ReLU throughout: all of it int8-friendly.
 
     ``channels`` gives the stem's width at full size, then each stage's; every stage halves the side.
@@ -61,7 +59,7 @@ def residual(x: Tensor, spec: Model) -> Tensor:
     return layers.Dropout(spec.dropout)(x)
 
 
-def _residual_block(x: Tensor, filters: int, stride: int) -> Tensor:
+def _residual_block(x: keras.KerasTensor, filters: int, stride: int) -> keras.KerasTensor:
     shortcut = x
     if stride > 1:
         # Average before the 1x1 so that no pixel is skipped (He et al. 2018, "Bag of Tricks", ResNet-D).
@@ -70,13 +68,13 @@ def _residual_block(x: Tensor, filters: int, stride: int) -> Tensor:
     return layers.ReLU()(layers.Add()([shortcut, _conv(y, filters, 3)]))
 
 
-def _conv(x: Tensor, filters: int, size: int, stride: int = 1) -> Tensor:
+def _conv(x: keras.KerasTensor, filters: int, size: int, stride: int = 1) -> keras.KerasTensor:
     """Convolution and batch normalisation; no bias, because the normalisation has one."""
     x = layers.Conv2D(filters, size, stride, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
     return layers.BatchNormalization()(x)
 
 
-BUILDERS: dict[str, Callable[[Tensor, Model], Tensor]] = {"little_vgg": little_vgg, "residual": residual}
+BUILDERS: dict[str, Callable[[keras.KerasTensor, Model], keras.KerasTensor]] = {"little_vgg": little_vgg, "residual": residual}
 
 
 def count_macs(model: keras.Model) -> dict[str, int]:

@@ -23,7 +23,7 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A table of a recipe: an unknown key is an error."""
 
 
-class Model(Section):
+class Model(Section, frozen=True):
     """Which network, and how wide and deep; see `train.model`."""
 
     name: str
@@ -32,7 +32,7 @@ class Model(Section):
     dropout: Share
 
 
-class Optimizer(Section):
+class Optimizer(Section, frozen=True):
     """How the weights move."""
 
     name: Literal["sgd", "adam", "adamw"]
@@ -41,7 +41,7 @@ class Optimizer(Section):
     ema: Annotated[float, Meta(ge=0, lt=1)]
 
 
-class Schedule(Section):
+class Schedule(Section, frozen=True):
     """How the learning rate moves."""
 
     name: Literal["cosine", "plateau"]
@@ -50,7 +50,7 @@ class Schedule(Section):
     patience_epochs: Positive
 
 
-class Augment(Section):
+class Augment(Section, frozen=True):
     """How each picture is varied; every range is plus or minus."""
 
     rotation_deg: Annotated[float, Meta(ge=0, le=180)]
@@ -64,7 +64,7 @@ class Augment(Section):
     erase: Share
 
 
-class Recipe(Section):
+class Recipe(Section, frozen=True):
     """A whole training run; the fields are explained in ``recipes/base.toml``."""
 
     labels: Annotated[list[str], Meta(min_length=2)]

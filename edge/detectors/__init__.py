@@ -1,0 +1,27 @@
+"""Face detectors, by name: luma in, boxes out."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from edge.plug import resolve
+from edge.settings import DetectorSettings
+from edge.types import Box, Pixels
+
+__all__ = ["DETECTORS", "Detector", "open_detector"]
+
+DETECTORS = {"haar": "edge.detectors.haar:Haar"}
+"""Name -> "module:Class", imported on use. A class is called with the settings."""
+
+
+class Detector(Protocol):
+    """Finds faces: ``luma`` (H, W) uint8 -> boxes in its pixels. ``max_side_px`` bounds the size searched; 0: none."""
+
+    def __call__(self, luma: Pixels, max_side_px: int) -> list[Box]:
+        """Boxes in pixels of ``luma``."""
+
+
+def open_detector(settings: DetectorSettings) -> Detector:
+    """The detector the settings name; raises `SettingsError` for an unknown one."""
+    detector: Detector = resolve(DETECTORS, settings.name, "detector")(settings)
+    return detector

@@ -1,0 +1,78 @@
+"""Sources of frames, by the scheme of their spec."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+from edge.plug import parse_spec, resolve
+from edge.types import Frame
+
+__all__ = ["SOURCES", "Source", "open_source"]
+
+SOURCES = {
+    "picamera": "edge.sources.picamera:PiCamera",
+    "opencv": "edge.sources.opencv:Camera",
+    "file": "edge.sources.opencv:File",
+    "rtsp": "edge.sources.opencv:Stream",
+    "http": "edge.sources.opencv:Stream",
+    "https": "edge.sources.opencv:Stream",
+    "images": "edge.sources.images:Images",
+    "synthetic": "edge.sources.synthetic:Synthetic",
+}
+"""Scheme -> "module:Class", imported on use. A class is called with the spec and raises `SourceError`."""
+
+
+class Source(Protocol):
+    """Frames, one after the other; closing twice is safe."""
+
+    live: bool
+    """Frames come at their own pace: a slow run drops some to stay live. Otherwise every frame is processed."""
+    tracked: bool
+    """Neighbouring frames show the same scene, so faces are followed from one to the next."""
+    description: str
+    """For people: what it is, size and rate where known."""
+
+    def __iter__(self) -> Iterator[Frame]: ...
+
+    def close(self) -> None:
+        """Release the camera or the file."""
+
+
+def open_source(text: str) -> Source:
+    """Open the source a spec names; raises `SettingsError` for a bad spec, `SourceError` where it cannot be opened."""
+    spec = parse_spec(text)
+    source: Source = resolve(SOURCES, spec.scheme, "source")(spec)
+    return source
+
+
+def pick_source(say: Callable[[str], None]) -> str:
+    """The spec of the first camera here: picamera2's, else a V4L2 device that gives a frame, else the demonstration.
+
+    ``say`` is told when there is no camera.
+    """
+    if _has_picamera():
+        return "picamera:"
+    import cv2
+
+    for device in sorted(Path("/dev").glob("video*"), key=lambda path: (len(path.name), path.name))[:8]:
+        capture = cv2.VideoCapture(int(device.name.removeprefix("video")))
+        # Codecs and metadata devices are /dev/video* too: only a frame proves a camera.
+        found = capture.isOpened() and capture.read()[0]
+        capture.release()
+        if found:
+            return f"opencv:{device.name.removeprefix('video')}"
+    say(f"no camera found (no picamera2 camera, no frame from /dev/video*): showing drawn faces, '{DEMONSTRATION}'")
+    return DEMONSTRATION
+
+
+DEMONSTRATION = "synthetic:?seconds=60"
+
+
+def _has_picamera() -> bool:
+    try:
+        from picamera2 import Picamera2
+    except Exception:  # whatever is wrong with it, there is no camera to be had this way; `doctor` says what
+        return False
+    return bool(Picamera2.global_camera_info())

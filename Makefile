@@ -1,0 +1,61 @@
+# The verbs of edgefer. Each sets up what it needs in .venv; plain `make` lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RECIPE ?= small
+MODEL ?=
+DATA ?= $(firstword $(wildcard data/fer2013.zip data/fer2013.csv data/fer2013))
+OUT ?=
+ARGS ?=
+export TF_CPP_MIN_LOG_LEVEL := 2
+
+.DEFAULT_GOAL := help
+.PHONY: help run train convert evaluate bench test check wheel sums clean
+
+help: ## list the verbs
+	@echo "edgefer: facial-expression recognition for low-power devices"; echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo; echo "  DATA is FER2013 (folder, zip or fer2013.csv; default: data/fer2013.zip, .csv or folder); ARGS are passed on"
+
+run: $(VENV)/.edge ## look at a camera, or at drawn faces without one   [ARGS='--source file:clip.mp4']
+	@$(BIN)/edgefer run $(ARGS)
+
+train: $(VENV)/.train ## train a model                                     DATA=… [RECIPE=small] [FERPLUS=…] [OUT=…]
+	@$(BIN)/python -m train --data "$(DATA)" --recipe "$(RECIPE)" $(if $(FERPLUS),--ferplus "$(FERPLUS)") $(if $(OUT),--out "$(OUT)") $(ARGS)
+
+convert: $(VENV)/.train ## quantize a trained model to TFLite               MODEL=… [RECIPE=int8] [DATA=…] [OUT=…]
+	@$(BIN)/python -m convert "$(MODEL)" --recipe "$(if $(filter command line,$(origin RECIPE)),$(RECIPE),int8)" $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)") $(if $(MAX_LOSS),--max-loss "$(MAX_LOSS)") $(ARGS)
+
+evaluate: $(VENV)/.train ## score a Keras or TFLite model                    MODEL=… DATA=…
+	@$(BIN)/python -m train.evaluate "$(or $(MODEL),small)" "$(DATA)" $(ARGS)
+
+bench: $(VENV)/.edge ## measure frames a second, CPU and memory here      [ARGS='--json']
+	@$(BIN)/edgefer bench $(ARGS)
+
+test: $(VENV)/.dev ## run the tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev ## lint, types and tests: what CI runs
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	@$(MAKE) --no-print-directory test
+
+wheel: $(VENV)/.edge ## build the lean wheel into dist/
+	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist . && ls dist/*.whl
+
+sums: ## rewrite models/SHA256SUMS after publishing a model
+	@cd models && find . -name '*.tflite' -o -name '*.keras' | sed 's|^\./||' | LC_ALL=C sort | xargs sha256sum > SHA256SUMS && cat SHA256SUMS
+
+clean: ## remove the virtual environment and what was built
+	rm -rf $(VENV) build dist
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "edgefer needs Python 3.11 or newer; pass PYTHON=…"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "making the virtual environment failed; on Debian: sudo apt install python3-venv"; exit 1; }
+
+# A stamp a set of packages; a changed list installs again.
+$(VENV)/.edge $(VENV)/.train $(VENV)/.dev: $(VENV)/.%: $(wildcard requirements/*.txt) pyproject.toml | $(BIN)/python
+	@echo "setting up $(VENV) for $* …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/$*.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@

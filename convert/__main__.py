@@ -1,0 +1,92 @@
+"""``python -m convert``: a trained ``.keras`` file in, a TFLite file with its card out, or nothing and the reason."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import msgspec
+
+from convert.quantize import quantize
+from convert.validate import check_all_integer, check_gate, compare
+from edge.card import Card, attach_card, read_card, read_model
+from edge.errors import DataError, EdgeferError, ModelError
+from train.data import WHERE_TO_GET, audit, load
+
+RECIPES = ("int8", "float32", "dynamic")
+
+
+def main() -> None:
+    """Convert a trained model to TFLite and compare the two on the validation images; writes only what passes."""
+    parser = argparse.ArgumentParser(prog="python -m convert", description=main.__doc__)
+    parser.add_argument("model", help="the .keras file 'make train' wrote")
+    parser.add_argument("--recipe", default="int8", choices=RECIPES, help="quantization (default: int8)")
+    parser.add_argument("--data", help="FER2013, to calibrate and compare with (default: what the model was trained on)")
+    parser.add_argument("--out", help="the .tflite file (default: beside the model, <name>-<recipe>.tflite)")
+    parser.add_argument("--max-loss", type=float, default=1.0, metavar="POINTS", help="accuracy it may lose (default: 1.0)")
+    parser.add_argument("--min-agreement", type=float, default=0.9, metavar="SHARE", help="answers that must stay (default: 0.9)")
+    options = parser.parse_args()
+    try:
+        _convert(options)
+    except EdgeferError as error:
+        raise SystemExit(f"convert: {error}") from None
+
+
+def _convert(options: argparse.Namespace) -> None:
+    source = Path(options.model)
+    card = read_card(source)
+    if source.suffix != ".keras":
+        raise ModelError(f"{source}: give the .keras file that 'make train' wrote")
+    data = load(_data_path(options.data, source), card.labels)
+    found = audit(data)
+    out = Path(options.out) if options.out else source.with_name(f"{source.stem}-{options.recipe}.tflite")
+    print(f"converting {source} with recipe {options.recipe} …", flush=True)
+    model = quantize(source, options.recipe, data.splits["train"].keep(found.train_keep).images)
+    if options.recipe == "int8":
+        check_all_integer(model)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    provenance = {**card.provenance, "keras_sha256": hashlib.sha256(read_model(source)).hexdigest()}
+    draft = msgspec.structs.replace(card, quantization=options.recipe, provenance=provenance)
+    # Judged as the very file it will be, in a place nobody picks up; renamed into place only when it passes.
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".part-") as folder:
+        part = Path(folder) / out.name
+        part.write_bytes(attach_card(model, draft))
+        split = data.splits["validation"].keep(found.validation_unique)
+        judged = compare(source, part, split, card.labels)
+        print(
+            f"{judged.images:,} validation images: Keras {100 * judged.source_accuracy:.2f} %, {options.recipe} "
+            f"{100 * judged.accuracy:.2f} % ({-judged.loss_points:+.2f} points), same answer on {100 * judged.agreement:.1f} %"
+        )
+        check_gate(judged, options.max_loss, options.min_agreement)
+        final: Card = msgspec.structs.replace(
+            draft,
+            metrics={
+                **card.metrics,
+                f"{options.recipe}_accuracy": round(judged.accuracy, 4),
+                f"{options.recipe}_macro_f1": round(judged.macro_f1, 4),
+                f"{options.recipe}_agreement": round(judged.agreement, 4),
+            },
+        )
+        part.write_bytes(attach_card(model, final))
+        part.replace(out)
+    print(f"{out}: {out.stat().st_size / 1e3:.0f} kB\nnext: edgefer run --model {out}")
+
+
+def _data_path(asked: str | None, source: Path) -> Path:
+    """The dataset asked for, else the one the run beside the model was made with."""
+    if asked:
+        return Path(asked)
+    note = source.with_name("run.json")
+    if not note.is_file():
+        raise DataError(f"{source}: which dataset? Pass DATA=… to calibrate and compare with. {WHERE_TO_GET}")
+    return Path(json.loads(note.read_text(encoding="utf-8"))["data"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""The converter itself, run as a process of its own: it leaks memory at each call and prints straight to the terminal."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from edge.errors import ModelError
+from edge.types import Pixels
+
+CALIBRATION_PICTURES = 500
+
+
+def quantize(model: Path, recipe: str, images: Pixels) -> bytes:
+    """A ``.keras`` file -> the bytes of a TFLite flatbuffer without a card, calibrated on ``images`` (n, H, W) uint8.
+
+    Raises `ModelError` with the converter's own last words when it fails.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        pictures, result = Path(folder) / "images.npy", Path(folder) / "model.tflite"
+        np.save(pictures, images)
+        command = [sys.executable, "-m", "convert.quantize", str(model), recipe, str(pictures), str(result)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode or not result.is_file():
+            words = [line for line in done.stderr.splitlines() if line.strip()] or ["it said nothing"]
+            raise ModelError(f"{model}: TensorFlow could not convert it with recipe {recipe}: {words[-1]}")
+        return result.read_bytes()
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    import keras
+    import tensorflow as tf
+
+    from convert.recipes import RECIPES, calibration_pictures
+
+    model = keras.models.load_model(arguments.model, compile=False)
+    height, width = model.input_shape[1:3]
+
+    # One picture at a time, said in the graph: a free batch size costs XNNPACK its planning ahead.
+    single = keras.Input(batch_shape=(1, height, width, 1), name="pixels")
+    converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(single, model(single, training=False)))
+    images = np.load(arguments.images)
+    RECIPES[arguments.recipe](converter, calibration_pictures(images, CALIBRATION_PICTURES, seed=2013))
+    Path(arguments.result).write_bytes(converter.convert())
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="one conversion; used by 'python -m convert'")
+    for name in ("model", "recipe", "images", "result"):
+        parser.add_argument(name)
+    _convert(parser.parse_args())

@@ -1,0 +1,71 @@
+"""Whether a converted file is what its source was: judged through edge's own classifier."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge.errors import ModelError
+from train.data import Split
+from train.evaluate import scores_of
+from train.metrics import measure
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Accuracies and agreement, 0..1, over the same pictures."""
+
+    images: int
+    source_accuracy: float
+    accuracy: float
+    macro_f1: float
+    agreement: float
+    """Share of pictures on which both give the same answer."""
+
+    @property
+    def loss_points(self) -> float:
+        """Accuracy lost, in points (hundredths)."""
+        return 100 * (self.source_accuracy - self.accuracy)
+
+
+def compare(source: Path, converted: Path, split: Split, labels: tuple[str, ...]) -> Comparison:
+    """The Keras model against the TFLite file, on every picture of ``split``."""
+    before, after = scores_of(source, split.images), scores_of(converted, split.images)
+    figures = measure(after, split.labels, labels)
+    return Comparison(
+        images=len(split),
+        source_accuracy=measure(before, split.labels, labels).accuracy,
+        accuracy=figures.accuracy,
+        macro_f1=figures.macro_f1,
+        agreement=float(np.mean(before.argmax(axis=1) == after.argmax(axis=1))),
+    )
+
+
+def check_gate(found: Comparison, max_loss_points: float, min_agreement: float) -> None:
+    """Raises `ModelError` when the converted file lost more than the gate allows."""
+    if found.loss_points > max_loss_points:
+        raise ModelError(
+            f"accuracy fell by {found.loss_points:.2f} points ({100 * found.source_accuracy:.2f} % to {100 * found.accuracy:.2f} %), "
+            f"at most {max_loss_points:g} allowed; nothing was written. Train longer, or pass MAX_LOSS=…"
+        )
+    if found.agreement < min_agreement:
+        raise ModelError(
+            f"the converted file agrees with its source on {100 * found.agreement:.1f} % of pictures, at least "
+            f"{100 * min_agreement:g} % wanted; nothing was written"
+        )
+
+
+def check_all_integer(model: bytes) -> None:
+    """Raises `ModelError` naming the first operator of a flatbuffer that works in floating point."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    # Without the delegate the graph's own operators are still there to be listed.
+    interpreter = Interpreter(model_content=model, experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+    interpreter.allocate_tensors()
+    kinds = {tensor["index"]: tensor["dtype"] for tensor in interpreter.get_tensor_details()}
+    for operator in interpreter._get_ops_details():
+        used = [*operator["inputs"], *operator["outputs"]]
+        if any(np.issubdtype(kinds[index], np.floating) for index in used if index in kinds):
+            raise ModelError(f"operator {operator['op_name']} works in floating point: the model is not fully int8")

@@ -1,0 +1,223 @@
+"""The command line: run, bench, show, doctor, check-config."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from contextlib import ExitStack
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import msgspec
+
+from edge.errors import EdgeferError
+from edge.settings import Settings, load_settings
+
+NOTICE = (
+    "An expression is not an emotion. Inferring emotions at work or in education is forbidden in the EU "
+    "(AI Act, Art. 5(1)(f)). No image leaves this machine."
+)
+
+EXAMPLES = """\
+examples:
+  edgefer run                                     a camera where there is one, else a demonstration
+  edgefer run --source opencv:0 --sink display:   the first USB camera in a window; q quits
+  edgefer run --source file:clip.mp4 --sink jsonl:-
+  edgefer run --source images:photos --sink jsonl:faces.jsonl --sink snapshots:annotated
+  edgefer run --source 'synthetic:?faces=3&seconds=20' --sink 'snapshots:out?every_s=1'
+
+sources: picamera:[?width=640&height=480&fps=30&rotation=180]  opencv:N[?width=..&height=..&fps=..&fourcc=MJPG]
+         file:PATH  rtsp://…  http://…  images:DIR  synthetic:[?faces=1&size=640x480&fps=30&seconds=60]
+sinks:   status:  jsonl:PATH  jsonl:-  display:  snapshots:DIR[?every_s=5&keep=1000]
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command ``edgefer``; returns the exit status: 0 done, 1 an error said in one line, 2 a wrong flag."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.verb(options) or 0)
+    except EdgeferError as error:
+        print(f"edgefer: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output went away ("| head"): not an error, but nothing more can be written.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="edgefer", description="Recognises facial expressions on low-power devices.")
+    parser.add_argument("--version", action="version", version=_version())
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+
+    run = verbs.add_parser(
+        "run", help="look at a source of frames and say what is seen", epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    run.set_defaults(verb=_run)
+    _shared(run)
+    run.add_argument("--sink", action="append", metavar="SPEC", help="where observations go; may be given more than once")
+
+    bench = verbs.add_parser("bench", help="measure frames a second, CPU and memory on this machine")
+    bench.set_defaults(verb=_bench)
+    _shared(bench)
+    bench.add_argument("--frames", type=int, default=300, metavar="N", help="frames to measure, after the warm-up (default 300)")
+    bench.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+    show = verbs.add_parser("show", help="what a model file says of itself")
+    show.set_defaults(verb=_show)
+    show.add_argument(
+        "model", nargs="?", default=Settings().model, help="a .tflite or .keras file, or one of edgefer's own models (default: small)"
+    )
+    show.add_argument("--json", action="store_true", help="print it as JSON")
+
+    doctor = verbs.add_parser("doctor", help="check this installation, and say how to mend it")
+    doctor.set_defaults(verb=_doctor)
+    doctor.add_argument("--model", default=Settings().model, help="the model to check (default: small)")
+    doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
+
+    check = verbs.add_parser("check-config", help="check a configuration file without running anything")
+    check.set_defaults(verb=_check_config)
+    check.add_argument("file", nargs="?", help="the TOML file")
+    check.add_argument("--config", metavar="FILE", help="the same")
+    return parser
+
+
+def _shared(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--source", metavar="SPEC", help="where frames come from (default: a camera, else synthetic:)")
+    parser.add_argument("--model", metavar="PATH", help="a .tflite file, or one of edgefer's own models (default: small)")
+    parser.add_argument("--config", metavar="FILE", help="settings in TOML; the flags above win over it")
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="how much is logged")
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    """The configuration file with the flags laid over it."""
+    settings = load_settings(Path(options.config) if options.config else None)
+    flags = {
+        "source": options.source,
+        "sinks": getattr(options, "sink", None),
+        "model": options.model,
+        "log_level": options.log_level,
+    }
+    settings = msgspec.structs.replace(settings, **{key: value for key, value in flags.items() if value is not None})
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", force=True)
+    return settings
+
+
+def _run(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    # Imported here: --help and a wrong flag answer without loading OpenCV.
+    from edge.classify import Classifier
+    from edge.detectors import open_detector
+    from edge.pipeline import Pipeline, run
+    from edge.sinks import Background, open_sink
+    from edge.sources import open_source, pick_source
+    from edge.store import find_model
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    specs = list(settings.sinks) or ["status:", "snapshots:snapshots"]
+    if sys.stderr.isatty() and "status:" not in specs and not (sys.stdout.isatty() and "jsonl:-" in specs):
+        specs.append("status:")
+    with ExitStack() as stack:
+        classifier = Classifier(find_model(settings.model), settings.threads)
+        detector = open_detector(settings.detector)
+        source = open_source(settings.source or pick_source(_say))
+        stack.callback(source.close)
+        sinks = []
+        for spec in specs:
+            sink = open_sink(spec)
+            sink = sink if sink.main_thread else Background(sink, spec, lossless=not source.live)
+            stack.callback(sink.close)
+            sinks.append(sink)
+        _say(NOTICE)
+        _say(f"source: {source.description}; model: {classifier.path}")
+        for spec in specs:
+            if spec.startswith("snapshots:"):
+                _say(f"annotated pictures: {Path(spec.partition(':')[2].partition('?')[0]).resolve()}")
+        summary = run(source, Pipeline(settings, detector, classifier, source.tracked), sinks, stop, settings.source_timeout_s)
+    _say(str(summary))
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    from edge.bench import bench
+
+    report = bench(settings, options.frames)
+    print(json.dumps(msgspec.to_builtins(report), indent=1) if options.json else report.table())
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    from edge.show import describe
+
+    facts = describe(options.model)
+    if options.json:
+        print(json.dumps(facts, indent=1))
+        return 0
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            print(f"{key}:")
+            for inner, fact in value.items():
+                print(f"  {inner:24} {fact}")
+        else:
+            print(f"{key:10} {', '.join(map(str, value)) if isinstance(value, list) else value}")
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from edge.doctor import examine
+
+    checks = examine(options.model)
+    if options.json:
+        print(json.dumps({"version": _version(), "checks": [asdict(check) for check in checks]}, indent=1))
+    else:
+        for check in checks:
+            print(f"{check.state:5} {check.name:8} {check.found}" + (f"\n      mend:    {check.mend}" if check.mend else ""))
+    return int(any(check.state == "fail" for check in checks))
+
+
+def _check_config(options: argparse.Namespace) -> int:
+    from edge.detectors import DETECTORS
+    from edge.plug import parse_spec, resolve
+    from edge.sinks import SINKS
+    from edge.sources import SOURCES
+
+    name = options.file or options.config
+    if not name:
+        print("edgefer: which file? edgefer check-config FILE", file=sys.stderr)
+        return 2
+    settings = load_settings(Path(name))
+    if settings.source:
+        resolve(SOURCES, parse_spec(settings.source).scheme, "source")
+    for spec in settings.sinks:
+        resolve(SINKS, parse_spec(spec).scheme, "sink")
+    resolve(DETECTORS, settings.detector.name, "detector")
+    print(f"{name}: good")
+    return 0
+
+
+def _version() -> str:
+    try:
+        return version("edgefer")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

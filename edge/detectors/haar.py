@@ -1,0 +1,44 @@
+"""OpenCV's Haar cascade for frontal faces (Viola & Jones 2001), with the cascade file that edgefer ships."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+
+from edge.errors import MissingLibrary
+from edge.settings import DetectorSettings
+from edge.types import Box, Pixels
+
+CASCADE = Path(__file__).parents[1] / "assets" / "haarcascade_frontalface_default.xml"
+
+
+class Haar:
+    """Upright frontal faces in (H, W) uint8 luma; deterministic, boxes are square."""
+
+    def __init__(self, settings: DetectorSettings) -> None:
+        if not hasattr(cv2, "CascadeClassifier"):
+            raise MissingLibrary(
+                f"OpenCV {cv2.__version__} has no Haar cascades (they left in OpenCV 5): pip install 'opencv-python-headless<5'"
+            )
+        self._cascade = cv2.CascadeClassifier(str(CASCADE))
+        if self._cascade.empty():
+            raise MissingLibrary(f"{CASCADE}: the cascade file is missing or damaged; install edgefer again")
+        self._settings = settings
+
+    def __call__(self, luma: Pixels, max_side_px: int) -> list[Box]:
+        """Boxes in pixels of ``luma``, largest first."""
+        shrink = max(luma.shape) / max_side_px if max_side_px else 1.0
+        if shrink > 1:
+            small = cv2.resize(luma, None, fx=1 / shrink, fy=1 / shrink, interpolation=cv2.INTER_AREA)
+        else:
+            shrink, small = 1.0, luma
+        smallest = self._settings.min_size_px
+        found = self._cascade.detectMultiScale(
+            small,
+            scaleFactor=self._settings.scale_factor,
+            minNeighbors=self._settings.min_neighbors,
+            minSize=(smallest, smallest),
+        )
+        boxes = [Box(*(round(float(side) * shrink) for side in box)) for box in found]
+        return sorted(boxes, key=lambda box: (-box.area_px, box.x, box.y))

@@ -1,0 +1,48 @@
+"""Mailboxes between threads: bounded, the oldest is dropped when full, and what was dropped is counted."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Mailbox(Generic[T]):
+    """A queue of at most ``slots`` items, where a newcomer pushes out the oldest; one slot is "newest wins"."""
+
+    def __init__(self, slots: int) -> None:
+        self._items: deque[T] = deque()
+        self._slots = slots
+        self._changed = threading.Condition()
+        self._closed = False
+        self.dropped = 0
+
+    def put(self, item: T, wait: bool = False) -> None:
+        """Add an item; when full, drop the oldest, or with ``wait`` wait for room. Ignored once closed."""
+        with self._changed:
+            while wait and len(self._items) >= self._slots and not self._closed:
+                self._changed.wait()
+            if self._closed:
+                return
+            if len(self._items) >= self._slots:
+                self._items.popleft()
+                self.dropped += 1
+            self._items.append(item)
+            self._changed.notify_all()
+
+    def get(self, timeout_s: float | None = None) -> T | None:
+        """The oldest item; None once closed and empty. Raises `TimeoutError` when nothing came in time."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._items or self._closed, timeout_s):
+                raise TimeoutError(f"nothing in {timeout_s} s")
+            item = self._items.popleft() if self._items else None
+            self._changed.notify_all()
+            return item
+
+    def close(self) -> None:
+        """No more items; what is inside can still be taken. Safe to call twice."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()

@@ -1,0 +1,196 @@
+"""The loop: source -> gate -> detector -> tracker -> crop -> classifier -> smoother -> observation -> sinks."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from edge.classify import Classifier
+from edge.crop import crop_face
+from edge.detectors import Detector
+from edge.errors import SourceError
+from edge.gate import Gate
+from edge.mailbox import Mailbox
+from edge.settings import Settings
+from edge.sinks import QuitRun, Sink
+from edge.smooth import Smoother
+from edge.sources import Source
+from edge.track import Tracker
+from edge.types import Face, Frame, Observation, Track
+
+_LOG = logging.getLogger(__name__)
+Clock = Callable[[], float]
+
+
+class Pipeline:
+    """Turns frames into observations and keeps all state between them; one thread.
+
+    ``tracked`` says whether frames follow each other; if not, each starts afresh, and its faces are numbered from 1.
+    """
+
+    def __init__(
+        self, settings: Settings, detector: Detector, classifier: Classifier, tracked: bool, clock: Clock = time.perf_counter
+    ) -> None:
+        self._settings, self._detector, self._classifier = settings, detector, classifier
+        self._tracked, self._clock = tracked, clock
+        how = settings.detector
+        self._max_side_px = how.max_side_px if tracked else how.photo_max_side_px
+        self._reset()
+
+    def _reset(self) -> None:
+        gate, track, smooth = self._settings.gate, self._settings.track, self._settings.smooth
+        self._gate = Gate(gate.threshold if self._tracked else 0, gate.refresh_s)
+        self._tracker = Tracker(track.min_iou, track.lost_s, track.min_hits if self._tracked else 1, track.steady)
+        self._smoother = Smoother(
+            self._classifier.labels, smooth.window_s, smooth.margin if self._tracked else 0, smooth.uncertain_below
+        )
+        self._faces: tuple[Face, ...] = ()
+
+    def process(self, frame: Frame, capture_ms: float = 0.0) -> Observation:
+        """One frame through every stage."""
+        if not self._tracked:
+            self._reset()
+        begun = self._clock()
+        search = self._gate.open_for(frame.luma, frame.time_s) or not self._tracker.settled()
+        gated = self._clock()
+        if search:
+            tracks = self._tracker.update(self._detector(frame.luma, self._max_side_px), frame.time_s)
+        else:
+            self._tracker.hold(frame.time_s)
+        detected = self._clock()
+        if search:
+            self._faces = self._classify(frame, tracks)
+        timings_ms = {
+            "capture": capture_ms,
+            "gate": 1000 * (gated - begun),
+            "detect": 1000 * (detected - gated),
+            "classify": 1000 * (self._clock() - detected),
+        }
+        return Observation(frame, self._faces, timings_ms)
+
+    def _classify(self, frame: Frame, tracks: list[Track]) -> tuple[Face, ...]:
+        card = self._classifier.card
+        crops = [
+            crop_face(frame.luma, track.box, card.crop_margin, card.input.height_px, card.input.width_px) for track in tracks
+        ]
+        scores = self._classifier(np.stack(crops)) if crops else ()
+        faces = []
+        for track, row in zip(tracks, scores, strict=True):
+            label, steady = self._smoother.update(track.id, row, frame.time_s)
+            named = dict(zip(card.labels, map(float, steady), strict=True))
+            faces.append(Face(track.id, track.box, label, float(steady.max()), named))
+        self._smoother.forget({track.id for track in tracks})
+        return tuple(faces)
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a run did."""
+
+    frames: int = 0
+    with_face: int = 0
+    faults: int = 0
+    """Frames on which a stage failed."""
+    dropped: int = 0
+    seconds: float = 0.0
+    expressions: Counter[str] = field(default_factory=Counter)
+
+    def add(self, observation: Observation) -> None:
+        """Count one observation."""
+        self.frames += 1
+        self.with_face += bool(observation.faces)
+        self.dropped = observation.frame.dropped
+        self.expressions.update(face.expression for face in observation.faces)
+
+    def __str__(self) -> str:
+        share = 100 * self.with_face / max(1, self.frames)
+        seen = ", ".join(f"{name} {100 * n / self.expressions.total():.0f} %" for name, n in self.expressions.most_common(4))
+        return (
+            f"{self.frames} frames in {self.seconds:.1f} s ({self.frames / max(self.seconds, 1e-9):.1f} a second), "
+            f"a face in {self.with_face} ({share:.1f} %)" + (f": {seen}" if seen else "")
+            + (f"; {self.dropped} dropped to stay live" if self.dropped else "")
+            + (f"; {self.faults} frames failed" if self.faults else "")
+        )  # fmt: skip
+
+
+def run(
+    source: Source,
+    pipeline: Pipeline,
+    sinks: Sequence[Sink],
+    stop: threading.Event,
+    timeout_s: float,
+) -> Summary:
+    """Frames through the pipeline into the sinks until the source ends, ``stop`` is set, or someone quits.
+
+    A frame on which a stage fails is logged once per kind of failure and counted, and the loop goes on.
+    Raises `SourceError` when the source fails or a live one is silent for ``timeout_s``.
+    """
+    summary, faults, begun_s = Summary(), set[str](), time.monotonic()
+    try:
+        for frame, capture_ms in _frames(source, stop, timeout_s):
+            try:
+                observation = pipeline.process(frame, capture_ms)
+            except Exception as error:  # the loop's edge: one bad frame must not end a year's run
+                summary.faults += 1
+                if (kind := f"{type(error).__name__}: {error}".splitlines()[0][:200]) not in faults and len(faults) < 100:
+                    faults.add(kind)
+                    _LOG.exception("frame %d failed (said once; counted from here on)", frame.index)
+                continue
+            summary.add(observation)
+            for sink in sinks:
+                sink.write(observation)
+    except QuitRun:
+        pass
+    finally:
+        summary.seconds = time.monotonic() - begun_s
+    return summary
+
+
+def _frames(source: Source, stop: threading.Event, timeout_s: float) -> Iterator[tuple[Frame, float]]:
+    """Each frame with the milliseconds spent waiting for it."""
+    frames = _newest(source, stop, timeout_s) if source.live else iter(source)
+    while not stop.is_set():
+        asked = time.perf_counter()
+        frame = next(frames, None)
+        if frame is None:
+            return
+        yield frame, 1000 * (time.perf_counter() - asked)
+
+
+def _newest(source: Source, stop: threading.Event, timeout_s: float) -> Iterator[Frame]:
+    """A live source read in a thread of its own: the newest frame wins, and what it pushed out is counted."""
+    mailbox: Mailbox[Frame] = Mailbox(1)
+    failure: list[Exception] = []
+
+    def read() -> None:
+        try:
+            for frame in source:
+                mailbox.put(frame)
+                if stop.is_set():
+                    break
+        except Exception as error:  # handed to the main thread, which raises it
+            failure.append(error)
+        mailbox.close()
+
+    threading.Thread(target=read, name="camera", daemon=True).start()
+    silent_since = time.monotonic()
+    while not stop.is_set():
+        try:
+            # A short wait at a time, so that a stop is heard while the camera hangs.
+            frame = mailbox.get(timeout_s=0.25)
+        except TimeoutError:
+            if time.monotonic() - silent_since > timeout_s:
+                raise SourceError(f"{source.description}: no frame for {timeout_s:g} s; it hangs or was unplugged") from None
+            continue
+        if frame is None:
+            if failure:
+                raise failure[0]
+            return
+        silent_since = time.monotonic()
+        yield replace(frame, dropped=mailbox.dropped)

@@ -1,0 +1,67 @@
+"""Annotated pictures in a folder, at most one every few seconds."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+from msgspec import Meta
+
+from edge.annotate import annotate
+from edge.errors import SinkError
+from edge.plug import Spec
+from edge.settings import Table, checked
+from edge.types import Observation
+
+
+class SnapshotOptions(Table, frozen=True):
+    """When a picture is kept."""
+
+    every_s: Annotated[float, Meta(ge=0)] = 5.0
+    """Seconds of the source's own time from one picture to the next; pictures of a folder are all kept."""
+    keep: Annotated[int, Meta(ge=1)] = 1000
+    """Pictures kept in the folder by this run; the oldest goes first, so that a disk never fills."""
+
+
+class Snapshots:
+    """``snapshots:DIR`` or ``snapshots:DIR?every_s=2&keep=100``; makes the folder."""
+
+    main_thread = False
+
+    def __init__(self, spec: Spec) -> None:
+        options = checked(spec.options, SnapshotOptions, spec.text, strict=False)
+        if not spec.path:
+            raise SinkError(f"{spec.text}: no folder given; write snapshots:DIR")
+        self.folder = Path(spec.path)
+        self._every_s, self._keep = options.every_s, options.keep
+        self._last_s: float | None = None
+        self._kept: list[Path] = []
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SinkError(f"{spec.text}: cannot make this folder: {error.strerror}") from None
+        # One run's pictures never overwrite another's.
+        self._run = time.strftime("%Y%m%d-%H%M%S")
+
+    def write(self, observation: Observation) -> None:
+        """Keep the picture if it is time; raises `SinkError` when it cannot be written."""
+        frame = observation.frame
+        if frame.name is None and self._last_s is not None and 0 <= frame.time_s - self._last_s < self._every_s:
+            return
+        self._last_s = frame.time_s
+        stem = f"{self._run}-{frame.index:06d}" if frame.name is None else f"{Path(frame.name).stem}-edgefer"
+        path = self.folder / f"{stem}.jpg"
+        done, content = cv2.imencode(".jpg", annotate(observation))
+        if not done:
+            raise SinkError(f"{path}: the picture cannot be encoded")
+        part = path.with_suffix(".part")
+        part.write_bytes(content.tobytes())
+        part.replace(path)
+        self._kept.append(path)
+        if len(self._kept) > self._keep:
+            self._kept.pop(0).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Nothing stays open."""

@@ -1,0 +1,59 @@
+"""Pictures in a folder, each on its own: nothing is followed from one to the next."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+
+from edge.errors import SourceError
+from edge.picture import colour_frame
+from edge.plug import Spec
+from edge.settings import Table, checked
+from edge.types import Frame
+
+_LOG = logging.getLogger(__name__)
+_ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm"}
+
+
+class Images:
+    """``images:DIR`` reads every picture of a folder in the order of their names; a picture file works too.
+
+    A file that is no picture is skipped with a warning: one bad photo must not end a batch of thousands.
+    """
+
+    live = False
+    tracked = False
+
+    def __init__(self, spec: Spec) -> None:
+        checked(spec.options, Table, spec.text, strict=False)
+        place = Path(spec.path)
+        if place.is_file():
+            self._files = [place]
+        elif place.is_dir():
+            self._files = sorted(file for file in place.iterdir() if file.suffix.lower() in _ENDINGS)
+        else:
+            raise SourceError(f"{spec.text}: no such folder; give one that holds pictures")
+        if not self._files:
+            raise SourceError(f"{spec.text}: no pictures in this folder; looked for {', '.join(sorted(_ENDINGS))}")
+        self.description = f"{len(self._files)} pictures of {place}"
+        self.unreadable = 0
+
+    def __iter__(self) -> Iterator[Frame]:
+        """One frame a picture; time is its place in the list."""
+        index = 0
+        for file in self._files:
+            bgr = cv2.imread(str(file), cv2.IMREAD_COLOR)
+            if bgr is None:
+                _LOG.warning("%s: not a picture that can be read; skipped", file)
+                self.unreadable += 1
+                continue
+            yield colour_frame(index, float(index), bgr, file.name)
+            index += 1
+        if not index:
+            raise SourceError(f"{self._files[0].parent}: none of {len(self._files)} pictures could be read")
+
+    def close(self) -> None:
+        """Nothing stays open."""

@@ -1,0 +1,134 @@
+"""What OpenCV reads: V4L2 cameras, video files, and RTSP or MJPEG streams."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+
+from edge.errors import SourceError
+from edge.picture import colour_frame
+from edge.plug import Spec
+from edge.settings import Table, checked
+from edge.types import Frame
+
+
+class File:
+    """``file:PATH``: any video OpenCV reads, every frame; a frame's time is its position in seconds."""
+
+    live = False
+    tracked = True
+
+    def __init__(self, spec: Spec) -> None:
+        checked(spec.options, Table, spec.text, strict=False)
+        self._path = Path(spec.path)
+        if not self._path.is_file():
+            raise SourceError(f"{spec.text}: no such file")
+        self._capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
+        if not self._capture.isOpened():
+            raise SourceError(f"{spec.text}: not a video that OpenCV can read; try 'ffmpeg -i {self._path.name} clip.mp4'")
+        self._fps = self._capture.get(cv2.CAP_PROP_FPS)
+        if not 0 < self._fps <= 1000:
+            self._fps = 25.0
+        size = (int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
+        self.description = f"{self._path}, {size[0]}x{size[1]}, {self._fps:.3g} frames a second"
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Every frame, then the end; raises `SourceError` when there is none at all."""
+        index = 0
+        while True:
+            found, picture = self._capture.read()
+            if not found:
+                break
+            # Counted, not asked for: CAP_PROP_POS_MSEC jumps back in GIFs and in clips with edit lists.
+            yield colour_frame(index, index / self._fps, picture)
+            index += 1
+        if not index:
+            raise SourceError(f"{self._path}: the video holds no frame that can be decoded")
+
+    def close(self) -> None:
+        """Release the file."""
+        self._capture.release()
+
+
+class CameraOptions(Table, frozen=True):
+    """What a V4L2 camera is asked for; it may give something else, which `Camera.description` says."""
+
+    width: int = 640
+    height: int = 480
+    fps: float = 30.0
+    fourcc: str = "MJPG"
+    """Pixel format of four letters: MJPG is what USB cameras need for 30 frames a second."""
+
+
+class Camera:
+    """``opencv:N``: camera number N (``/dev/videoN``) by V4L2."""
+
+    live = True
+    tracked = True
+
+    def __init__(self, spec: Spec) -> None:
+        options = checked(spec.options, CameraOptions, spec.text, strict=False)
+        if not spec.path.isdigit():
+            raise SourceError(f"{spec.text}: a camera is a number, as in opencv:0; a clip is file:PATH")
+        if len(options.fourcc) != 4:
+            raise SourceError(f"{spec.text}: fourcc is four letters such as MJPG or YUYV, found {options.fourcc!r}")
+        self._name = spec.text
+        self._capture = cv2.VideoCapture(int(spec.path))
+        if not self._capture.isOpened():
+            raise SourceError(f"{spec.text}: no camera answers at /dev/video{spec.path}; 'edgefer doctor' lists the cameras")
+        self._capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*options.fourcc))
+        self._capture.set(cv2.CAP_PROP_FRAME_WIDTH, options.width)
+        self._capture.set(cv2.CAP_PROP_FRAME_HEIGHT, options.height)
+        self._capture.set(cv2.CAP_PROP_FPS, options.fps)
+        got = [self._capture.get(key) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FPS)]
+        self.description = f"camera {spec.path}, {got[0]:.0f}x{got[1]:.0f}, {got[2]:.3g} frames a second"
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames until the camera fails, which raises `SourceError`."""
+        index = 0
+        while True:
+            found, picture = self._capture.read()
+            if not found:
+                raise SourceError(f"{self._name}: the camera stopped giving frames; is it still plugged in?")
+            yield colour_frame(index, time.time(), picture)
+            index += 1
+
+    def close(self) -> None:
+        """Release the camera."""
+        self._capture.release()
+
+
+class Stream:
+    """``rtsp://…`` or ``http://…``: a network camera; opening and reading give up after a few seconds."""
+
+    live = True
+    tracked = True
+    timeout_s = 5
+
+    def __init__(self, spec: Spec) -> None:
+        # The password in a camera's address is not for the log.
+        address = spec.path.partition("://")[2]
+        self.description = f"stream {spec.scheme}://{address.rpartition('@')[2]}"
+        limit_ms = self.timeout_s * 1000
+        limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit_ms]
+        # Only limits given at opening hold: set later, a stalled stream blocks for ever.
+        self._capture = cv2.VideoCapture(spec.path, cv2.CAP_FFMPEG, limits)
+        if not self._capture.isOpened():
+            raise SourceError(f"{self.description}: no video there within {self.timeout_s} s; check the address in a player")
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames until the stream ends or stalls, which raises `SourceError`."""
+        index = 0
+        while True:
+            found, picture = self._capture.read()
+            if not found:
+                raise SourceError(f"{self.description}: the stream ended or stalled for {self.timeout_s} s")
+            yield colour_frame(index, time.time(), picture)
+            index += 1
+
+    def close(self) -> None:
+        """Hang up."""
+        self._capture.release()

@@ -1,0 +1,80 @@
+"""Facts about the machine: board, temperature, governor, throttling, memory. Nothing here needs root or a Pi."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+THROTTLE_BITS = {
+    0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit",
+    16: "under-voltage has occurred", 17: "frequency was capped", 18: "was throttled", 19: "soft temperature limit was reached",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A machine as a benchmark should name it; None where it does not say."""
+
+    board: str
+    cores: int
+    governor: str | None
+    temperature_c: float | None
+    throttled: tuple[str, ...]
+
+
+def machine(root: Path = Path("/")) -> Machine:
+    """The machine this runs on; ``root`` is where /proc and /sys are looked for."""
+    return Machine(board(root), len(_cpus(root)), governor(root), temperature_c(root), throttled())
+
+
+def board(root: Path = Path("/")) -> str:
+    """Model of the board ("Raspberry Pi Zero 2 W Rev 1.0"), else of the processor."""
+    if model := _read(root / "proc/device-tree/model"):
+        return model.rstrip("\0")
+    for line in _read(root / "proc/cpuinfo").splitlines():
+        if line.startswith("model name"):
+            return f"{line.partition(':')[2].strip()} ({platform.machine()})"
+    return platform.machine()
+
+
+def temperature_c(root: Path = Path("/")) -> float | None:
+    """Temperature of the hottest thermal zone in degrees Celsius; None where there is none."""
+    zones = [_read(zone).strip() for zone in (root / "sys/class/thermal").glob("thermal_zone*/temp")]
+    return max((int(zone) / 1000 for zone in zones if zone.lstrip("-").isdigit()), default=None)
+
+
+def governor(root: Path = Path("/")) -> str | None:
+    """CPU frequency governor, such as ondemand or performance."""
+    return _read(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip() or None
+
+
+def throttled() -> tuple[str, ...]:
+    """What the Pi's firmware says of power and heat, now and since boot; empty where all is well or it is no Pi."""
+    if not shutil.which("vcgencmd"):
+        return ()
+    try:
+        said = subprocess.run(["vcgencmd", "get_throttled"], capture_output=True, text=True, timeout=5, check=True).stdout
+        bits = int(said.partition("=")[2], 16)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return ()
+    return tuple(name for bit, name in THROTTLE_BITS.items() if bits >> bit & 1)
+
+
+def peak_rss_mb() -> float:
+    """The most memory this process has held so far, in megabytes (10^6 bytes)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def _cpus(root: Path) -> list[Path]:
+    return list((root / "sys/devices/system/cpu").glob("cpu[0-9]*"))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

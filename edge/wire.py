@@ -1,0 +1,35 @@
+"""An observation as JSON: the one encoding that every output shares."""
+
+from __future__ import annotations
+
+import msgspec
+
+from edge.types import Face, Observation
+
+
+def to_json(observation: Observation) -> bytes:
+    """One line of JSON without its newline. Boxes are [x, y, w, h] in pixels of the source frame, times in seconds."""
+    frame = observation.frame
+    height, width = frame.luma.shape
+    line: dict[str, object] = {
+        "time": round(frame.time_s, 3),
+        "frame": frame.index,
+        "size": [width, height],
+        "faces": [_face(face) for face in observation.faces],
+        "timings_ms": {stage: round(spent, 3) for stage, spent in observation.timings_ms.items()},
+        "dropped": frame.dropped,
+    }
+    if frame.name is not None:
+        line["source"] = frame.name
+    return msgspec.json.encode(line)
+
+
+def _face(face: Face) -> dict[str, object]:
+    box = face.box
+    return {
+        "track": face.track,
+        "box": [box.x, box.y, box.w, box.h],
+        "expression": face.expression,
+        "score": round(face.score, 4),
+        "scores": {label: round(score, 4) for label, score in face.scores.items()},
+    }

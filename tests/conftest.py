@@ -1,0 +1,59 @@
+"""What the tests of every stage share. Nothing here needs TensorFlow: tests/edge also runs from the built wheel."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.card import Card, InputSpec
+from edge.types import Box, Frame
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real pictures for development; never part of the project."""
+    place = Path(os.environ.get("EDGEFER_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not place.is_dir():
+        pytest.skip("no shared development data here (set EDGEFER_SHARED_DATA)")
+    return place
+
+
+@pytest.fixture
+def edgefer(tmp_path: Path) -> Run:
+    """The command line as a user runs it: another process, in an empty folder."""
+
+    def run(*arguments: str, cwd: Path = tmp_path, **more: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "edge", *arguments]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, env=environment, check=False, **more)  # type: ignore[call-overload,no-any-return]
+
+    return run
+
+
+@pytest.fixture
+def card() -> Card:
+    return Card(name="toy", input=InputSpec(height_px=48, width_px=48), crop_margin=0.0, quantization="int8", labels=("yes", "no"))
+
+
+def one_line(text: str) -> str:
+    """The single line a failed command may say; fails on a traceback or on more."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    assert len(lines) == 1, text
+    assert "Traceback" not in text
+    return lines[0]
+
+
+def luma_frame(index: int, time_s: float, luma: np.ndarray) -> Frame:
+    return Frame(index, time_s, luma)
+
+
+def box(x: int, y: int, side: int = 50) -> Box:
+    return Box(x, y, side, side)

@@ -1,0 +1,106 @@
+"""``python -m train``: FER2013 and a recipe in, a Keras model with its card, figures and pictures out."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loaded: its banner is not for users
+
+import msgspec
+
+from edge.errors import EdgeferError
+from train.data import Dataset, audit, load, load_ferplus, targets
+from train.recipe import Recipe, load_recipe, recipe_names
+
+FERPLUS_NAME = "fer2013new.csv"
+
+
+def main() -> None:
+    """Train a facial-expression model; an interrupted run goes on at its last epoch when started again."""
+    parser = argparse.ArgumentParser(prog="python -m train", description=main.__doc__)
+    parser.add_argument("--data", required=True, help="FER2013: the folder, its zip, or fer2013.csv")
+    parser.add_argument("--recipe", default="small", help=f"{', '.join(recipe_names())}, or a .toml file (default: small)")
+    parser.add_argument("--ferplus", help=f"FER+ votes, {FERPLUS_NAME} (default: the one beside the data, if any)")
+    parser.add_argument("--out", help="where the run is kept (default: runs/<recipe>)")
+    parser.add_argument("--epochs", type=int, metavar="N", help="stop after N epochs of the recipe's; run again to go on")
+    options = parser.parse_args()
+    try:
+        _train(options)
+    except EdgeferError as error:
+        raise SystemExit(f"train: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("\ntrain: stopped; the same command goes on at the last finished epoch") from None
+
+
+def _train(options: argparse.Namespace) -> None:
+    recipe = load_recipe(options.recipe)
+    data = load(Path(options.data), recipe.labels)
+    found = audit(data)
+    print("\n".join(found.lines), flush=True)
+    votes_path = _ferplus(options, recipe)
+    votes = load_ferplus(votes_path, recipe.labels) if votes_path else None
+    classes = len(recipe.labels)
+    train = data.splits["train"].keep(found.train_keep)
+    chosen_on = data.splits["validation"].keep(found.validation_unique)
+    print(f"recipe {recipe.name}: training on {len(train):,} images, choosing on {len(chosen_on):,}", flush=True)
+
+    out = Path(options.out or f"runs/{recipe.name}")
+    out.mkdir(parents=True, exist_ok=True)
+    note = out / "run.json"
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    if note.exists():
+        started = json.loads(note.read_text(encoding="utf-8"))["started"]
+    note.write_text(json.dumps({"data": str(Path(options.data).resolve()), "started": started}), encoding="utf-8")
+
+    # Imported here: a wrong path or recipe is said before the seconds TensorFlow takes to load.
+    from train.finish import finish, versions
+    from train.fit import fit
+
+    wanted = targets(train, classes, votes, recipe.ferplus)
+    truth = targets(chosen_on, classes, None, 0)
+    history = fit(recipe, (train.images, wanted), (chosen_on.images, truth), out, options.epochs)
+    provenance = {
+        "recipe": recipe.name,
+        "recipe_sha256": recipe.digest(),
+        "recipe_values": msgspec.json.encode(recipe).decode(),
+        "seed": str(recipe.seed),
+        "epochs": str(len(history)),
+        "data": Path(options.data).name,
+        "images_sha256": _digest(data),
+        "ferplus": votes_path.name if votes_path else "",
+        "started": started,
+        **versions(),
+    }
+    finish(recipe, data, found, history, provenance, out)
+
+
+def _ferplus(options: argparse.Namespace, recipe: Recipe) -> Path | None:
+    """The votes' file: the one asked for, else the one beside the data; none where the recipe has no use for it."""
+    if options.ferplus:
+        return Path(options.ferplus)
+    beside = Path(options.data) if Path(options.data).is_dir() else Path(options.data).parent
+    if not recipe.ferplus:
+        return None
+    if (beside / FERPLUS_NAME).is_file():
+        print(f"FER+ votes: {beside / FERPLUS_NAME}")
+        return beside / FERPLUS_NAME
+    print(f"no FER+ votes: training on the original labels alone; with {FERPLUS_NAME} of microsoft/FERPlus the recipe does better")
+    return None
+
+
+def _digest(data: Dataset) -> str:
+    """sha256 over every split's images and labels: the same for the folder, the zip and the csv in the same order."""
+    digest = hashlib.sha256()
+    for name in sorted(data.splits):
+        digest.update(data.splits[name].images.tobytes())
+        digest.update(data.splits[name].labels.tobytes())
+    return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    main()

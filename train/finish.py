@@ -1,0 +1,93 @@
+"""The end of a run: the best weights become a ``.keras`` file with its card, figures and pictures beside it."""
+
+from __future__ import annotations
+
+import json
+import platform
+import zipfile
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import keras
+
+from edge.card import Card, InputSpec, write_card
+from train.data import SIZE_PX, Audit, Dataset
+from train.evaluate import scores_of
+from train.fit import BEST, Epoch, best_epoch
+from train.metrics import measure
+from train.model import build, count_macs
+from train.plots import confusion, curves, mistakes
+from train.recipe import Recipe
+
+CROP_MARGIN = 0.0
+"""FER2013's pictures are the face detector's own boxes; see `edge.crop.crop_square`."""
+
+
+def finish(
+    recipe: Recipe, data: Dataset, found: Audit, history: list[Epoch], provenance: dict[str, str], out: Path
+) -> Path:
+    """Write ``<name>.keras``, ``metrics.json``, ``curves.png``, ``confusion.png`` and ``mistakes.png`` into ``out``."""
+    path = out / f"{recipe.name}.keras"
+    model = build(recipe.model, len(recipe.labels))
+    model.load_weights(out / BEST)
+    part = out / f"part.{path.name}"
+    model.save(part)
+    split = data.splits["validation"]
+    scores = scores_of(part, split.images)
+    unique = found.validation_unique
+    figures = measure(scores[unique], split.labels[unique], data.labels)
+    everything = measure(scores, split.labels, data.labels)
+    best = best_epoch(history, recipe.monitor)
+    epoch_s = sorted(epoch["seconds"] for epoch in history)[len(history) // 2]
+    macs, parameters = count_macs(model), model.count_params()
+    card = Card(
+        name=recipe.name,
+        input=InputSpec(height_px=SIZE_PX, width_px=SIZE_PX),
+        crop_margin=CROP_MARGIN,
+        quantization="none",
+        metrics={
+            "validation_accuracy": round(figures.accuracy, 4),
+            "validation_accuracy_with_repeats": round(everything.accuracy, 4),
+            "validation_macro_f1": round(figures.macro_f1, 4),
+            "macs": sum(macs.values()),
+            "parameters": parameters,
+        },
+        provenance=provenance,
+        labels=data.labels,
+    )
+    with zipfile.ZipFile(part, "a") as archive:
+        write_card(archive, card)
+    part.replace(path)
+    report = {
+        "name": recipe.name,
+        "epochs": len(history),
+        "best_epoch": best + 1,
+        "median_epoch_s": round(epoch_s, 1),
+        "parameters": parameters,
+        "macs": sum(macs.values()),
+        "macs_by_layer": macs,
+        "validation_without_repeats": {**figures.numbers(), "recall": figures.recall},
+        "validation": {**everything.numbers(), "recall": everything.recall},
+        "provenance": provenance,
+        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        "history": history,
+    }
+    (out / "metrics.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    title = f"{recipe.name}: {100 * figures.accuracy:.2f} % of {figures.images:,} validation images"
+    curves(history, best, title, out / "curves.png")
+    confusion(figures, data.labels, title, out / "confusion.png")
+    mistakes(split.images[unique], scores[unique], split.labels[unique], data.labels, out / "mistakes.png")
+    print(
+        f"{path}: validation accuracy {100 * figures.accuracy:.2f} % without repeats ({figures.images:,} images), "
+        f"{100 * everything.accuracy:.2f} % with them ({everything.images:,}); macro-F1 {figures.macro_f1:.3f}; "
+        f"{parameters / 1e6:.2f} M parameters, {sum(macs.values()) / 1e6:.1f} M MACs; median epoch {epoch_s:.0f} s"
+    )
+    print(f"pictures: {out}/curves.png, confusion.png, mistakes.png\nnext: make convert MODEL={path}")
+    return path
+
+
+def versions() -> dict[str, str]:
+    """What a run was made with."""
+    packages = {name: version(name) for name in ("keras", "numpy")}
+    return {"python": platform.python_version(), "backend": keras.backend.backend(), **packages}

@@ -1,0 +1,70 @@
+"""The pictures of a training run: curves, confusion matrix, worst mistakes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from edge.types import Pixels, Scores
+from train.fit import Epoch
+from train.metrics import Classes, Figures
+
+
+def curves(history: list[Epoch], best: int, title: str, path: Path) -> None:
+    """Accuracy and loss by epoch, training and validation, with the chosen epoch marked."""
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    epochs = np.arange(1, len(history) + 1)
+    for panel, name in zip(panels, ("accuracy", "loss"), strict=True):
+        for series, label in ((name, "training (augmented)"), (f"val_{name}", "validation")):
+            panel.plot(epochs, [epoch[series] for epoch in history], marker="." if len(epochs) < 30 else "", label=label)
+        panel.axvline(best + 1, color="grey", linestyle=":", label=f"chosen: epoch {best + 1}")
+        panel.set(xlabel="epoch", ylabel=name)
+        panel.grid(alpha=0.3)
+        panel.xaxis.get_major_locator().set_params(integer=True)
+    panels[0].legend()
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def confusion(figures: Figures, labels: tuple[str, ...], title: str, path: Path) -> None:
+    """Share of each true class that got each answer, in per cent."""
+    shares = 100 * figures.confusion / np.maximum(figures.confusion.sum(axis=1, keepdims=True), 1)
+    figure, panel = plt.subplots(figsize=(6.5, 5.8), layout="constrained")
+    panel.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    panel.set_xticks(range(len(labels)), labels, rotation=30)
+    panel.set_yticks(range(len(labels)), labels)
+    panel.set(xlabel="answer", ylabel="original label", title=title)
+    for row, column in np.ndindex(shares.shape):
+        colour = "white" if shares[row, column] > 50 else "black"
+        panel.text(column, row, f"{shares[row, column]:.0f}", ha="center", va="center", color=colour)
+    _save(figure, path)
+
+
+def mistakes(images: Pixels, scores: Scores, truth: Classes, labels: tuple[str, ...], path: Path) -> None:
+    """The 40 pictures on which the model was surest and, by the original label, wrong.
+
+    Shows pictures of the dataset: for your eyes, not for publication.
+    """
+    answers = scores.argmax(axis=1)
+    wrong = np.flatnonzero(answers != truth)
+    worst = wrong[np.argsort(-scores[wrong].max(axis=1))][:40]
+    figure, panels = plt.subplots(5, 8, figsize=(11, 8.4), layout="constrained")
+    for panel in panels.flat:
+        panel.axis("off")
+    for panel, index in zip(panels.flat, worst, strict=False):
+        panel.imshow(images[index], cmap="gray", vmin=0, vmax=255)
+        sure = 100 * scores[index].max()
+        panel.set_title(f"{labels[answers[index]]} {sure:.0f} %\nlabel: {labels[truth[index]]}", fontsize=8)
+    figure.suptitle("Surest mistakes: answer above, original label below")
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
