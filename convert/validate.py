@@ -62,7 +62,8 @@ def check_all_integer(model: bytes) -> None:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     # Without the delegate the graph's own operators are still there to be listed.
-    interpreter = Interpreter(model_content=model, experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+    resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = Interpreter(model_content=model, experimental_op_resolver_type=resolver)
     interpreter.allocate_tensors()
     kinds = {tensor["index"]: tensor["dtype"] for tensor in interpreter.get_tensor_details()}
     for operator in interpreter._get_ops_details():

@@ -9,6 +9,7 @@ import numpy as np
 
 from edge.card import Card, read_model, split_card
 from edge.errors import MissingLibrary, ModelError
+from edge.quiet import quiet_native
 from edge.store import check_published
 from edge.types import Pixels, Scores
 
@@ -41,8 +42,9 @@ class Classifier:
         self.sha256 = check_published(path, content)
         self.size_bytes = len(content)
         try:
-            self._interpreter = _interpreter(model, threads)
-            self._interpreter.allocate_tensors()
+            with quiet_native():
+                self._interpreter = _interpreter(model, threads)
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"{path}: not a TFLite model this runtime can run: {str(error).splitlines()[0]}") from None
         self.input = self._interpreter.get_input_details()[0]

@@ -1,12 +1,12 @@
 """Every error edgefer raises on purpose; the commands print the message as one line and exit non-zero.
 
-    EdgeferError
-    ├── SettingsError    (ValueError)         a config key, a spec or a flag is wrong
-    ├── ModelError       (ValueError)         a model file is refused
-    ├── DataError        (ValueError)         a dataset is missing, incomplete or damaged
-    ├── SourceError      (OSError)            a camera, a clip or a folder cannot be read
-    ├── SinkError        (OSError)            an output cannot be opened or written
-    └── MissingLibrary   (ImportError)        an optional library is absent
+EdgeferError
+├── SettingsError    (ValueError)         a config key, a spec or a flag is wrong
+├── ModelError       (ValueError)         a model file is refused
+├── DataError        (ValueError)         a dataset is missing, incomplete or damaged
+├── SourceError      (OSError)            a camera, a clip or a folder cannot be read
+├── SinkError        (OSError)            an output cannot be opened or written
+└── MissingLibrary   (ImportError)        an optional library is absent
 """
 
 

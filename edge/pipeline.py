@@ -47,9 +47,7 @@ class Pipeline:
         gate, track, smooth = self._settings.gate, self._settings.track, self._settings.smooth
         self._gate = Gate(gate.threshold if self._tracked else 0, gate.refresh_s)
         self._tracker = Tracker(track.min_iou, track.lost_s, track.min_hits if self._tracked else 1, track.steady)
-        self._smoother = Smoother(
-            self._classifier.labels, smooth.window_s, smooth.margin if self._tracked else 0, smooth.uncertain_below
-        )
+        self._smoother = Smoother(self._classifier.labels, smooth.window_s, smooth.margin if self._tracked else 0, smooth.uncertain_below)
         self._faces: tuple[Face, ...] = ()
 
     def process(self, frame: Frame, capture_ms: float = 0.0) -> Observation:
@@ -76,9 +74,7 @@ class Pipeline:
 
     def _classify(self, frame: Frame, tracks: list[Track]) -> tuple[Face, ...]:
         card = self._classifier.card
-        crops = [
-            crop_face(frame.luma, track.box, card.crop_margin, card.input.height_px, card.input.width_px) for track in tracks
-        ]
+        crops = [crop_face(frame.luma, track.box, card.crop_margin, card.input.height_px, card.input.width_px) for track in tracks]
         scores = self._classifier(np.stack(crops)) if crops else ()
         faces = []
         for track, row in zip(tracks, scores, strict=True):

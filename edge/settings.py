@@ -27,7 +27,7 @@ class DetectorSettings(Table, frozen=True):
 
     name: str = "haar"
     """A detector of `edge.detectors`."""
-    max_side_px: Annotated[int, Meta(ge=0, le=8192)] = 320
+    max_side_px: Annotated[int, Meta(ge=0, le=8192)] = 480
     """Frames with a longer side are shrunk to this before the search; 0 searches the full size."""
     photo_max_side_px: Annotated[int, Meta(ge=0, le=8192)] = 0
     """The same for single photographs, where there is time."""
@@ -96,6 +96,7 @@ class Settings(Table, frozen=True):
 def load_settings(path: Path | None) -> Settings:
     """The settings of a TOML file, or the defaults; raises `SettingsError` naming file and key."""
     return Settings() if path is None else checked(read_toml(path), Settings, str(path))
+
 
 T = TypeVar("T", bound=msgspec.Struct)
 

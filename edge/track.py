@@ -32,9 +32,7 @@ class Tracker:
         """The faces present at ``time_s``, given what the detector found in that frame."""
         self._searched_s = time_s
         expected = [_moved(state, time_s) for state in self._states]
-        pairs = sorted(
-            ((box.iou(place), i, j) for i, place in enumerate(expected) for j, box in enumerate(boxes)), reverse=True
-        )
+        pairs = sorted(((box.iou(place), i, j) for i, place in enumerate(expected) for j, box in enumerate(boxes)), reverse=True)
         free_tracks, free_boxes = set(range(len(expected))), set(range(len(boxes)))
         for overlap, i, j in pairs:
             if overlap >= self._min_iou and i in free_tracks and j in free_boxes:
@@ -69,23 +67,25 @@ class Tracker:
         return self.current()
 
     def _join(self, state: _State, box: Box, time_s: float) -> None:
+        """An alpha-beta filter: the box moves most of the way from where it should be to where it was found."""
         old, elapsed_s = state.track, time_s - state.track.seen_s
+        place = _moved(state, time_s)
         if elapsed_s > 0:
-            (x0, y0), (x1, y1) = old.box.centre, box.centre
-            state.velocity_px_s = ((x1 - x0) / elapsed_s, (y1 - y0) / elapsed_s)
-        state.track = replace(old, box=_blend(_moved(state, time_s, old.box), box, self._steady), seen_s=time_s)
+            gain = (1 - self._steady) / (2 * elapsed_s)
+            (x0, y0), (x1, y1), (vx, vy) = place.centre, box.centre, state.velocity_px_s
+            state.velocity_px_s = (vx + gain * (x1 - x0), vy + gain * (y1 - y0))
+        state.track = replace(old, box=_blend(place, box, self._steady), seen_s=time_s)
         state.hits += 1
 
 
-def _moved(state: _State, time_s: float, box: Box | None = None) -> Box:
+def _moved(state: _State, time_s: float) -> Box:
     """Where a face should be by now, had it kept its speed; at most half its own size away."""
-    box = box or state.track.box
-    elapsed_s = time_s - state.track.seen_s
+    box, elapsed_s = state.track.box, time_s - state.track.seen_s
     reach = max(box.w, box.h) / 2
     dx, dy = (max(-reach, min(reach, speed * elapsed_s)) for speed in state.velocity_px_s)
     return Box(round(box.x + dx), round(box.y + dy), box.w, box.h)
 
 
 def _blend(old: Box, new: Box, keep: float) -> Box:
-    x, y, w, h = (round(keep * a + (1 - keep) * b) for a, b in ((old.x, new.x), (old.y, new.y), (old.w, new.w), (old.h, new.h)))
-    return Box(x, y, w, h)
+    pairs = ((old.x, new.x), (old.y, new.y), (old.w, new.w), (old.h, new.h))
+    return Box(*(round(keep * a + (1 - keep) * b) for a, b in pairs))

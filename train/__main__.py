@@ -11,9 +11,8 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loaded: its banner is not for users
 
-import msgspec
-
 from edge.errors import EdgeferError
+from edge.quiet import quiet_native
 from train.data import Dataset, audit, load, load_ferplus, targets
 from train.recipe import Recipe, load_recipe, recipe_names
 
@@ -58,8 +57,9 @@ def _train(options: argparse.Namespace) -> None:
     note.write_text(json.dumps({"data": str(Path(options.data).resolve()), "started": started}), encoding="utf-8")
 
     # Imported here: a wrong path or recipe is said before the seconds TensorFlow takes to load.
-    from train.finish import finish, versions
-    from train.fit import fit
+    with quiet_native():
+        from train.finish import finish, versions
+        from train.fit import fit
 
     wanted = targets(train, classes, votes, recipe.ferplus)
     truth = targets(chosen_on, classes, None, 0)
@@ -67,7 +67,6 @@ def _train(options: argparse.Namespace) -> None:
     provenance = {
         "recipe": recipe.name,
         "recipe_sha256": recipe.digest(),
-        "recipe_values": msgspec.json.encode(recipe).decode(),
         "seed": str(recipe.seed),
         "epochs": str(len(history)),
         "data": Path(options.data).name,

@@ -128,9 +128,7 @@ def _walk_zip(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
         raise DataError(f"{path}: not a whole zip ({error}); download it again") from None
 
 
-def _from_pictures(
-    files: Iterable[tuple[PurePosixPath, bytes]], root: Path, labels: Sequence[str]
-) -> dict[str, Split]:
+def _from_pictures(files: Iterable[tuple[PurePosixPath, bytes]], root: Path, labels: Sequence[str]) -> dict[str, Split]:
     """Pictures that stand in ``.../<split>/<class>/<file>``."""
     found: dict[str, list[tuple[Pixels, int, int, str]]] = {}
     for path, content in files:

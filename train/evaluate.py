@@ -12,6 +12,7 @@ from edge.card import Card, read_card
 from edge.classify import Classifier
 from edge.crop import crop_face
 from edge.errors import DataError, EdgeferError
+from edge.quiet import quiet_native
 from edge.store import find_model
 from edge.types import Box, Pixels, Scores
 from train.data import Split, audit, load
@@ -24,7 +25,8 @@ def scores_of(model: Path, images: Pixels) -> Scores:
     A TFLite file sees them as on the device: cut by `crop_face`, through `Classifier`.
     """
     if model.suffix == ".keras":
-        import keras
+        with quiet_native():
+            import keras
 
         network = keras.models.load_model(model, compile=False)
         return np.asarray(network.predict(images[..., None], batch_size=256, verbose=0), np.float32)

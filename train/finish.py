@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import keras
+import msgspec
 
 from edge.card import Card, InputSpec, write_card
 from train.data import SIZE_PX, Audit, Dataset
@@ -24,9 +25,7 @@ CROP_MARGIN = 0.0
 """FER2013's pictures are the face detector's own boxes; see `edge.crop.crop_square`."""
 
 
-def finish(
-    recipe: Recipe, data: Dataset, found: Audit, history: list[Epoch], provenance: dict[str, str], out: Path
-) -> Path:
+def finish(recipe: Recipe, data: Dataset, found: Audit, history: list[Epoch], provenance: dict[str, str], out: Path) -> Path:
     """Write ``<name>.keras``, ``metrics.json``, ``curves.png``, ``confusion.png`` and ``mistakes.png`` into ``out``."""
     path = out / f"{recipe.name}.keras"
     model = build(recipe.model, len(recipe.labels))
@@ -70,6 +69,7 @@ def finish(
         "validation_without_repeats": {**figures.numbers(), "recall": figures.recall},
         "validation": {**everything.numbers(), "recall": everything.recall},
         "provenance": provenance,
+        "recipe": msgspec.to_builtins(recipe),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "history": history,
     }

@@ -193,9 +193,7 @@ def _history(checkpoint: Path, identity: dict[str, object]) -> list[Epoch]:
     with zipfile.ZipFile(checkpoint) as archive:
         kept = json.loads(archive.read("history.json"))
     if kept["identity"] != identity:
-        raise SettingsError(
-            f"{checkpoint.parent} holds a run of another recipe or other data; choose another OUT, or move it away"
-        )
+        raise SettingsError(f"{checkpoint.parent} holds a run of another recipe or other data; choose another OUT, or move it away")
     history: list[Epoch] = kept["history"]
     print(f"resuming {checkpoint.parent} after epoch {len(history)}", flush=True)
     return history

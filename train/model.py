@@ -83,8 +83,8 @@ def count_macs(model: keras.Model) -> dict[str, int]:
     for layer in model.layers:
         if isinstance(layer, layers.Conv2D):
             _, height, width, _ = layer.output.shape
-            macs[layer.name] = height * width * int(layer.kernel.shape[0] * layer.kernel.shape[1]) * int(
-                layer.kernel.shape[2] * layer.kernel.shape[3]
+            macs[layer.name] = (
+                height * width * int(layer.kernel.shape[0] * layer.kernel.shape[1]) * int(layer.kernel.shape[2] * layer.kernel.shape[3])
             )
         elif isinstance(layer, layers.Dense):
             macs[layer.name] = int(layer.kernel.shape[0] * layer.kernel.shape[1])

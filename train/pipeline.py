@@ -11,9 +11,7 @@ from edge.types import Pixels
 from train.recipe import Augment, Recipe
 
 
-def training_stream(
-    images: Pixels, targets: npt.NDArray, recipe: Recipe, first_epoch: int = 0
-) -> tuple[tf.data.Dataset, int]:
+def training_stream(images: Pixels, targets: npt.NDArray, recipe: Recipe, first_epoch: int = 0) -> tuple[tf.data.Dataset, int]:
     """An endless stream of (b, 48, 48, 1) float32 pixels 0..255 and (b, classes) targets, and its steps an epoch.
 
     Every random number comes from (seed, epoch, step): a run resumed at an epoch sees what it would have seen.

@@ -52,8 +52,7 @@ class Status:
 def _bars(observation: Observation) -> str:
     """Each face with a ten-step bar of how sure it is."""
     faces = [
-        f"#{face.track} {face.expression:9} {'█' * round(10 * face.score):░<10} {100 * face.score:3.0f}%"
-        for face in observation.faces[:3]
+        f"#{face.track} {face.expression:9} {'█' * round(10 * face.score):░<10} {100 * face.score:3.0f}%" for face in observation.faces[:3]
     ]
     more = len(observation.faces) - len(faces)
     return "   ".join(faces) + (f"   +{more} more" if more else "")

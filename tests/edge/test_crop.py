@@ -52,7 +52,9 @@ def test_what_stands_beyond_the_frame_repeats_its_edge() -> None:
     assert np.array_equal(cut[:24, 24:], np.repeat(picture[:1, :24], 24, axis=0))
 
 
-@pytest.mark.parametrize("box", [Box(500, 500, 40, 40), Box(-90, -90, 40, 40), Box(5, 5, 0, 0), Box(0, 0, 1, 1), Box(-5000, -5000, 20000, 20000)])
+@pytest.mark.parametrize(
+    "box", [Box(500, 500, 40, 40), Box(-90, -90, 40, 40), Box(5, 5, 0, 0), Box(0, 0, 1, 1), Box(-5000, -5000, 20000, 20000)]
+)
 def test_no_box_however_wrong_breaks_the_shape(box: Box) -> None:
     assert crop_face(ramp(), box, 0.1, 48, 48).shape == (48, 48)
 

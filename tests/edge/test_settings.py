@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import edge
+from edge.errors import SettingsError
+from edge.settings import Settings, load_settings
+
+
+def settings_of(tmp_path: Path, text: str) -> Settings:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    return load_settings(path)
+
+
+def test_the_shipped_configuration_holds_every_key_at_its_default() -> None:
+    import msgspec
+
+    path = Path(edge.__file__).parent / "deploy" / "config.toml"
+    import tomllib
+
+    assert tomllib.loads(path.read_text()) == msgspec.to_builtins(Settings())
+    assert load_settings(path) == Settings()
+
+
+def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
+    found = settings_of(tmp_path, "threads = 2\n[track]\nlost_s = 1.5\n")
+    assert (found.threads, found.track.lost_s, found.track.min_iou) == (2, 1.5, Settings().track.min_iou)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("thread = 2", "unknown key 'thread'; did you mean 'threads'?"),
+        ("[track]\nlost = 1", "unknown key 'track.lost'; did you mean 'lost_s'?"),
+        ("[nothing]\nx = 1", "unknown key 'nothing'"),
+        ("threads = 'two'", "key 'threads': expected `int`, got `str`"),
+        ("threads = 0", "key 'threads': expected `int` >= 1"),
+        ("[detector]\nscale_factor = 1.0", "key 'detector.scale_factor': expected `float` > 1"),
+        ("log_level = 'loud'", "key 'log_level': invalid enum value 'loud'"),
+        ("threads = ", "not valid TOML"),
+    ],
+)
+def test_a_wrong_file_names_itself_the_key_and_the_way_out(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        settings_of(tmp_path, text)
+    assert said in str(error.value)
+    assert str(tmp_path / "config.toml") in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no such file"):
+        load_settings(tmp_path / "none.toml")

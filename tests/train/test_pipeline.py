@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import itertools
+
+import msgspec
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from train.pipeline import augment, mixup, training_stream
+from train.recipe import Augment, Recipe, load_recipe
+
+SEED = tf.constant([7, 1], tf.int64)
+NOTHING = load_recipe("report").augment
+
+
+def how(**changes: object) -> Augment:
+    flat = dict.fromkeys(("rotation_deg", "shear_deg", "zoom", "shift", "brightness", "contrast", "erase"), 0.0)
+    return msgspec.structs.replace(NOTHING, **{**flat, "flip": False, **changes})
+
+
+def pictures(count: int = 64) -> np.ndarray:
+    """Smooth random pictures: interpolation must not be what a test measures."""
+    coarse = np.random.default_rng(3).integers(40, 215, (count, 6, 6, 1)).astype(np.float32)
+    return tf.image.resize(coarse, (48, 48), "bicubic").numpy().clip(0, 255)
+
+
+def test_no_augmentation_gives_the_picture_back() -> None:
+    x = pictures()
+    assert np.abs(augment(x, how(), SEED).numpy() - x).max() < 1e-3
+
+
+def test_flip_mirrors_about_half_of_the_pictures_exactly() -> None:
+    x = pictures()
+    out = augment(x, how(flip=True), SEED).numpy()
+    same = np.abs(out - x).max(axis=(1, 2, 3)) < 0.05
+    mirrored = np.abs(out - x[:, :, ::-1]).max(axis=(1, 2, 3)) < 0.05
+    assert (same ^ mirrored).all()
+    assert 16 < mirrored.sum() < 48
+
+
+def test_shift_moves_by_at_most_its_share_and_repeats_the_edge() -> None:
+    x = np.zeros((200, 48, 48, 1), np.float32)
+    x[:, 24, 24] = 255
+    out = augment(x, how(shift=0.25), SEED).numpy()[..., 0]
+    places = np.array([np.unravel_index(picture.argmax(), picture.shape) for picture in out])
+    moved = places - 24
+    assert np.abs(moved).max() <= 12
+    assert np.abs(moved).max(axis=0).min() >= 10
+    assert abs(np.corrcoef(moved.T)[0, 1]) < 0.2
+
+
+def test_rotation_keeps_the_middle_and_reaches_its_angle() -> None:
+    x = np.zeros((200, 48, 48, 1), np.float32)
+    x[:, 23:25, 24:46] = 255
+    out = augment(x, how(rotation_deg=30), SEED).numpy()[..., 0]
+    angles = []
+    for picture in out:
+        ys, xs = np.nonzero(picture > 100)
+        angles.append(np.degrees(np.arctan2((ys - 23.5).mean(), (xs - 23.5).mean())))
+    assert 25 < np.abs(angles).max() < 33
+
+
+def test_zoom_stays_within_its_range() -> None:
+    x = np.zeros((200, 48, 48, 1), np.float32)
+    x[:, 12:36, 12:36] = 255
+    widths = (augment(x, how(zoom=0.2), SEED).numpy()[:, 24, :, 0] > 127).sum(axis=1)
+    assert 24 / 1.2 - 1 <= widths.min() < 22
+    assert 26 < widths.max() <= 24 / 0.8 + 1
+
+
+def test_everything_at_once_stays_within_the_pixel_range() -> None:
+    out = augment(pictures(), how(rotation_deg=30, zoom=0.3, shift=0.2, flip=True, brightness=0.5, contrast=0.5, erase=1.0), SEED)
+    assert out.shape == (64, 48, 48, 1)
+    assert float(tf.reduce_min(out)) >= 0
+    assert float(tf.reduce_max(out)) <= 255
+
+
+def test_erasing_leaves_its_share_of_pictures_with_a_flat_rectangle() -> None:
+    x = pictures(400)
+    changed = (np.abs(augment(x, how(erase=0.25), SEED).numpy() - x) > 1e-3).any(axis=(1, 2, 3)).mean()
+    assert 0.15 < changed < 0.35
+
+
+def test_mixup_blends_pictures_and_targets_by_the_same_share() -> None:
+    x, y = np.zeros((4, 48, 48, 1), np.float32), np.eye(4, dtype=np.float32)
+    x[0] = 100
+    mixed, target = mixup(x, y, 0.4, SEED)
+    share = float(mixed[0, 0, 0, 0]) / 100
+    assert float(target[0, 0]) == pytest.approx(share, abs=1e-5)
+    assert float(mixed[1, 0, 0, 0]) == pytest.approx(100 * (1 - share), abs=1e-3)
+    assert np.asarray(target).sum(axis=1) == pytest.approx(1)
+
+
+def small_recipe() -> Recipe:
+    recipe = load_recipe("small")
+    return msgspec.structs.replace(recipe, batch_size=16)
+
+
+def stream(first_epoch: int, batches: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    images = np.arange(50, dtype=np.uint8)[:, None, None] * np.ones((1, 48, 48), np.uint8)
+    data, steps = training_stream(images, np.eye(50, dtype=np.float32), small_recipe(), first_epoch)
+    assert steps == 4
+    return [(x.numpy(), y.numpy()) for x, y in itertools.islice(data, batches)]
+
+
+def test_an_epoch_holds_every_picture_once_with_its_own_target() -> None:
+    batches = stream(0, 4)
+    assert [len(x) for x, _ in batches] == [16, 16, 16, 2]
+    seen = np.concatenate([y.argmax(axis=1) for _, y in batches])
+    assert sorted(seen) == list(range(50))
+
+
+def test_epochs_differ_in_their_order() -> None:
+    batches = stream(0, 8)
+    assert not np.array_equal(batches[0][1], batches[4][1])
+
+
+def test_a_run_resumed_at_epoch_two_sees_what_it_would_have_seen() -> None:
+    for whole, resumed in zip(stream(0, 12)[8:], stream(2, 4), strict=True):
+        assert np.array_equal(whole[0], resumed[0])
+        assert np.array_equal(whole[1], resumed[1])
