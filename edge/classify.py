@@ -100,10 +100,10 @@ def _interpreter(model: bytes, threads: int) -> _Interpreter:
 def _check_tensors(card: Card, tensor: dict[str, Any], output: dict[str, Any], path: Path) -> None:
     """The card's promise against the file's tensors: geometry, number of classes, and raw 0..255 meaning itself."""
     expected = (1, card.input.height_px, card.input.width_px, card.input.channels)
-    if tuple(tensor["shape"]) != expected:
-        raise ModelError(f"{path}: the card says input {expected}, the model has {tuple(tensor['shape'])}; convert it again")
-    if tuple(output["shape"]) != (1, len(card.labels)):
-        raise ModelError(f"{path}: {len(card.labels)} labels, but the model's output is {tuple(output['shape'])}; convert it again")
+    if (found := _shape(tensor)) != expected:
+        raise ModelError(f"{path}: the card says input {expected}, the model has {found}; convert it again")
+    if (found := _shape(output)) != (1, len(card.labels)):
+        raise ModelError(f"{path}: {len(card.labels)} labels, but the model's output is {found}; convert it again")
     wanted = {np.uint8: (1.0, 0), np.int8: (1.0, -128), np.float32: (0.0, 0)}.get(tensor["dtype"])
     scale, zero_point = tensor["quantization"]
     # 255 steps of a scale that is off by 0.1 % are still less than half a pixel level apart.
@@ -112,3 +112,7 @@ def _check_tensors(card: Card, tensor: dict[str, Any], output: dict[str, Any], p
             f"{path}: input is {np.dtype(tensor['dtype']).name} with scale {scale:.4g} and zero point {zero_point}: raw pixels 0..255 "
             "would be misread; calibrate with the full 0..255 range and convert again"
         )
+
+
+def _shape(tensor: dict[str, Any]) -> tuple[int, ...]:
+    return tuple(int(side) for side in tensor["shape"])

@@ -134,9 +134,11 @@ def run(
                 observation = pipeline.process(frame, capture_ms)
             except Exception as error:  # the loop's edge: one bad frame must not end a year's run
                 summary.faults += 1
-                if (kind := f"{type(error).__name__}: {error}".splitlines()[0][:200]) not in faults and len(faults) < 100:
+                kind = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+                if kind not in faults and len(faults) < 100:
                     faults.add(kind)
-                    _LOG.exception("frame %d failed (said once; counted from here on)", frame.index)
+                    trace = _LOG.isEnabledFor(logging.DEBUG)
+                    _LOG.error("frame %d failed: %s (said once; counted from here on)", frame.index, kind, exc_info=trace)
                 continue
             summary.add(observation)
             for sink in sinks:

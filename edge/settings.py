@@ -130,7 +130,7 @@ def _explain(message: str, kind: type[msgspec.Struct]) -> str:
     keys = [key for key in path.strip("`$").split(".") if key]
     if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", text):
         allowed = _fields(kind, keys)
-        near = difflib.get_close_matches(unknown[1], allowed, n=1)
+        near = difflib.get_close_matches(unknown[1], allowed, n=1, cutoff=0.4)
         advice = f"did you mean {near[0]!r}?" if near else f"allowed here: {', '.join(allowed)}"
         return f"unknown key {'.'.join([*keys, unknown[1]])!r}; {advice}"
     return f"key {'.'.join(keys)!r}: {text[0].lower()}{text[1:]}" if keys else text

@@ -5,16 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
+from command import Run
 
 from edge.card import Card, InputSpec
-from edge.types import Box, Frame
-
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="session")
@@ -41,19 +37,3 @@ def edgefer(tmp_path: Path) -> Run:
 @pytest.fixture
 def card() -> Card:
     return Card(name="toy", input=InputSpec(height_px=48, width_px=48), crop_margin=0.0, quantization="int8", labels=("yes", "no"))
-
-
-def one_line(text: str) -> str:
-    """The single line a failed command may say; fails on a traceback or on more."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    assert len(lines) == 1, text
-    assert "Traceback" not in text
-    return lines[0]
-
-
-def luma_frame(index: int, time_s: float, luma: np.ndarray) -> Frame:
-    return Frame(index, time_s, luma)
-
-
-def box(x: int, y: int, side: int = 50) -> Box:
-    return Box(x, y, side, side)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loaded: its banner is not for users
 
-from edge.errors import EdgeferError
+from edge.errors import DataError, EdgeferError
 from edge.quiet import quiet_native
-from train.data import Dataset, audit, load, load_ferplus, targets
+from train.data import WHERE_TO_GET, Dataset, audit, load, load_ferplus, targets
 from train.recipe import Recipe, load_recipe, recipe_names
 
 FERPLUS_NAME = "fer2013new.csv"
@@ -22,7 +22,7 @@ FERPLUS_NAME = "fer2013new.csv"
 def main() -> None:
     """Train a facial-expression model; an interrupted run goes on at its last epoch when started again."""
     parser = argparse.ArgumentParser(prog="python -m train", description=main.__doc__)
-    parser.add_argument("--data", required=True, help="FER2013: the folder, its zip, or fer2013.csv")
+    parser.add_argument("--data", default="", help="FER2013: the folder, its zip, or fer2013.csv")
     parser.add_argument("--recipe", default="small", help=f"{', '.join(recipe_names())}, or a .toml file (default: small)")
     parser.add_argument("--ferplus", help=f"FER+ votes, {FERPLUS_NAME} (default: the one beside the data, if any)")
     parser.add_argument("--out", help="where the run is kept (default: runs/<recipe>)")
@@ -38,6 +38,8 @@ def main() -> None:
 
 def _train(options: argparse.Namespace) -> None:
     recipe = load_recipe(options.recipe)
+    if not options.data:
+        raise DataError(f"which dataset? {WHERE_TO_GET}")
     data = load(Path(options.data), recipe.labels)
     found = audit(data)
     print("\n".join(found.lines), flush=True)

@@ -15,7 +15,7 @@ from edge.errors import DataError, EdgeferError
 from edge.quiet import quiet_native
 from edge.store import find_model
 from edge.types import Box, Pixels, Scores
-from train.data import Split, audit, load
+from train.data import WHERE_TO_GET, Split, audit, load
 from train.metrics import Figures, measure
 
 
@@ -58,6 +58,8 @@ def main() -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     path = find_model(options.model)
+    if not options.data:
+        raise DataError(f"which dataset? {WHERE_TO_GET}")
     card = read_card(path)
     data = load(Path(options.data), card.labels)
     if options.split not in data.splits:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from msgspec import Meta
 
 from edge.errors import MissingLibrary, SourceError
@@ -25,7 +25,7 @@ class PiCameraOptions(Table, frozen=True):
     camera: Annotated[int, Meta(ge=0)] = 0
     """Number of the camera on boards with several."""
     rotation: Literal[0, 180] = 0
-    """Degrees by which the camera hangs turned."""
+    """Degrees by which the camera hangs turned; undone while the luma is copied, as not every sensor can."""
     buffers: Annotated[int, Meta(ge=2, le=16)] = 4
     """Frame buffers: they come out of the CMA memory, of which a Zero 2 W has little."""
     timeout_s: Annotated[float, Meta(gt=0, le=60)] = 5.0
@@ -46,68 +46,81 @@ class PiCamera:
         options = checked(spec.options, PiCameraOptions, spec.text, strict=False)
         self._timeout_s, self._name = options.timeout_s, spec.text
         picamera2, libcamera = _libraries()
-        known = picamera2.Picamera2.global_camera_info()
+        # USB cameras are listed too, after the others, but have one stream and no YUV420.
+        known = [camera for camera in picamera2.Picamera2.global_camera_info() if "/usb" not in camera["Id"]]
         if options.camera >= len(known):
-            asked = f"camera {options.camera} asked for, {len(known)} found"
-            raise SourceError(f"{spec.text}: {asked}; check the ribbon cable, then 'rpicam-hello --list-cameras'")
+            asked = f"Pi camera {options.camera} asked for, {len(known)} found"
+            raise SourceError(f"{spec.text}: {asked}; check the cable, then 'rpicam-hello --list-cameras'; a USB camera is opencv:0")
         try:
             self._camera = picamera2.Picamera2(options.camera)
         except (RuntimeError, IndexError) as error:
             advice = "another program may hold it, 'fuser /dev/media*' shows which"
-            raise SourceError(f"{spec.text}: the camera cannot be opened ({error}); {advice}") from None
-        self._started = False
+            raise SourceError(f"{spec.text}: the camera cannot be opened ({_root(error)}); {advice}") from None
+        self._closed, self._turned = False, options.rotation == 180
         try:
             self._start(options, libcamera)
         except (RuntimeError, ValueError, OSError) as error:
             self.close()
-            raise SourceError(f"{spec.text}: the camera refused this size, rate or format: {error}") from None
+            raise SourceError(f"{spec.text}: the camera refused this size, rate or format: {_root(error)}") from None
 
     def _start(self, options: PiCameraOptions, libcamera: Any) -> None:
         size, frame_us = (options.width, options.height), round(1e6 / options.fps)
-        turned = options.rotation == 180
         configuration = self._camera.create_video_configuration(
             main={"size": size},
             # YUV420 is the only lores format a Pi 4 and older can give.
             lores={"size": size, "format": "YUV420"},
             buffer_count=options.buffers,
-            transform=libcamera.Transform(hflip=turned, vflip=turned),
+            # Luma of 0..255, as the models know it: the default for video is 16..235.
+            colour_space=libcamera.ColorSpace.Sycc(),
             # The sensor itself runs slower, instead of frames made and thrown away.
             controls={"FrameDurationLimits": (frame_us, frame_us)},
         )
         self._camera.configure(configuration)
         got = self._camera.stream_configuration("lores")
-        (self._width, self._height), self._stride = got["size"], got["stride"]
+        if got["format"] not in ("YUV420", "NV12"):
+            raise ValueError(f"YUV420 asked for, {got['format']} given")
+        self._width, self._height = got["size"]
         self._camera.start()
-        self._started = True
-        self.description = f"Pi camera {options.camera}, {self._width}x{self._height} {got['format']}, {options.fps:.3g} frames a second"
+        fastest_us, slowest_us = self._camera.camera_controls["FrameDurationLimits"][:2]
+        fps = 1e6 / min(max(frame_us, fastest_us), slowest_us)
+        self.description = f"Pi camera {options.camera}, {self._width}x{self._height} {got['format']}, {fps:.3g} frames a second"
 
     def __iter__(self) -> Iterator[Frame]:
-        """Frames for ever; raises `SourceError` when none comes within the timeout."""
+        """Frames until closed; raises `SourceError` when none comes within the timeout."""
         index = 0
-        while True:
+        while not self._closed:
             try:
                 planes = self._camera.capture_array("lores", wait=self._timeout_s)
+            except CancelledError:
+                return
             except TimeoutError:
                 raise SourceError(f"{self._name}: no frame for {self._timeout_s:g} s; the camera hangs, start edgefer again") from None
-            yield Frame(index, time.time(), luma_plane(planes, self._width, self._height, self._stride))
+            yield Frame(index, time.time(), luma_plane(planes, self._width, self._height, self._turned))
             index += 1
 
     def close(self) -> None:
         """Stop and release the camera; safe to call twice."""
-        if self._started:
-            self._started = False
-            self._camera.stop()
+        if self._closed:
+            return
+        self._closed = True
+        # picamera2 serves in order: its stop() would wait for ever behind a frame that never comes. close() stops too.
+        self._camera.cancel_all_and_flush()
         self._camera.close()
 
 
-def luma_plane(planes: Pixels, width: int, height: int, stride: int) -> Pixels:
-    """The (height, width) uint8 luma of a YUV420 or NV12 buffer, whose rows are ``stride`` bytes long.
+def luma_plane(planes: Pixels, width: int, height: int, turned: bool = False) -> Pixels:
+    """The (height, width) uint8 luma, a copy, of YUV420 or NV12 planes as picamera2 gives them, (3/2 height, row) uint8.
 
-    Both formats begin with the whole Y plane. Rows are padded to what the hardware likes (704 becomes 768 on a Pi 5).
-    The buffer goes back to the camera, so this is a copy.
+    Both begin with the whole Y plane. A row of YUV420 is as long as the hardware likes (704 becomes 768 on a Pi 5), one
+    of NV12 is cut to the width: hence the array's own rows count, not the stride. ``turned`` turns by 180 degrees.
     """
-    rows = planes.reshape(-1)[: stride * height].reshape(height, stride)
-    return np.ascontiguousarray(rows[:, :width])
+    luma = planes[:height, :width]
+    return (luma[::-1, ::-1] if turned else luma).copy()
+
+
+def _root(error: BaseException) -> BaseException:
+    """What began it: picamera2 wraps its errors, and the outermost says only that something failed."""
+    return _root(error.__cause__) if error.__cause__ else error
 
 
 def _libraries() -> tuple[Any, Any]:

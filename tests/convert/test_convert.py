@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import one_line
+from toy import LABELS
+
+from convert.quantize import quantize
+from convert.recipes import calibration_pictures
+from convert.validate import check_all_integer, check_gate, compare
+from edge.card import read_card
+from edge.classify import Classifier
+from edge.errors import ModelError
+from train.data import Split, load
+from train.evaluate import scores_of
+
+ROOT = Path(__file__).parents[2]
+
+
+def convert(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "convert", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="session")
+def converted(toy_run: Path) -> dict[str, Path]:
+    """The toy model in every recipe, converted as a user would."""
+    for recipe in ("int8", "float32", "dynamic"):
+        done = convert(toy_run / "toy_recipe.keras", "--recipe", recipe, "--max-loss", 10)
+        assert done.returncode == 0, done.stderr
+        assert "42 validation images: Keras" in done.stdout
+    return {recipe: toy_run / f"toy_recipe-{recipe}.tflite" for recipe in ("int8", "float32", "dynamic")}
+
+
+@pytest.fixture(scope="session")
+def validation(folder: Path) -> Split:
+    return load(folder, LABELS).splits["validation"]
+
+
+@pytest.mark.parametrize("recipe", ["int8", "float32", "dynamic"])
+def test_the_converted_file_answers_as_its_source_does(recipe: str, converted: dict[str, Path], toy_run: Path, validation: Split) -> None:
+    found = compare(toy_run / "toy_recipe.keras", converted[recipe], validation, LABELS)
+    assert found.agreement >= (1.0 if recipe == "float32" else 0.9)
+    before, after = (scores_of(path, validation.images) for path in (toy_run / "toy_recipe.keras", converted[recipe]))
+    assert np.abs(before - after).mean() <= {"float32": 1e-4, "dynamic": 0.02, "int8": 0.04}[recipe]
+
+
+def test_the_card_travels_on_with_what_the_conversion_measured(converted: dict[str, Path], toy_run: Path) -> None:
+    source, card = read_card(toy_run / "toy_recipe.keras"), read_card(converted["int8"])
+    assert card.labels == source.labels
+    assert card.quantization == "int8"
+    assert card.provenance.items() > source.provenance.items()
+    assert len(card.provenance["keras_sha256"]) == 64
+    assert 0 <= card.metrics["int8_accuracy"] <= 1
+    assert card.metrics["int8_agreement"] >= 0.9
+
+
+def test_int8_reads_raw_pixels_and_holds_no_float_operator(converted: dict[str, Path]) -> None:
+    classifier = Classifier(converted["int8"])
+    assert classifier.input["dtype"] == np.uint8
+    assert classifier.input["quantization"] == (1.0, 0)
+    assert classifier.accelerated
+    check_all_integer(converted["int8"].read_bytes())
+
+
+def test_a_file_with_a_float_operator_is_noticed(converted: dict[str, Path]) -> None:
+    for recipe in ("float32", "dynamic"):
+        with pytest.raises(ModelError, match="works in floating point"):
+            check_all_integer(converted[recipe].read_bytes())
+
+
+def test_int8_is_a_fraction_of_float32(converted: dict[str, Path]) -> None:
+    assert converted["int8"].stat().st_size < 0.6 * converted["float32"].stat().st_size
+
+
+def test_the_first_calibration_picture_holds_every_level() -> None:
+    pictures = list(calibration_pictures(np.full((20, 48, 48), 90, np.uint8), 5, seed=1)())
+    assert len(pictures) == 6
+    assert set(np.unique(pictures[0][0])) == set(range(256))
+    assert all(picture[0].shape == (1, 48, 48, 1) and picture[0].dtype == np.float32 for picture in pictures)
+
+
+def test_a_file_that_loses_too_much_is_refused_and_nothing_is_written(toy_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out" / "refused.tflite"
+    done = convert(toy_run / "toy_recipe.keras", "--max-loss", "-50", "--out", out)
+    assert done.returncode == 1
+    assert "nothing was written" in one_line(done.stderr)
+    assert list(out.parent.iterdir()) == []
+
+
+def test_a_refused_conversion_leaves_the_file_that_was_there(toy_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "kept.tflite").write_bytes(b"before")
+    assert convert(toy_run / "toy_recipe.keras", "--min-agreement", "1.1", "--out", tmp_path / "kept.tflite").returncode == 1
+    assert (tmp_path / "kept.tflite").read_bytes() == b"before"
+
+
+def test_the_gate_is_about_points_and_agreement(toy_run: Path, converted: dict[str, Path], validation: Split) -> None:
+    found = compare(toy_run / "toy_recipe.keras", converted["int8"], validation, LABELS)
+    check_gate(found, max_loss_points=100, min_agreement=0)
+    with pytest.raises(ModelError, match="agrees with its source"):
+        check_gate(found, max_loss_points=100, min_agreement=1.01)
+    with pytest.raises(ModelError, match="accuracy fell by"):
+        check_gate(found, max_loss_points=found.loss_points - 0.1, min_agreement=0)
+
+
+def test_converting_twice_gives_the_same_bytes(converted: dict[str, Path], toy_run: Path, tmp_path: Path) -> None:
+    assert convert(toy_run / "toy_recipe.keras", "--max-loss", 10, "--out", tmp_path / "again.tflite").returncode == 0
+    assert (tmp_path / "again.tflite").read_bytes() == converted["int8"].read_bytes()
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "no card", "tflite"])
+def test_a_bad_source_is_one_clear_line(toy_run: Path, converted: dict[str, Path], tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "model.keras"
+    if damage == "truncated":
+        path.write_bytes((toy_run / "toy_recipe.keras").read_bytes()[:5000])
+    elif damage == "no card":
+        shutil.copy(toy_run / "checkpoint.keras", path)
+    elif damage == "tflite":
+        path = converted["int8"]
+    done = convert(path)
+    assert done.returncode == 1
+    assert path.name in one_line(done.stderr)
+
+
+def test_a_model_without_its_run_asks_which_dataset(toy_run: Path, tmp_path: Path) -> None:
+    shutil.copy(toy_run / "toy_recipe.keras", tmp_path)
+    done = convert(tmp_path / "toy_recipe.keras")
+    assert done.returncode == 1
+    assert "Pass DATA=" in one_line(done.stderr)
+
+
+def test_a_converter_that_fails_says_its_last_words(toy_run: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.keras"
+    broken.write_bytes((toy_run / "toy_recipe.keras").read_bytes()[:3000])
+    with pytest.raises(ModelError, match="could not convert it with recipe int8"):
+        quantize(broken, "int8", np.zeros((4, 48, 48), np.uint8))
+
+
+def test_the_keras_file_with_its_card_is_still_a_keras_file(toy_run: Path, validation: Split) -> None:
+    assert scores_of(toy_run / "toy_recipe.keras", validation.images[:3]).shape == (3, 7)

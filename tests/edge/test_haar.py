@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.detectors import open_detector
+from edge.detectors.haar import CASCADE
+from edge.errors import MissingLibrary, SettingsError
+from edge.picture import luma_of
+from edge.settings import DetectorSettings
+from edge.sources.synthetic import Scene, SyntheticOptions
+from edge.types import Box
+
+
+@pytest.mark.parametrize(("options", "every"), [(SyntheticOptions(), 24), (SyntheticOptions(faces=3, seed=2), 48)])
+def test_drawn_faces_are_found_in_at_least_95_percent_of_frames(options: SyntheticOptions, every: int) -> None:
+    scene, detector = Scene(options), open_detector(DetectorSettings())
+    found = []
+    for index in range(0, 30 * 25, every):
+        boxes = detector(luma_of(scene.draw(index)), 480)
+        found += [any(truth.box.iou(box) >= 0.5 for box in boxes) for truth in scene.truth(index)]
+    assert np.mean(found) >= 0.95
+
+
+def test_a_box_found_in_a_shrunk_frame_is_in_pixels_of_the_frame() -> None:
+    scene, detector = Scene(SyntheticOptions(size="1280x720")), open_detector(DetectorSettings())
+    luma, truth = luma_of(scene.draw(0)), scene.truth(0)[0].box
+    for side in (0, 640, 320):
+        assert max(truth.iou(box) for box in detector(luma, side)) > 0.7
+
+
+def test_boxes_come_largest_first() -> None:
+    boxes = open_detector(DetectorSettings())(luma_of(Scene(SyntheticOptions(faces=6)).draw(10)), 0)
+    assert len(boxes) >= 5
+    assert [box.area_px for box in boxes] == sorted((box.area_px for box in boxes), reverse=True)
+
+
+def test_a_picture_without_faces_has_no_boxes() -> None:
+    detector = open_detector(DetectorSettings())
+    assert detector(luma_of(Scene(SyntheticOptions(faces=0)).draw(0)), 0) == []
+    assert detector(np.full((480, 640), 128, np.uint8), 0) == []
+
+
+@pytest.mark.parametrize("size", [(1, 1), (10, 500), (24, 24), (3000, 40)])
+def test_frames_of_any_size_are_searched_without_trouble(size: tuple[int, int]) -> None:
+    assert open_detector(DetectorSettings())(np.zeros(size, np.uint8), 480) == []
+
+
+def test_the_shipped_cascade_is_in_the_package_with_its_licence() -> None:
+    assert CASCADE.is_file()
+    assert "Redistribution" in CASCADE.with_suffix(".LICENSE.txt").read_text()
+
+
+def test_an_opencv_without_cascades_is_said_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(cv2, "CascadeClassifier")
+    with pytest.raises(MissingLibrary, match="opencv-python-headless<5"):
+        open_detector(DetectorSettings())
+
+
+def test_an_unknown_detector_lists_the_known_ones() -> None:
+    with pytest.raises(SettingsError, match="no detector 'magic'; there are haar"):
+        open_detector(DetectorSettings(name="magic"))
+
+
+def test_iou_of_boxes_by_hand() -> None:
+    assert Box(0, 0, 10, 10).iou(Box(5, 0, 10, 10)) == pytest.approx(50 / 150)
+    assert Box(0, 0, 10, 10).iou(Box(10, 0, 10, 10)) == 0
+    assert Box(3, 4, 10, 10).iou(Box(3, 4, 10, 10)) == 1

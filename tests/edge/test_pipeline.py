@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+import pytest
+
+from edge.classify import Classifier
+from edge.detectors import open_detector
+from edge.errors import SourceError
+from edge.pipeline import Pipeline, run
+from edge.settings import Settings, SmoothSettings
+from edge.sinks import QuitRun
+from edge.sources import open_source
+from edge.sources.synthetic import Synthetic
+from edge.store import find_model
+from edge.types import Box, Frame, Observation
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return Classifier(find_model("small"))
+
+
+def pipeline(classifier: Classifier, tracked: bool = True, **settings: object) -> Pipeline:
+    changed = msgspec.structs.replace(Settings(), **settings)
+    ticks = itertools.count()
+    return Pipeline(changed, open_detector(changed.detector), classifier, tracked, clock=lambda: next(ticks) / 1000)
+
+
+class Memory:
+    """A sink that keeps what it is given."""
+
+    main_thread = True
+
+    def __init__(self) -> None:
+        self.seen: list[Observation] = []
+
+    def write(self, observation: Observation) -> None:
+        self.seen.append(observation)
+
+    def close(self) -> None: ...
+
+
+def observe(classifier: Classifier, spec: str, **settings: object) -> list[Observation]:
+    source, memory = open_source(spec), Memory()
+    run(source, pipeline(classifier, source.tracked, **settings), [memory], threading.Event(), timeout_s=5)
+    return memory.seen
+
+
+def test_a_drawn_face_is_seen_in_nearly_every_frame_under_one_id(classifier: Classifier) -> None:
+    seen = observe(classifier, "synthetic:?paced=false&seconds=4&size=320x240")
+    assert len(seen) == 120
+    assert sum(len(observation.faces) == 1 for observation in seen) / len(seen) >= 0.95
+    assert {face.track for observation in seen for face in observation.faces} == {1}
+
+
+def test_boxes_lie_on_the_drawn_faces(classifier: Classifier) -> None:
+    source = open_source("synthetic:?paced=false&seconds=3&faces=2")
+    assert isinstance(source, Synthetic)
+    memory = Memory()
+    run(source, pipeline(classifier), [memory], threading.Event(), timeout_s=5)
+    overlaps = [
+        max((face.box.iou(truth.box) for face in observation.faces), default=0.0)
+        for observation in memory.seen[3:]
+        for truth in source.scene.truth(observation.frame.index)
+    ]
+    assert np.mean(np.array(overlaps) >= 0.5) >= 0.98
+
+
+def test_every_face_has_a_label_and_scores_of_the_models_classes(classifier: Classifier) -> None:
+    faces = [face for seen in observe(classifier, "synthetic:?paced=false&seconds=1&size=320x240") for face in seen.faces]
+    for face in faces:
+        assert face.expression in (*classifier.labels, "uncertain")
+        assert tuple(face.scores) == classifier.labels
+        assert face.score == pytest.approx(max(face.scores.values()))
+        assert sum(face.scores.values()) == pytest.approx(1, abs=0.03)
+
+
+def test_labels_change_with_the_expressions_drawn(classifier: Classifier) -> None:
+    seen = observe(classifier, "synthetic:?paced=false&seconds=25.2&fps=6")
+    assert len(Counter(face.expression for observation in seen for face in observation.faces)) >= 3
+
+
+def test_a_replay_gives_the_same_observations_to_the_last_digit(classifier: Classifier) -> None:
+    first, again = (observe(classifier, "synthetic:?paced=false&seconds=1&size=320x240") for _ in range(2))
+    # All but the waiting for the frame, which is real time.
+    assert [(o.faces, {**o.timings_ms, "capture": 0}) for o in first] == [(o.faces, {**o.timings_ms, "capture": 0}) for o in again]
+
+
+def test_a_still_scene_is_rarely_searched_and_its_face_stays(classifier: Classifier) -> None:
+    calls: list[int] = []
+    changed = Settings()
+    detector = open_detector(changed.detector)
+
+    def counting(luma: np.ndarray, side: int) -> list[Box]:
+        calls.append(1)
+        return detector(luma, side)
+
+    line = Pipeline(changed, counting, classifier, tracked=True)
+    source = open_source("synthetic:?paced=false&seconds=3&size=320x240&still=true")
+    seen = [line.process(frame) for frame in source]
+    assert all(len(observation.faces) == 1 for observation in seen[2:])
+    assert len(calls) <= 10
+
+
+def test_pictures_of_a_folder_are_not_tracked_from_one_to_the_next(classifier: Classifier, pictures: object) -> None:
+    seen = observe(classifier, f"images:{pictures}")
+    assert [(observation.frame.name, len(observation.faces)) for observation in seen] == [
+        ("face0.png", 1), ("face1.png", 1), ("face2.png", 1), ("wall.png", 0)
+    ]  # fmt: skip
+    assert {face.track for observation in seen for face in observation.faces} == {1}
+
+
+def test_a_picture_is_labelled_by_itself_whatever_came_before(classifier: Classifier, pictures: object) -> None:
+    smooth = SmoothSettings(window_s=100.0)
+    together = observe(classifier, f"images:{pictures}", smooth=smooth)
+    alone = observe(classifier, f"images:{pictures}/face2.png", smooth=smooth)
+    assert together[2].faces == alone[0].faces
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (48, 4000), (240, 320)])
+def test_no_frame_size_breaks_the_loop(classifier: Classifier, shape: tuple[int, int]) -> None:
+    assert pipeline(classifier).process(Frame(0, 0.0, np.zeros(shape, np.uint8))).faces == ()
+
+
+def test_a_frame_that_fails_is_said_once_counted_and_skipped(classifier: Classifier, caplog: pytest.LogCaptureFixture) -> None:
+    line = pipeline(classifier)
+    good = line._detector
+
+    def sometimes(luma: np.ndarray, side: int) -> list[Box]:
+        if luma[0, 0] == 7:
+            raise ValueError("bad luma")
+        return good(luma, side)
+
+    line._detector = sometimes
+
+    class Source:
+        live, tracked, description = False, True, "test"
+
+        def __iter__(self) -> Iterator[Frame]:
+            for index in range(20):
+                yield Frame(index, index / 10, np.full((60, 80), 7 if index % 2 else 100, np.uint8))
+
+        def close(self) -> None: ...
+
+    memory = Memory()
+    with caplog.at_level(logging.ERROR):
+        summary = run(Source(), line, [memory], threading.Event(), timeout_s=1)
+    assert (summary.frames, summary.faults, len(memory.seen)) == (10, 10, 10)
+    assert caplog.text.count("bad luma") == 1
+    assert "10 frames failed" in str(summary)
+
+
+class Camera:
+    """A live source whose every step the test decides."""
+
+    live, tracked, description = True, True, "test camera"
+
+    def __init__(self, frames: int, then: str) -> None:
+        self.frames, self.then, self.released = frames, then, threading.Event()
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index in range(self.frames):
+            yield Frame(index, index / 30, np.zeros((60, 80), np.uint8))
+        if self.then == "hang":
+            self.released.wait(20)
+        elif self.then == "fail":
+            raise SourceError("test camera: unplugged")
+
+    def close(self) -> None:
+        self.released.set()
+
+
+def test_a_camera_that_hangs_ends_the_run_with_an_error(classifier: Classifier) -> None:
+    camera, begun = Camera(3, "hang"), time.monotonic()
+    with pytest.raises(SourceError, match=r"no frame for 0\.6 s"):
+        run(camera, pipeline(classifier), [], threading.Event(), timeout_s=0.6)
+    assert time.monotonic() - begun < 5
+    camera.close()
+
+
+def test_a_camera_that_fails_ends_the_run_with_its_own_words(classifier: Classifier) -> None:
+    with pytest.raises(SourceError, match="unplugged"):
+        run(Camera(3, "fail"), pipeline(classifier), [], threading.Event(), timeout_s=5)
+
+
+def test_a_live_source_drops_frames_when_the_loop_is_slow_and_counts_them(classifier: Classifier) -> None:
+    memory = Memory()
+    write = memory.write
+
+    def slow(observation: Observation) -> None:
+        time.sleep(0.05)
+        write(observation)
+
+    memory.write = slow  # type: ignore[method-assign]
+    summary = run(open_source("synthetic:?seconds=1&size=160x120"), pipeline(classifier), [memory], threading.Event(), timeout_s=5)
+    assert summary.frames < 30
+    assert summary.dropped > 0
+    assert summary.frames + summary.dropped <= 30
+    indices = [observation.frame.index for observation in memory.seen]
+    assert indices == sorted(indices)
+
+
+def test_a_stop_ends_the_run_even_while_the_camera_hangs(classifier: Classifier) -> None:
+    camera, stop = Camera(1, "hang"), threading.Event()
+    threading.Timer(0.3, stop.set).start()
+    begun = time.monotonic()
+    assert run(camera, pipeline(classifier), [], stop, timeout_s=30).frames == 1
+    assert time.monotonic() - begun < 3
+    camera.close()
+
+
+def test_someone_in_front_of_a_window_can_quit(classifier: Classifier) -> None:
+    class Window(Memory):
+        def write(self, observation: Observation) -> None:
+            super().write(observation)
+            if len(self.seen) == 4:
+                raise QuitRun
+
+    assert run(open_source("synthetic:?paced=false&size=160x120"), pipeline(classifier), [Window()], threading.Event(), 5).frames == 4

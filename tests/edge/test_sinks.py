@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.annotate import annotate
+from edge.errors import SettingsError, SinkError
+from edge.sinks import SINKS, Background, open_sink
+from edge.sources.synthetic import Scene
+from edge.types import Box, Face, Frame, Observation
+
+
+def observation(index: int = 0, faces: int = 1, name: str | None = None, bgr: np.ndarray | None = None) -> Observation:
+    luma = np.full((240, 320), 90, np.uint8)
+    found = tuple(Face(n + 1, Box(40 + 60 * n, 50, 50, 50), "happy", 0.9321, {"happy": 0.9321, "sad": 0.0679}) for n in range(faces))
+    return Observation(Frame(index, index / 10, luma, bgr, name, dropped=2), found, {"capture": 1.23456, "detect": 2.0})
+
+
+@pytest.fixture(params=["jsonl", "snapshots", "status"])
+def spec(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return {"jsonl": f"jsonl:{tmp_path}/out.jsonl", "snapshots": f"snapshots:{tmp_path}/pictures", "status": "status:"}[request.param]
+
+
+def test_every_sink_takes_observations_with_and_without_faces_and_closes_twice(spec: str) -> None:
+    sink = open_sink(spec)
+    assert isinstance(sink.main_thread, bool)
+    for index, faces in enumerate((1, 0, 3, 200)):
+        sink.write(observation(index, faces))
+    sink.close()
+    sink.close()
+
+
+def test_the_table_names_classes_that_can_be_imported() -> None:
+    for scheme in SINKS:
+        module, _, name = SINKS[scheme].partition(":")
+        assert hasattr(__import__(module, fromlist=[name]), name)
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "said"),
+    [
+        ("jsonl:", SinkError, "jsonl:-"),
+        ("jsonl:/proc/none/out.jsonl", SinkError, "cannot write there"),
+        ("jsonl:-?every=2", SettingsError, "unknown key 'every'"),
+        ("snapshots:", SinkError, "snapshots:DIR"),
+        ("snapshots:/proc/none", SinkError, "cannot make this folder"),
+        ("snapshots:x?every_s=soon", SettingsError, "key 'every_s'"),
+        ("mqtt://host/topic", SettingsError, "no sink 'mqtt'"),
+    ],
+)
+def test_what_cannot_be_opened_says_why_in_one_line(text: str, error: type[Exception], said: str) -> None:
+    with pytest.raises(error) as raised:
+        open_sink(text)
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_json_line_has_exactly_the_fields_of_the_contract(tmp_path: Path) -> None:
+    sink = open_sink(f"jsonl:{tmp_path}/out.jsonl")
+    sink.write(observation(3))
+    sink.write(observation(4, name="photo.jpg"))
+    plain, named = (json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines())
+    assert list(plain) == ["time", "frame", "size", "faces", "timings_ms", "dropped"]
+    assert plain == {
+        "time": 0.3,
+        "frame": 3,
+        "size": [320, 240],
+        "faces": [
+            {"track": 1, "box": [40, 50, 50, 50], "expression": "happy", "score": 0.9321, "scores": {"happy": 0.9321, "sad": 0.0679}}
+        ],
+        "timings_ms": {"capture": 1.235, "detect": 2.0},
+        "dropped": 2,
+    }
+    assert named["source"] == "photo.jpg"
+
+
+def test_json_lines_are_readable_the_moment_they_are_written_and_appended_to(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_text('{"old": 1}\n')
+    sink = open_sink(f"jsonl:{path}")
+    sink.write(observation())
+    assert len(path.read_text().splitlines()) == 2
+
+
+def test_a_snapshot_is_kept_at_most_every_few_seconds(tmp_path: Path) -> None:
+    sink = open_sink(f"snapshots:{tmp_path}?every_s=1")
+    for index in range(35):
+        sink.write(observation(index))
+    kept = sorted(tmp_path.iterdir())
+    assert [path.stem[-2:] for path in kept] == ["00", "10", "20", "30"]
+    assert all(cv2.imread(str(path)).shape == (240, 320, 3) for path in kept)
+
+
+def test_snapshots_never_overwrite_a_photograph_of_the_same_folder(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"mine")
+    open_sink(f"snapshots:{tmp_path}").write(observation(name="photo.jpg"))
+    assert (tmp_path / "photo.jpg").read_bytes() == b"mine"
+    assert (tmp_path / "photo-edgefer.jpg").is_file()
+
+
+def test_old_snapshots_of_a_run_make_room(tmp_path: Path) -> None:
+    sink = open_sink(f"snapshots:{tmp_path}?every_s=0&keep=3")
+    for index in range(10):
+        sink.write(observation(index))
+    assert sorted(path.stem[-2:] for path in tmp_path.iterdir()) == ["07", "08", "09"]
+
+
+def test_an_annotated_picture_shows_the_box_and_says_when_there_is_no_face(scene: Scene) -> None:
+    picture = scene.draw(0)
+    shown = annotate(observation(bgr=picture))
+    changed = np.abs(shown.astype(int) - picture).max(axis=2) > 30
+    ys, xs = np.nonzero(changed)
+    assert (xs.min(), ys.max()) == pytest.approx((39, 101), abs=2)
+    assert not np.array_equal(annotate(observation(faces=0, bgr=picture)), picture)
+    assert np.array_equal(picture, scene.draw(0)), "the frame itself stays untouched"
+
+
+def test_a_label_at_the_border_stays_inside_the_picture() -> None:
+    luma = np.zeros((240, 320), np.uint8)
+    for box in (Box(-20, -20, 60, 60), Box(300, 220, 60, 60)):
+        shown = annotate(Observation(Frame(0, 0.0, luma), (Face(1, box, "surprise", 1.0, {"surprise": 1.0}),)))
+        assert (shown.min(axis=2) > 150).sum() > 60
+
+
+def test_a_display_without_a_screen_or_windows_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    with pytest.raises(SinkError, match=r"no windows|no screen"):
+        open_sink("display:")
+
+
+class Slow:
+    """A sink that waits until it may go on, and remembers what it took."""
+
+    main_thread = False
+
+    def __init__(self) -> None:
+        self.may_go = threading.Event()
+        self.taken: list[int] = []
+        self.closed = False
+
+    def write(self, observation: Observation) -> None:
+        self.may_go.wait(10)
+        self.taken.append(observation.frame.index)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_slow_sink_never_holds_up_the_frames_and_loses_its_oldest() -> None:
+    slow = Slow()
+    sink = Background(slow, "slow", lossless=False)
+    begun = time.monotonic()
+    for index in range(1000):
+        sink.write(observation(index))
+    assert time.monotonic() - begun < 5
+    slow.may_go.set()
+    sink.close()
+    assert slow.closed
+    assert slow.taken[-1] == 999
+    assert len(slow.taken) + sink.dropped == 1000
+    assert len(slow.taken) <= Background.SLOTS + 1
+
+
+def test_a_lossless_sink_gets_every_observation() -> None:
+    slow = Slow()
+    slow.may_go.set()
+    sink = Background(slow, "slow", lossless=True)
+    for index in range(300):
+        sink.write(observation(index))
+    sink.close()
+    assert slow.taken == list(range(300))
+
+
+def test_a_failing_sink_is_said_once_counted_and_does_no_harm(caplog: pytest.LogCaptureFixture) -> None:
+    class Full(Slow):
+        def write(self, observation: Observation) -> None:
+            raise OSError(28, "No space left on device")
+
+    sink = Background(Full(), "full", lossless=True)
+    with caplog.at_level(logging.ERROR):
+        for index in range(50):
+            sink.write(observation(index))
+        sink.close()
+    assert sink.failed == 50
+    assert caplog.text.count("No space left") == 1

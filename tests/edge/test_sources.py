@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import http.server
+import itertools
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.errors import EdgeferError, MissingLibrary, SettingsError, SourceError
+from edge.sources import SOURCES, open_source
+from edge.sources.picamera import luma_plane
+from edge.sources.synthetic import Scene, SyntheticOptions
+
+
+@pytest.fixture
+def mjpeg_camera(scene: Scene) -> Iterator[str]:
+    """A real network camera: MJPEG over HTTP from this machine."""
+    jpegs = [cv2.imencode(".jpg", scene.draw(10 * index))[1].tobytes() for index in range(12)]
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+            self.end_headers()
+            for jpeg in jpegs:
+                head = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: " + str(len(jpeg)).encode() + b"\r\n\r\n"
+                self.wfile.write(head + jpeg + b"\r\n")
+                time.sleep(0.02)
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/camera.mjpg"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(params=["file", "images", "synthetic", "http"])
+def spec(request: pytest.FixtureRequest) -> str:
+    """One working spec for each source that needs no hardware."""
+    if request.param == "http":
+        return str(request.getfixturevalue("mjpeg_camera"))
+    if request.param == "file":
+        return f"file:{request.getfixturevalue('clip')}"
+    if request.param == "images":
+        return f"images:{request.getfixturevalue('pictures')}"
+    return "synthetic:?seconds=0.2&size=320x240&paced=false"
+
+
+def test_every_source_gives_numbered_frames_of_contiguous_luma_and_closes_twice(spec: str) -> None:
+    source = open_source(spec)
+    frames = list(itertools.islice(source, 6))
+    source.close()
+    source.close()
+    assert len(frames) >= 3
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    for frame in frames:
+        assert frame.luma.shape == (240, 320)
+        assert frame.luma.dtype == np.uint8
+        assert frame.luma.flags.c_contiguous
+        assert frame.bgr is not None
+        assert frame.bgr.shape == (240, 320, 3)
+    times = [frame.time_s for frame in frames]
+    assert times == sorted(times)
+    assert isinstance(source.description, str)
+    assert isinstance(source.live, bool)
+    assert isinstance(source.tracked, bool)
+
+
+def test_the_table_names_classes_that_can_be_imported() -> None:
+    for scheme in SOURCES:
+        module, _, name = SOURCES[scheme].partition(":")
+        assert hasattr(__import__(module, fromlist=[name]), name)
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "said"),
+    [
+        ("file:/nowhere/clip.mp4", SourceError, "no such file"),
+        ("images:/nowhere", SourceError, "no such folder"),
+        ("opencv:63", SourceError, "no camera answers at /dev/video63"),
+        ("opencv:clip.mp4", SourceError, "a clip is file:PATH"),
+        ("opencv:0?fourcc=MJPEG", SourceError, "four letters"),
+        ("opencv:0?colour=red", SettingsError, "unknown key 'colour'"),
+        ("webcam:0", SettingsError, "no source 'webcam'"),
+        ("http://127.0.0.1:9/none.mjpg", SourceError, "no video there"),
+        ("synthetic:?faces=many", SettingsError, "key 'faces'"),
+        ("synthetic:?face=2", SettingsError, "did you mean 'faces'?"),
+        ("synthetic:?size=10x10", SettingsError, "160x120"),
+        ("picamera:?rotation=90", SettingsError, "key 'rotation'"),
+    ],
+)
+def test_what_cannot_be_opened_says_why_in_one_line(text: str, error: type[EdgeferError], said: str) -> None:
+    with pytest.raises(error) as raised:
+        open_source(text)
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_password_in_a_cameras_address_is_not_repeated() -> None:
+    with pytest.raises(SourceError) as raised:
+        open_source("http://me:secret@127.0.0.1:9/none.mjpg")
+    assert "secret" not in str(raised.value)
+
+
+def test_a_file_that_is_no_video_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.mp4").write_text("not a video")
+    with pytest.raises(SourceError, match="not a video"):
+        open_source(f"file:{tmp_path}/notes.mp4")
+
+
+def test_every_frame_of_a_file_comes_and_its_times_are_its_own(clip: Path) -> None:
+    frames = list(open_source(f"file:{clip}"))
+    assert len(frames) == 60
+    assert frames[15].time_s == pytest.approx(1.0, abs=0.01)
+
+
+def test_pictures_come_by_name_and_what_is_no_picture_is_skipped(pictures: Path, caplog: pytest.LogCaptureFixture) -> None:
+    frames = list(open_source(f"images:{pictures}"))
+    assert [frame.name for frame in frames] == ["face0.png", "face1.png", "face2.png", "wall.png"]
+    assert "broken.jpg" in caplog.text
+
+
+def test_a_folder_without_pictures_or_with_only_broken_ones_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no pictures"):
+        open_source(f"images:{tmp_path}")
+    (tmp_path / "a.png").write_bytes(b"nothing")
+    with pytest.raises(SourceError, match="none of 1 pictures"):
+        list(open_source(f"images:{tmp_path}"))
+
+
+def test_a_network_camera_that_goes_away_is_an_error(mjpeg_camera: str) -> None:
+    with pytest.raises(SourceError, match="ended or stalled"):
+        list(open_source(mjpeg_camera))
+
+
+def test_drawn_frames_repeat_exactly_and_seeds_differ() -> None:
+    first, again, other = (Scene(SyntheticOptions(size="320x240", seed=seed)) for seed in (4, 4, 5))
+    assert np.array_equal(first.draw(77), again.draw(77))
+    assert not np.array_equal(first.draw(77), other.draw(77))
+
+
+def test_a_still_scene_never_changes() -> None:
+    scene = Scene(SyntheticOptions(size="320x240", still=True))
+    assert np.array_equal(scene.draw(0), scene.draw(500))
+
+
+def test_paced_frames_come_in_real_time() -> None:
+    begun = time.monotonic()
+    frames = list(open_source("synthetic:?seconds=0.5&fps=20&size=160x120"))
+    assert len(frames) == 10
+    assert time.monotonic() - begun >= 9 / 20
+
+
+@pytest.mark.parametrize("stride", [64, 96])
+def test_the_luma_plane_is_cut_by_its_stride(stride: int) -> None:
+    height, width = 48, 64
+    picture = np.arange(height * width, dtype=np.uint8).reshape(height, width)
+    buffer = np.full((height * 3 // 2, stride), 255, np.uint8)
+    buffer[:height, :width] = picture
+    luma = luma_plane(buffer, width, height, stride)
+    assert np.array_equal(luma, picture)
+    assert luma.flags.c_contiguous
+    buffer[:] = 0
+    assert np.array_equal(luma, picture), "the buffer goes back to the camera: luma must be a copy"
+
+
+def test_without_picamera2_one_line_says_how_to_get_it() -> None:
+    try:
+        import picamera2  # noqa: F401
+    except ImportError:
+        with pytest.raises(MissingLibrary, match=r"--system-site-packages|apt install python3-picamera2"):
+            open_source("picamera:")
+    else:
+        pytest.skip("picamera2 is installed here")
+
+
+def test_importing_the_sources_imports_no_library_of_theirs() -> None:
+    code = "import sys, edge.sources; sys.exit(any(name in sys.modules for name in ('cv2', 'picamera2')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False, env={"PYTHONPATH": ":".join(sys.path)}).returncode == 0

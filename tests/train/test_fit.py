@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import msgspec
+import numpy as np
+import pytest
+
+from edge.errors import SettingsError
+from train.fit import BEST, CHECKPOINT, Epoch, best_epoch, fit, plateau_rate, stopped
+from train.recipe import Recipe, load_recipe
+
+replace = msgspec.structs.replace
+
+
+def recipe(**changes: object) -> Recipe:
+    small, tiny = load_recipe("small"), load_recipe("tiny")
+    how = {
+        "epochs": 4,
+        "precision": "float32",
+        "batch_size": 32,
+        "model": tiny.model,
+        "optimizer": replace(small.optimizer, ema=0.9),
+        "schedule": replace(small.schedule, warmup_epochs=1.0),
+        **changes,
+    }
+    return replace(small, **how)
+
+
+def stripes(count: int = 192) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures of seven brightnesses: a task a small network learns in seconds."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(count) % 7
+    images = rng.integers(0, 60, (count, 48, 48)) + 28 * labels[:, None, None]
+    return images.astype(np.uint8), np.eye(7, dtype=np.float32)[labels]
+
+
+def without_times(history: list[Epoch]) -> np.ndarray:
+    return np.array([[value for name, value in sorted(epoch.items()) if name != "seconds"] for epoch in history])
+
+
+def test_a_run_cut_and_resumed_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    data = stripes()
+    whole = fit(recipe(), data, data, tmp_path / "whole")
+    assert len(fit(recipe(), data, data, tmp_path / "cut", until_epoch=2)) == 2
+    resumed = fit(recipe(), data, data, tmp_path / "cut")
+    assert len(resumed) == 4
+    assert without_times(resumed) == pytest.approx(without_times(whole), abs=2e-3)
+
+
+def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
+    data = stripes(64)
+    history = fit(recipe(epochs=1), data, data, tmp_path)
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    assert fit(recipe(epochs=1), data, data, tmp_path) == history
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+
+
+def test_another_recipe_in_the_same_place_is_refused(tmp_path: Path) -> None:
+    data = stripes(64)
+    fit(recipe(epochs=1), data, data, tmp_path)
+    with pytest.raises(SettingsError, match="another recipe"):
+        fit(recipe(epochs=1, seed=9), data, data, tmp_path)
+
+
+def test_mixed_precision_trains_and_leaves_the_policy_as_it_was(tmp_path: Path) -> None:
+    data = stripes(64)
+    assert len(fit(recipe(epochs=1, precision="mixed_bfloat16"), data, data, tmp_path)) == 1
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def epochs(*accuracies: float) -> list[Epoch]:
+    return [{"val_accuracy": accuracy, "val_loss": 1 - accuracy} for accuracy in accuracies]
+
+
+def test_the_best_epoch_is_the_first_of_equals() -> None:
+    assert best_epoch(epochs(0.2, 0.5, 0.5, 0.4), "val_accuracy") == 1
+    assert best_epoch(epochs(0.2, 0.5, 0.6), "val_loss") == 2
+
+
+def test_early_stopping_waits_its_epochs() -> None:
+    patient = recipe(early_stop_epochs=3)
+    assert not stopped(epochs(0.5, 0.4, 0.4), patient)
+    assert stopped(epochs(0.5, 0.4, 0.4, 0.4), patient)
+    assert not stopped(epochs(0.5, 0.4, 0.4, 0.6), patient)
+    assert not stopped(epochs(*[0.5] * 50), recipe())
+
+
+def test_the_plateau_rule_cuts_the_rate_where_keras_does() -> None:
+    rng = np.random.default_rng(4)
+    losses = list(np.round(1 + 0.05 * rng.standard_normal(60), 3))
+    report = load_recipe("report")
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(1.0), "mse")
+    keras_rule = keras.callbacks.ReduceLROnPlateau(factor=0.2, patience=3, min_delta=0, min_lr=0)
+    keras_rule.set_model(model)
+    keras_rule.on_train_begin()
+    rate, history = 1.0, []
+    for index, loss in enumerate(losses):
+        keras_rule.on_epoch_end(index, {"val_loss": loss})
+        history.append({"val_loss": loss})
+        rate = plateau_rate(history, report, rate)
+        assert rate == pytest.approx(float(model.optimizer.learning_rate)), f"epoch {index}"
+
+
+def test_a_killed_training_goes_on_at_its_last_epoch(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("epochs = 40\n[model]\nchannels = [8, 8, 8, 8]\nblocks = [1, 1, 1]\n")
+    command = [
+        sys.executable,
+        "-m",
+        "train",
+        "--data",
+        str(folder),
+        "--recipe",
+        str(tmp_path / "mine.toml"),
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "epoch 3/40" in line:
+                break
+        time.sleep(0.2)
+        process.send_signal(signal.SIGKILL)
+    assert (tmp_path / "run" / CHECKPOINT).is_file()
+    assert (tmp_path / "run" / BEST).is_file()
+    done = subprocess.run([*command, "--epochs", "6"], cwd=root, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "resuming" in done.stdout
+    assert "epoch 1/40" not in done.stdout
+    assert "epoch 6/40" in done.stdout
+    assert (tmp_path / "run" / "mine.keras").is_file()

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import one_line
+from PIL import Image
+from toy import LABELS
+
+from edge.card import read_card
+from train.data import load
+from train.evaluate import evaluate
+
+ROOT = Path(__file__).parents[2]
+
+
+def train(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "train", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_a_run_leaves_a_model_with_its_card_figures_and_pictures(toy_run: Path, folder: Path) -> None:
+    card = read_card(toy_run / "toy_recipe.keras")
+    assert card.labels == LABELS
+    assert card.provenance["recipe"] == "toy_recipe"
+    assert len(card.provenance["recipe_sha256"]) == len(card.provenance["images_sha256"]) == 64
+    assert card.provenance["data"] == folder.name
+    assert str(folder) not in json.dumps(card.provenance), "no path of this machine travels in the card"
+    report = json.loads((toy_run / "metrics.json").read_text())
+    assert report["epochs"] == len(report["history"]) == 50
+    assert report["macs"] == sum(report["macs_by_layer"].values())
+    assert report["recipe"]["model"]["channels"] == [8, 12, 16, 24]
+    assert report["provenance"]["started"] <= report["ended"]
+    for name in ("curves", "confusion", "mistakes"):
+        assert np.asarray(Image.open(toy_run / f"{name}.png")).std() > 10
+
+
+def test_the_model_learned_to_read_people_it_never_saw(toy_run: Path, folder: Path) -> None:
+    model = toy_run / "toy_recipe.keras"
+    figures = evaluate(model, load(folder, LABELS).splits["validation"], read_card(model))
+    assert figures.accuracy >= 0.6, "seven classes: one in seven is chance"
+    assert figures.accuracy == pytest.approx(read_card(model).metrics["validation_accuracy"], abs=1e-3)
+
+
+def test_evaluate_prints_what_a_model_scores(toy_run: Path, folder: Path) -> None:
+    command = [sys.executable, "-m", "train.evaluate", str(toy_run / "toy_recipe.keras"), str(folder)]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "validation without repeats" in said
+    assert "recall  angry" in said
+    figures = json.loads(subprocess.run([*command, "--json"], cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    assert set(figures["validation"]) == {"images", "accuracy", "macro_f1", "ece", "recall"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--data", "/nowhere"], "no such file or folder"),
+        (["--data", ""], "Kaggle"),
+        (["--data", "/nowhere", "--recipe", "huge"], "no recipe 'huge'"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_a_failure(arguments: list[str], said: str) -> None:
+    done = train(*arguments)
+    assert done.returncode == 1
+    assert said in one_line(done.stderr)
+
+
+def test_missing_votes_are_said_and_training_would_go_on_without(folder: Path, tmp_path: Path) -> None:
+    done = train("--data", str(folder), "--ferplus", str(tmp_path / "none.csv"), "--out", str(tmp_path / "run"))
+    assert done.returncode == 1
+    assert "cannot read FER+ votes" in one_line(done.stderr)
