@@ -116,12 +116,9 @@ def _settings(options: argparse.Namespace) -> Settings:
 def _run(options: argparse.Namespace) -> int:
     settings = _settings(options)
     # Imported here: --help and a wrong flag answer without loading OpenCV.
-    from edge.classify import Classifier
-    from edge.detectors import open_detector
-    from edge.pipeline import Pipeline, run
+    from edge.pipeline import open_pipeline, run
     from edge.sinks import Background, open_sink
     from edge.sources import open_source, pick_source
-    from edge.store import find_model
 
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -130,10 +127,9 @@ def _run(options: argparse.Namespace) -> int:
     if sys.stderr.isatty() and "status:" not in specs and not (sys.stdout.isatty() and "jsonl:-" in specs):
         specs.append("status:")
     with ExitStack() as stack:
-        classifier = Classifier(find_model(settings.model), settings.threads)
-        detector = open_detector(settings.detector)
         source = open_source(settings.source or pick_source(_say))
         stack.callback(source.close)
+        pipeline = open_pipeline(settings, source.tracked)
         sinks = []
         for spec in specs:
             sink = open_sink(spec)
@@ -141,11 +137,11 @@ def _run(options: argparse.Namespace) -> int:
             stack.callback(sink.close)
             sinks.append(sink)
         _say(NOTICE)
-        _say(f"source: {source.description}; model: {classifier.path}")
+        _say(f"source: {source.description}; model: {pipeline.classifier.path}")
         for spec in specs:
             if spec.startswith("snapshots:"):
                 _say(f"annotated pictures: {Path(spec.partition(':')[2].partition('?')[0]).resolve()}")
-        summary = run(source, Pipeline(settings, detector, classifier, source.tracked), sinks, stop, settings.source_timeout_s)
+        summary = run(source, pipeline, sinks, stop, settings.source_timeout_s)
     _say(str(summary))
     return 0
 

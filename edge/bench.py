@@ -12,10 +12,9 @@ from edge.classify import Classifier
 from edge.crop import crop_face
 from edge.detectors import open_detector
 from edge.errors import SettingsError
-from edge.pipeline import Pipeline
+from edge.pipeline import open_pipeline
 from edge.settings import DetectorSettings, Settings
 from edge.sources import open_source
-from edge.store import find_model
 from edge.system import Machine, machine, peak_rss_mb
 from edge.types import Frame
 
@@ -93,10 +92,10 @@ def bench(settings: Settings, frames: int) -> Report:
         raise SettingsError(f"--frames {frames}: at least 2 are needed")
     before, begun_s = machine(), time.perf_counter()
     text = settings.source or DEFAULT_SOURCE
-    classifier = Classifier(find_model(settings.model), settings.threads)
+    pipeline = open_pipeline(settings)
+    classifier = pipeline.classifier
     stages: dict[str, list[float]] = {}
     found: list[bool] = []
-    pipeline = Pipeline(settings, open_detector(settings.detector), classifier, tracked=True)
     start_up_s = time.perf_counter() - begun_s
 
     def ours(frame: Frame) -> None:

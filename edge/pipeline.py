@@ -13,7 +13,7 @@ import numpy as np
 
 from edge.classify import Classifier
 from edge.crop import crop_face
-from edge.detectors import Detector
+from edge.detectors import Detector, open_detector
 from edge.errors import SourceError
 from edge.gate import Gate
 from edge.mailbox import Mailbox
@@ -21,6 +21,7 @@ from edge.settings import Settings
 from edge.sinks import QuitRun, Sink
 from edge.smooth import Smoother
 from edge.sources import Source
+from edge.store import find_model
 from edge.track import Tracker
 from edge.types import Face, Frame, Observation, Track
 
@@ -37,7 +38,7 @@ class Pipeline:
     def __init__(
         self, settings: Settings, detector: Detector, classifier: Classifier, tracked: bool, clock: Clock = time.perf_counter
     ) -> None:
-        self._settings, self._detector, self._classifier = settings, detector, classifier
+        self._settings, self._detector, self.classifier = settings, detector, classifier
         self._tracked, self._clock = tracked, clock
         how = settings.detector
         self._max_side_px = how.max_side_px if tracked else how.photo_max_side_px
@@ -47,7 +48,7 @@ class Pipeline:
         gate, track, smooth = self._settings.gate, self._settings.track, self._settings.smooth
         self._gate = Gate(gate.threshold if self._tracked else 0, gate.refresh_s)
         self._tracker = Tracker(track.min_iou, track.lost_s, track.min_hits if self._tracked else 1, track.steady)
-        self._smoother = Smoother(self._classifier.labels, smooth.window_s, smooth.margin if self._tracked else 0, smooth.uncertain_below)
+        self._smoother = Smoother(self.classifier.labels, smooth.window_s, smooth.margin if self._tracked else 0, smooth.uncertain_below)
         self._faces: tuple[Face, ...] = ()
 
     def process(self, frame: Frame, capture_ms: float = 0.0) -> Observation:
@@ -73,9 +74,9 @@ class Pipeline:
         return Observation(frame, self._faces, timings_ms)
 
     def _classify(self, frame: Frame, tracks: list[Track]) -> tuple[Face, ...]:
-        card = self._classifier.card
+        card = self.classifier.card
         crops = [crop_face(frame.luma, track.box, card.crop_margin, card.input.height_px, card.input.width_px) for track in tracks]
-        scores = self._classifier(np.stack(crops)) if crops else ()
+        scores = self.classifier(np.stack(crops)) if crops else ()
         faces = []
         for track, row in zip(tracks, scores, strict=True):
             label, steady = self._smoother.update(track.id, row, frame.time_s)
@@ -83,6 +84,17 @@ class Pipeline:
             faces.append(Face(track.id, track.box, label, float(steady.max()), named))
         self._smoother.forget({track.id for track in tracks})
         return tuple(faces)
+
+
+def open_pipeline(settings: Settings, tracked: bool = True) -> Pipeline:
+    """The pipeline the settings describe; raises `EdgeferError` where the model or the detector cannot be opened.
+
+    >>> pipeline = open_pipeline(Settings())
+    >>> for frame in open_source("opencv:0"):
+    ...     print(pipeline.process(frame).faces)
+    """
+    classifier = Classifier(find_model(settings.model), settings.threads)
+    return Pipeline(settings, open_detector(settings.detector), classifier, tracked)
 
 
 @dataclass(slots=True)

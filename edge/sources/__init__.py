@@ -75,4 +75,5 @@ def _has_picamera() -> bool:
         from picamera2 import Picamera2
     except Exception:  # whatever is wrong with it, there is no camera to be had this way; `doctor` says what
         return False
-    return bool(Picamera2.global_camera_info())
+    # USB cameras stand in the list too: those are opencv:N, with one stream and no luma plane of their own.
+    return any("/usb" not in camera["Id"] for camera in Picamera2.global_camera_info())

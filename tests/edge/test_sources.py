@@ -160,15 +160,18 @@ def test_paced_frames_come_in_real_time() -> None:
     assert time.monotonic() - begun >= 9 / 20
 
 
+@pytest.mark.parametrize("rows", [48, 72])
 @pytest.mark.parametrize("stride", [64, 96])
-def test_the_luma_plane_is_cut_by_its_stride(stride: int) -> None:
+def test_the_luma_plane_is_cut_by_its_stride_and_turned(stride: int, rows: int) -> None:
     height, width = 48, 64
     picture = np.arange(height * width, dtype=np.uint8).reshape(height, width)
-    buffer = np.full((height * 3 // 2, stride), 255, np.uint8)
+    buffer = np.full((rows, stride), 255, np.uint8)
     buffer[:height, :width] = picture
-    luma = luma_plane(buffer, width, height, stride)
+    luma, turned = luma_plane(buffer, width, height), luma_plane(buffer, width, height, turned=True)
     assert np.array_equal(luma, picture)
-    assert luma.flags.c_contiguous
+    assert np.array_equal(turned, np.rot90(picture, 2))
+    for plane in (luma, turned):
+        assert plane.flags.c_contiguous
     buffer[:] = 0
     assert np.array_equal(luma, picture), "the buffer goes back to the camera: luma must be a copy"
 

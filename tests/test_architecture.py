@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EDGE = sorted((ROOT / "edge").rglob("*.py"))
+FORBIDDEN = {"train", "convert", "tensorflow", "keras", "torch", "jax", "matplotlib", "PIL"}
+
+
+def imported(path: Path) -> set[str]:
+    """Names of the top-level packages a module imports, anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.add((node.module or "").partition(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("path", EDGE, ids=[str(path.relative_to(ROOT)) for path in EDGE])
+def test_edge_imports_neither_the_other_stages_nor_their_libraries(path: Path) -> None:
+    assert not imported(path) & FORBIDDEN
+
+
+def test_convert_imports_what_it_needs_of_train_and_train_nothing_of_convert() -> None:
+    for path in (ROOT / "train").glob("*.py"):
+        assert "convert" not in imported(path)
+
+
+def test_every_module_opens_with_a_sentence_of_purpose() -> None:
+    for stage in ("edge", "train", "convert", "examples"):
+        for path in (ROOT / stage).rglob("*.py"):
+            assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
+
+
+def test_class_order_stands_in_no_code_of_the_product() -> None:
+    for path in [*EDGE, *(ROOT / "convert").glob("*.py"), *(ROOT / "train").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.List | ast.Tuple):
+                words = [item.value for item in node.elts if isinstance(item, ast.Constant)]
+                assert not {"angry", "disgust", "fear"} <= set(map(str, words)), path
+
+
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+def test_examples_are_at_most_25_lines() -> None:
+    assert 6 <= len(EXAMPLES) <= 8
+    for path in EXAMPLES:
+        assert len(path.read_text().splitlines()) <= 25, path
+
+
+def test_every_example_runs(tmp_path: Path) -> None:
+    import cv2
+
+    from edge.sources.synthetic import Scene, SyntheticOptions
+
+    scene = Scene(SyntheticOptions())
+    cv2.imwrite(str(tmp_path / "face.png"), scene.draw(30))
+    box = scene.truth(30)[0].box
+    (tmp_path / "out.jsonl").write_text('{"faces": [{"expression": "happy"}]}\n{"faces": []}\n')
+    arguments = {
+        "photo": ["face.png"],
+        "live": ["synthetic:?seconds=2&paced=false&size=320x240"],
+        "smile_camera": ["synthetic:?seconds=3&paced=false", "smiles"],
+        "own_sink": [],
+        "crop_scores": ["face.png", str(box.x), str(box.y), str(box.w)],
+        "summarise": ["out.jsonl"],
+    }
+    assert set(arguments) == {path.stem for path in EXAMPLES}
+    for path in EXAMPLES:
+        command = [sys.executable, str(path), *arguments[path.stem]]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT)})
+        assert done.returncode == 0, done.stderr
+        if path.stem != "smile_camera":
+            assert done.stdout.strip(), path

@@ -1,0 +1,71 @@
+"""The lean runtime as a user installs it: the wheel, in an environment of its own, without TensorFlow."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*command: object, cwd: Path) -> str:
+    clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    done = subprocess.run([*map(str, command)], cwd=cwd, capture_output=True, text=True, check=False, env=clean)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, ROOT, cwd=folder)
+    (path,) = folder.glob("edgefer-*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def lean_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Python of a new environment that holds the wheel, its own dependencies, and the test runner."""
+    folder = tmp_path_factory.mktemp("lean")
+    run(sys.executable, "-m", "venv", folder, cwd=folder)
+    python = folder / "bin" / "python"
+    pins = {line.partition("==")[0]: line for line in (ROOT / "requirements/dev.txt").read_text().splitlines()}
+    packages = ["-r", ROOT / "requirements/edge.txt", pins["pytest"], pins["hypothesis"], wheel]
+    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages, cwd=folder)
+    return python
+
+
+def test_the_wheel_holds_the_edge_and_the_default_model_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        metadata = archive.read(next(name for name in names if name.endswith("METADATA"))).decode()
+    assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"edge"}
+    for needed in ("models/SHA256SUMS", "models/small/small-int8.tflite", "haarcascade_frontalface_default.xml"):
+        assert f"edge/assets/{needed}" in names
+    assert "edge/deploy/config.toml" in names
+    requires = [line for line in metadata.splitlines() if line.startswith("Requires-Dist")]
+    assert not any("tensorflow" in line or "keras" in line for line in requires)
+    assert wheel.stat().st_size < 3_000_000
+
+
+def test_every_edge_test_passes_from_the_wheel_without_tensorflow(lean_python: Path, tmp_path: Path) -> None:
+    where = run(lean_python, "-c", "import edge; print(edge.__file__)", cwd=tmp_path)
+    assert "site-packages" in where
+    missing = "import importlib.util as u; print([n for n in ('tensorflow', 'keras', 'train', 'convert') if u.find_spec(n)])"
+    assert run(lean_python, "-c", missing, cwd=tmp_path).strip() == "[]"
+    options = ["-c", ROOT / "pyproject.toml", "-p", "no:cacheprovider", ROOT / "tests" / "edge"]
+    said = run(lean_python, "-m", "pytest", *options, cwd=tmp_path)
+    assert " passed" in said
+    assert "failed" not in said
+
+
+def test_the_installed_command_runs_the_demonstration_with_the_model_inside(lean_python: Path, tmp_path: Path) -> None:
+    command = lean_python.parent / "edgefer"
+    run(command, "run", "--source", "synthetic:?seconds=1&paced=false", "--sink", "jsonl:out.jsonl", cwd=tmp_path)
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 30
+    assert "site-packages" in run(command, "show", cwd=tmp_path)
