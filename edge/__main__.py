@@ -127,9 +127,9 @@ def _run(options: argparse.Namespace) -> int:
     if sys.stderr.isatty() and "status:" not in specs and not (sys.stdout.isatty() and "jsonl:-" in specs):
         specs.append("status:")
     with ExitStack() as stack:
+        pipeline = open_pipeline(settings)
         source = open_source(settings.source or pick_source(_say))
         stack.callback(source.close)
-        pipeline = open_pipeline(settings, source.tracked)
         sinks = []
         for spec in specs:
             sink = open_sink(spec)

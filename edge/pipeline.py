@@ -39,12 +39,13 @@ class Pipeline:
         self, settings: Settings, detector: Detector, classifier: Classifier, tracked: bool, clock: Clock = time.perf_counter
     ) -> None:
         self._settings, self._detector, self.classifier = settings, detector, classifier
-        self._tracked, self._clock = tracked, clock
-        how = settings.detector
-        self._max_side_px = how.max_side_px if tracked else how.photo_max_side_px
-        self._reset()
+        self._clock = clock
+        self.restart(tracked)
 
-    def _reset(self) -> None:
+    def restart(self, tracked: bool) -> None:
+        """Forget every face, and say whether the frames to come follow each other."""
+        self._tracked, how = tracked, self._settings.detector
+        self._max_side_px = how.max_side_px if tracked else how.photo_max_side_px
         gate, track, smooth = self._settings.gate, self._settings.track, self._settings.smooth
         self._gate = Gate(gate.threshold if self._tracked else 0, gate.refresh_s)
         self._tracker = Tracker(track.min_iou, track.lost_s, track.min_hits if self._tracked else 1, track.steady)
@@ -54,7 +55,7 @@ class Pipeline:
     def process(self, frame: Frame, capture_ms: float = 0.0) -> Observation:
         """One frame through every stage."""
         if not self._tracked:
-            self._reset()
+            self.restart(tracked=False)
         begun = self._clock()
         search = self._gate.open_for(frame.luma, frame.time_s) or not self._tracker.settled()
         gated = self._clock()
@@ -139,6 +140,7 @@ def run(
     A frame on which a stage fails is logged once per kind of failure and counted, and the loop goes on.
     Raises `SourceError` when the source fails or a live one is silent for ``timeout_s``.
     """
+    pipeline.restart(source.tracked)
     summary, faults, begun_s = Summary(), set[str](), time.monotonic()
     try:
         for frame, capture_ms in _frames(source, stop, timeout_s):

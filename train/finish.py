@@ -58,6 +58,7 @@ def finish(recipe: Recipe, data: Dataset, found: Audit, history: list[Epoch], pr
     with zipfile.ZipFile(part, "a") as archive:
         write_card(archive, card)
     part.replace(path)
+    ended = datetime.now(UTC).isoformat(timespec="seconds")
     report = {
         "name": recipe.name,
         "epochs": len(history),
@@ -70,7 +71,7 @@ def finish(recipe: Recipe, data: Dataset, found: Audit, history: list[Epoch], pr
         "validation": {**everything.numbers(), "recall": everything.recall},
         "provenance": provenance,
         "recipe": msgspec.to_builtins(recipe),
-        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        "ended": ended,
         "history": history,
     }
     (out / "metrics.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
@@ -83,6 +84,7 @@ def finish(recipe: Recipe, data: Dataset, found: Audit, history: list[Epoch], pr
         f"{100 * everything.accuracy:.2f} % with them ({everything.images:,}); macro-F1 {figures.macro_f1:.3f}; "
         f"{parameters / 1e6:.2f} M parameters, {sum(macs.values()) / 1e6:.1f} M MACs; median epoch {epoch_s:.0f} s"
     )
+    print(f"started {provenance.get('started', 'not known')}, ended {ended}, {len(history)} epochs")
     print(f"pictures: {out}/curves.png, confusion.png, mistakes.png\nnext: make convert MODEL={path}")
     return path
 

@@ -54,15 +54,16 @@ def pick_source(say: Callable[[str], None]) -> str:
     """
     if _has_picamera():
         return "picamera:"
-    import cv2
+    from edge.sources.opencv import V4L2, open_capture
 
     for device in sorted(Path("/dev").glob("video*"), key=lambda path: (len(path.name), path.name))[:8]:
-        capture = cv2.VideoCapture(int(device.name.removeprefix("video")))
+        number = device.name.removeprefix("video")
+        capture = open_capture(int(number), V4L2)
         # Codecs and metadata devices are /dev/video* too: only a frame proves a camera.
         found = capture.isOpened() and capture.read()[0]
         capture.release()
         if found:
-            return f"opencv:{device.name.removeprefix('video')}"
+            return f"opencv:{number}"
     say(f"no camera found (no picamera2 camera, no frame from /dev/video*): showing drawn faces, '{DEMONSTRATION}'")
     return DEMONSTRATION
 

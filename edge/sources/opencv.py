@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,17 @@ import cv2
 from edge.errors import SourceError
 from edge.picture import colour_frame
 from edge.plug import Spec
+from edge.quiet import quiet_native
 from edge.settings import Table, checked
 from edge.types import Frame
+
+V4L2 = cv2.CAP_V4L2 if sys.platform.startswith("linux") else cv2.CAP_ANY
+
+
+def open_capture(*arguments: object) -> cv2.VideoCapture:
+    """``cv2.VideoCapture`` without the warnings that OpenCV and FFmpeg print for what we say ourselves."""
+    with quiet_native():
+        return cv2.VideoCapture(*arguments)
 
 
 class File:
@@ -26,7 +36,7 @@ class File:
         self._path = Path(spec.path)
         if not self._path.is_file():
             raise SourceError(f"{spec.text}: no such file")
-        self._capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
+        self._capture = open_capture(str(self._path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise SourceError(f"{spec.text}: not a video that OpenCV can read; try 'ffmpeg -i {self._path.name} clip.mp4'")
         self._fps = self._capture.get(cv2.CAP_PROP_FPS)
@@ -76,7 +86,7 @@ class Camera:
         if len(options.fourcc) != 4:
             raise SourceError(f"{spec.text}: fourcc is four letters such as MJPG or YUYV, found {options.fourcc!r}")
         self._name = spec.text
-        self._capture = cv2.VideoCapture(int(spec.path))
+        self._capture = open_capture(int(spec.path), V4L2)
         if not self._capture.isOpened():
             raise SourceError(f"{spec.text}: no camera answers at /dev/video{spec.path}; 'edgefer doctor' lists the cameras")
         self._capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*options.fourcc))
@@ -115,7 +125,7 @@ class Stream:
         limit_ms = self.timeout_s * 1000
         limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit_ms]
         # Only limits given at opening hold: set later, a stalled stream blocks for ever.
-        self._capture = cv2.VideoCapture(spec.path, cv2.CAP_FFMPEG, limits)
+        self._capture = open_capture(spec.path, cv2.CAP_FFMPEG, limits)
         if not self._capture.isOpened():
             raise SourceError(f"{self.description}: no video there within {self.timeout_s} s; check the address in a player")
 
