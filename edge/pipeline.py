@@ -6,7 +6,8 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -142,8 +143,9 @@ def run(
     """
     pipeline.restart(source.tracked)
     summary, faults, begun_s = Summary(), set[str](), time.monotonic()
+    frames = _frames(source, stop, timeout_s)
     try:
-        for frame, capture_ms in _frames(source, stop, timeout_s):
+        for frame, capture_ms in frames:
             try:
                 observation = pipeline.process(frame, capture_ms)
             except Exception as error:  # the loop's edge: one bad frame must not end a year's run
@@ -160,49 +162,61 @@ def run(
     except QuitRun:
         pass
     finally:
+        frames.close()
         summary.seconds = time.monotonic() - begun_s
     return summary
 
 
-def _frames(source: Source, stop: threading.Event, timeout_s: float) -> Iterator[tuple[Frame, float]]:
+def _frames(source: Source, stop: threading.Event, timeout_s: float) -> Generator[tuple[Frame, float], None, None]:
     """Each frame with the milliseconds spent waiting for it."""
-    frames = _newest(source, stop, timeout_s) if source.live else iter(source)
-    while not stop.is_set():
-        asked = time.perf_counter()
-        frame = next(frames, None)
-        if frame is None:
-            return
-        yield frame, 1000 * (time.perf_counter() - asked)
+    with closing(_newest(source, stop, timeout_s) if source.live else _every(source)) as frames:
+        while not stop.is_set():
+            asked = time.perf_counter()
+            frame = next(frames, None)
+            if frame is None:
+                return
+            yield frame, 1000 * (time.perf_counter() - asked)
 
 
-def _newest(source: Source, stop: threading.Event, timeout_s: float) -> Iterator[Frame]:
+def _every(source: Source) -> Generator[Frame, None, None]:
+    yield from source
+
+
+def _newest(source: Source, stop: threading.Event, timeout_s: float) -> Generator[Frame, None, None]:
     """A live source read in a thread of its own: the newest frame wins, and what it pushed out is counted."""
     mailbox: Mailbox[Frame] = Mailbox(1)
     failure: list[Exception] = []
+    done = threading.Event()
 
     def read() -> None:
         try:
             for frame in source:
                 mailbox.put(frame)
-                if stop.is_set():
+                if done.is_set():
                     break
         except Exception as error:  # handed to the main thread, which raises it
             failure.append(error)
         mailbox.close()
 
-    threading.Thread(target=read, name="camera", daemon=True).start()
+    reader = threading.Thread(target=read, name="camera", daemon=True)
+    reader.start()
     silent_since = time.monotonic()
-    while not stop.is_set():
-        try:
-            # A short wait at a time, so that a stop is heard while the camera hangs.
-            frame = mailbox.get(timeout_s=0.25)
-        except TimeoutError:
-            if time.monotonic() - silent_since > timeout_s:
-                raise SourceError(f"{source.description}: no frame for {timeout_s:g} s; it hangs or was unplugged") from None
-            continue
-        if frame is None:
-            if failure:
-                raise failure[0]
-            return
-        silent_since = time.monotonic()
-        yield replace(frame, dropped=mailbox.dropped)
+    try:
+        while not stop.is_set():
+            try:
+                # A short wait at a time, so that a stop is heard while the camera hangs.
+                frame = mailbox.get(timeout_s=0.25)
+            except TimeoutError:
+                if time.monotonic() - silent_since > timeout_s:
+                    raise SourceError(f"{source.description}: no frame for {timeout_s:g} s; it hangs or was unplugged") from None
+                continue
+            if frame is None:
+                if failure:
+                    raise failure[0]
+                return
+            silent_since = time.monotonic()
+            yield replace(frame, dropped=mailbox.dropped)
+    finally:
+        # A thread inside a native call while Python shuts down aborts the process: wait for it, unless it hangs.
+        done.set()
+        reader.join(timeout=1)
