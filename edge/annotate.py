@@ -9,7 +9,7 @@ import numpy.typing as npt
 from edge.types import UNCERTAIN, Observation
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-_BOX_BGR, _UNSURE_BGR, _TEXT_BGR = (80, 200, 60), (160, 160, 160), (255, 255, 255)
+_BOX_BGR, _UNSURE_BGR, _TEXT_BGR = (60, 145, 40), (120, 120, 120), (255, 255, 255)
 
 
 def annotate(observation: Observation) -> npt.NDArray[np.uint8]:

@@ -98,13 +98,7 @@ class Camera:
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames until the camera fails, which raises `SourceError`."""
-        index = 0
-        while True:
-            found, picture = self._capture.read()
-            if not found:
-                raise SourceError(f"{self._name}: the camera stopped giving frames; is it still plugged in?")
-            yield colour_frame(index, time.time(), picture)
-            index += 1
+        return _live_frames(self._capture, f"{self._name}: the camera stopped giving frames; is it still plugged in?")
 
     def close(self) -> None:
         """Release the camera."""
@@ -131,14 +125,19 @@ class Stream:
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames until the stream ends or stalls, which raises `SourceError`."""
-        index = 0
-        while True:
-            found, picture = self._capture.read()
-            if not found:
-                raise SourceError(f"{self.description}: the stream ended or stalled for {self.timeout_s} s")
-            yield colour_frame(index, time.time(), picture)
-            index += 1
+        return _live_frames(self._capture, f"{self.description}: the stream ended or stalled for {self.timeout_s} s")
 
     def close(self) -> None:
         """Hang up."""
         self._capture.release()
+
+
+def _live_frames(capture: cv2.VideoCapture, when_over: str) -> Iterator[Frame]:
+    """Frames with the time of their arrival; raises `SourceError` with ``when_over`` when one fails to come."""
+    index = 0
+    while True:
+        found, picture = capture.read()
+        if not found:
+            raise SourceError(when_over)
+        yield colour_frame(index, time.time(), picture)
+        index += 1
