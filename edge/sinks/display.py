@@ -31,7 +31,7 @@ class Display:
         if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             raise SinkError("display: no screen here (DISPLAY is not set); use --sink snapshots:DIR or --sink jsonl:-")
         try:
-            cv2.namedWindow(self.WINDOW, cv2.WINDOW_AUTOSIZE)
+            cv2.namedWindow(self.WINDOW, cv2.WINDOW_AUTOSIZE | cv2.WINDOW_GUI_NORMAL)
         except cv2.error as error:
             raise SinkError(f"display: the window cannot be opened ({error.err}); use --sink snapshots:DIR") from None
 
