@@ -48,7 +48,7 @@ class Snapshots:
     def write(self, observation: Observation) -> None:
         """Keep the picture if it is time; raises `SinkError` when it cannot be written."""
         frame = observation.frame
-        if frame.name is None and self._last_s is not None and 0 <= frame.time_s - self._last_s < self._every_s:
+        if frame.name is None and not self._due(observation):
             return
         self._last_s = frame.time_s
         stem = f"{self._run}-{frame.index:06d}" if frame.name is None else f"{Path(frame.name).stem}-edgefer"
@@ -62,6 +62,16 @@ class Snapshots:
         self._kept.append(path)
         if len(self._kept) > self._keep:
             self._kept.pop(0).unlink(missing_ok=True)
+
+    def _due(self, observation: Observation) -> bool:
+        """The first picture waits for a face: a new face is shown only once it was found twice."""
+        time_s = observation.frame.time_s
+        if not self._kept and observation.faces:
+            return True
+        if self._last_s is None:
+            self._last_s = time_s
+            return self._every_s == 0
+        return not 0 <= time_s - self._last_s < self._every_s
 
     def close(self) -> None:
         """Nothing stays open."""

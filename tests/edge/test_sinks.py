@@ -98,6 +98,17 @@ def test_a_snapshot_is_kept_at_most_every_few_seconds(tmp_path: Path) -> None:
     assert all(cv2.imread(str(path)).shape == (240, 320, 3) for path in kept)
 
 
+def test_the_first_snapshot_waits_for_a_face_but_not_for_ever(tmp_path: Path) -> None:
+    sink = open_sink(f"snapshots:{tmp_path}?every_s=2")
+    for index in range(30):
+        sink.write(observation(index, faces=1 if index == 4 else 0))
+    assert [path.stem[-2:] for path in sorted(tmp_path.iterdir())] == ["04", "24"]
+    empty = open_sink(f"snapshots:{tmp_path}/empty?every_s=2")
+    for index in range(30):
+        empty.write(observation(index, faces=0))
+    assert [path.stem[-2:] for path in (tmp_path / "empty").iterdir()] == ["20"]
+
+
 def test_snapshots_never_overwrite_a_photograph_of_the_same_folder(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"mine")
     open_sink(f"snapshots:{tmp_path}").write(observation(name="photo.jpg"))
