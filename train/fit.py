@@ -179,11 +179,12 @@ class Journal(keras.callbacks.Callback):
 
     def _tell(self) -> None:
         last, left = self.history[-1], self._recipe.epochs - len(self.history)
-        best = self.history[best_epoch(self.history, self._recipe.monitor)]
+        best = best_epoch(self.history, self._recipe.monitor)
         minutes = left * last["seconds"] / 60
         print(
             f"{datetime.now(UTC):%H:%M:%S} epoch {len(self.history)}/{self._recipe.epochs}: {last['seconds']:.0f} s, "
-            f"validation {100 * last['val_accuracy']:.2f} % (best {100 * best['val_accuracy']:.2f} %), "
+            f"validation {100 * last['val_accuracy']:.2f} % (best by {self._recipe.monitor}: epoch {best + 1}, "
+            f"{100 * self.history[best]['val_accuracy']:.2f} %), "
             f"at most {minutes:.0f} min to go",
             flush=True,
         )

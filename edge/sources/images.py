@@ -29,6 +29,8 @@ class Images:
 
     def __init__(self, spec: Spec) -> None:
         checked(spec.options, Table, spec.text, strict=False)
+        if not spec.path:
+            raise SourceError(f"{spec.text}: no folder given; write images:DIR")
         place = Path(spec.path)
         if place.is_file():
             self._files = [place]

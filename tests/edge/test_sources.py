@@ -86,6 +86,7 @@ def test_the_table_names_classes_that_can_be_imported() -> None:
     [
         ("file:/nowhere/clip.mp4", SourceError, "no such file"),
         ("images:/nowhere", SourceError, "no such folder"),
+        ("images:", SourceError, "no folder given"),
         ("opencv:63", SourceError, "no camera answers at /dev/video63"),
         ("opencv:clip.mp4", SourceError, "a clip is file:PATH"),
         ("opencv:0?fourcc=MJPEG", SourceError, "four letters"),
