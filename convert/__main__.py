@@ -13,7 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import msgspec
 
-from convert.quantize import quantize
+from convert.quantize import converter_versions, quantize
 from convert.validate import check_all_integer, check_gate, compare
 from edge.card import Card, attach_card, read_card, read_model
 from edge.errors import DataError, EdgeferError, ModelError
@@ -25,7 +25,7 @@ RECIPES = ("int8", "float32", "dynamic")
 def main() -> None:
     """Convert a trained model to TFLite and compare the two on the validation images; writes only what passes."""
     parser = argparse.ArgumentParser(prog="python -m convert", description=main.__doc__)
-    parser.add_argument("model", help="the .keras file 'make train' wrote")
+    parser.add_argument("model", nargs="?", default="", help="the .keras file 'make train' wrote")
     parser.add_argument("--recipe", default="int8", choices=RECIPES, help="quantization (default: int8)")
     parser.add_argument("--data", help="FER2013, to calibrate and compare with (default: what the model was trained on)")
     parser.add_argument("--out", help="the .tflite file (default: beside the model, <name>-<recipe>.tflite)")
@@ -39,19 +39,26 @@ def main() -> None:
 
 
 def _convert(options: argparse.Namespace) -> None:
+    if not options.model:
+        raise ModelError("which model? make convert MODEL=runs/small/small.keras")
     source = Path(options.model)
     card = read_card(source)
     if source.suffix != ".keras":
         raise ModelError(f"{source}: give the .keras file that 'make train' wrote")
+    out = Path(options.out) if options.out else source.with_name(f"{source.stem}-{options.recipe}.tflite")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelError(f"{out}: cannot write there: {error.strerror}; choose another OUT") from None
+    if out.is_dir():
+        raise ModelError(f"{out}: is a folder; give the name of the .tflite file")
     data = load(_data_path(options.data, source), card.labels)
     found = audit(data)
-    out = Path(options.out) if options.out else source.with_name(f"{source.stem}-{options.recipe}.tflite")
     print(f"converting {source} with recipe {options.recipe} …", flush=True)
     model = quantize(source, options.recipe, data.splits["train"].keep(found.train_keep).images)
     if options.recipe == "int8":
         check_all_integer(model)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    provenance = {**card.provenance, "keras_sha256": hashlib.sha256(read_model(source)).hexdigest()}
+    provenance = {**card.provenance, "keras_sha256": hashlib.sha256(read_model(source)).hexdigest(), **converter_versions()}
     draft = msgspec.structs.replace(card, quantization=options.recipe, provenance=provenance)
     # Judged as the very file it will be, in a place nobody picks up; renamed into place only when it passes.
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".part-") as folder:
@@ -82,10 +89,10 @@ def _data_path(asked: str | None, source: Path) -> Path:
     """The dataset asked for, else the one the run beside the model was made with."""
     if asked:
         return Path(asked)
-    note = source.with_name("run.json")
-    if not note.is_file():
-        raise DataError(f"{source}: which dataset? Pass DATA=… to calibrate and compare with. {WHERE_TO_GET}")
-    return Path(json.loads(note.read_text(encoding="utf-8"))["data"])
+    try:
+        return Path(json.loads(source.with_name("run.json").read_text(encoding="utf-8"))["data"])
+    except (OSError, ValueError, KeyError):
+        raise DataError(f"{source}: which dataset? Pass DATA=… to calibrate and compare with. {WHERE_TO_GET}") from None
 
 
 if __name__ == "__main__":

@@ -16,12 +16,17 @@ from pathlib import Path
 
 import msgspec
 
-from edge.errors import EdgeferError
+from edge.errors import EdgeferError, SettingsError
 from edge.settings import Settings, load_settings
 
 NOTICE = (
     "An expression is not an emotion. Inferring emotions at work or in education is forbidden in the EU "
     "(AI Act, Art. 5(1)(f)). No image leaves this machine."
+)
+
+NO_OPENCV = (
+    "OpenCV is not installed: on a Raspberry Pi 'sudo apt install python3-opencv' and a venv made with --system-site-packages, "
+    "elsewhere 'pip install edgefer[opencv]'"
 )
 
 EXAMPLES = """\
@@ -48,10 +53,22 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except ImportError as error:
+        if error.name != "cv2":
+            raise
+        print(f"edgefer: {NO_OPENCV}", file=sys.stderr)
+        return 1
+    finally:
+        _flush_output()
+
+
+def _flush_output() -> None:
+    """Push out what was printed; a reader that went away ("| head") is no error, but nothing more can be written."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:
-        # The reader of our output went away ("| head"): not an error, but nothing more can be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -117,7 +134,8 @@ def _run(options: argparse.Namespace) -> int:
     settings = _settings(options)
     # Imported here: --help and a wrong flag answer without loading OpenCV.
     from edge.pipeline import open_pipeline, run
-    from edge.sinks import Background, open_sink
+    from edge.sinks import Background, Sink, close_all, open_sink
+    from edge.sinks.snapshots import Snapshots
     from edge.sources import open_source, pick_source
 
     stop = threading.Event()
@@ -126,24 +144,28 @@ def _run(options: argparse.Namespace) -> int:
     specs = list(settings.sinks) or ["status:", "snapshots:snapshots"]
     if sys.stderr.isatty() and "status:" not in specs and not (sys.stdout.isatty() and "jsonl:-" in specs):
         specs.append("status:")
+    folders: list[str] = []
     with ExitStack() as stack:
         pipeline = open_pipeline(settings)
         source = open_source(settings.source or pick_source(_say))
         stack.callback(source.close)
-        sinks = []
+        sinks: list[Sink] = []
+        stack.callback(close_all, sinks)
         for spec in specs:
             sink = open_sink(spec)
-            sink = sink if sink.main_thread else Background(sink, spec, lossless=not source.live)
-            stack.callback(sink.close)
-            sinks.append(sink)
+            sinks.append(sink if sink.main_thread else Background(sink, spec, stop, lossless=not source.live))
+            if isinstance(sink, Snapshots):
+                folders.append(str(sink.folder.resolve()))
         _say(NOTICE)
         _say(f"source: {source.description}; model: {pipeline.classifier.path}")
-        for spec in specs:
-            if spec.startswith("snapshots:"):
-                _say(f"annotated pictures: {Path(spec.partition(':')[2].partition('?')[0]).resolve()}")
+        if folders:
+            _say(f"annotated pictures: {', '.join(folders)}")
         summary = run(source, pipeline, sinks, stop, settings.source_timeout_s)
     _say(str(summary))
-    return 0
+    background = [sink for sink in sinks if isinstance(sink, Background)]
+    for complaint in filter(None, (sink.complaint() for sink in background)):
+        _say(complaint)
+    return int(any(sink.failed for sink in background))
 
 
 def _say(line: str) -> None:
@@ -189,21 +211,27 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _check_config(options: argparse.Namespace) -> int:
+    from edge.card import read_card
     from edge.detectors import DETECTORS
     from edge.plug import parse_spec, resolve
     from edge.sinks import SINKS
     from edge.sources import SOURCES
+    from edge.store import find_model
 
     name = options.file or options.config
     if not name:
         print("edgefer: which file? edgefer check-config FILE", file=sys.stderr)
         return 2
     settings = load_settings(Path(name))
-    if settings.source:
-        resolve(SOURCES, parse_spec(settings.source).scheme, "source")
-    for spec in settings.sinks:
-        resolve(SINKS, parse_spec(spec).scheme, "sink")
-    resolve(DETECTORS, settings.detector.name, "detector")
+    try:
+        if settings.source:
+            resolve(SOURCES, parse_spec(settings.source).scheme, "source")
+        for spec in settings.sinks:
+            resolve(SINKS, parse_spec(spec).scheme, "sink")
+        resolve(DETECTORS, settings.detector.name, "detector")
+        read_card(find_model(settings.model))
+    except EdgeferError as error:
+        raise SettingsError(f"{name}: {error}") from None
     print(f"{name}: good")
     return 0
 

@@ -104,7 +104,7 @@ def bench(settings: Settings, frames: int) -> Report:
         for stage in ("gate", "detect", "classify"):
             stages.setdefault(stage, []).append(observation.timings_ms[stage])
 
-    edgefer, count = _loop(text, ours, frames)
+    edgefer, count = _loop(text, ours, frames, pipeline.restart)
     naive, _ = _loop(text, _naive(classifier), frames)
     return Report(
         machine=before,
@@ -135,9 +135,12 @@ def _naive(classifier: Classifier) -> Callable[[Frame], None]:
     return process
 
 
-def _loop(text: str, process: Callable[[Frame], None], frames: int) -> tuple[Loop, int]:
+def _loop(
+    text: str, process: Callable[[Frame], None], frames: int, begin: Callable[[bool], None] = lambda tracked: None
+) -> tuple[Loop, int]:
     """Time ``process`` over a freshly opened source: wall and CPU of the processing alone, warm-up left out."""
     source = open_source(text)
+    begin(source.tracked)
     wall_s: list[float] = []
     cpu_s: list[float] = []
     try:

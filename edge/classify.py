@@ -36,6 +36,8 @@ class Classifier:
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
+        if path.suffix == ".keras":
+            raise ModelError(f"{path}: a Keras model; make a TFLite file of it with 'make convert MODEL={path}'")
         content = read_model(path)
         self.path = path
         model, self.card = split_card(content, str(path))

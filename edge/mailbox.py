@@ -19,11 +19,14 @@ class Mailbox(Generic[T]):
         self._closed = False
         self.dropped = 0
 
-    def put(self, item: T, wait: bool = False) -> None:
-        """Add an item; when full, drop the oldest, or with ``wait`` wait for room. Ignored once closed."""
+    def put(self, item: T, wait_until: threading.Event | None = None) -> None:
+        """Add an item; when full, drop the oldest. Ignored once closed.
+
+        With ``wait_until`` a full mailbox is waited for instead, until that event is set.
+        """
         with self._changed:
-            while wait and len(self._items) >= self._slots and not self._closed:
-                self._changed.wait()
+            while wait_until and len(self._items) >= self._slots and not (self._closed or wait_until.is_set()):
+                self._changed.wait(timeout=0.2)
             if self._closed:
                 return
             if len(self._items) >= self._slots:

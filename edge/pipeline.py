@@ -76,16 +76,17 @@ class Pipeline:
         return Observation(frame, self._faces, timings_ms)
 
     def _classify(self, frame: Frame, tracks: list[Track]) -> tuple[Face, ...]:
-        card = self.classifier.card
-        crops = [crop_face(frame.luma, track.box, card.crop_margin, card.input.height_px, card.input.width_px) for track in tracks]
+        """Faces of the tracks; one that was not found in this frame keeps its last answer: its place is a guess."""
+        card, last = self.classifier.card, {face.track: face for face in self._faces}
+        found = [track for track in tracks if track.seen_s == frame.time_s or track.id not in last]
+        crops = [crop_face(frame.luma, track.box, card.crop_margin, card.input.height_px, card.input.width_px) for track in found]
         scores = self.classifier(np.stack(crops)) if crops else ()
-        faces = []
-        for track, row in zip(tracks, scores, strict=True):
+        for track, row in zip(found, scores, strict=True):
             label, steady = self._smoother.update(track.id, row, frame.time_s)
             named = dict(zip(card.labels, map(float, steady), strict=True))
-            faces.append(Face(track.id, track.box, label, float(steady.max()), named))
+            last[track.id] = Face(track.id, track.box, label, float(steady.max()), named)
         self._smoother.forget({track.id for track in tracks})
-        return tuple(faces)
+        return tuple(replace(last[track.id], box=track.box) for track in tracks)
 
 
 def open_pipeline(settings: Settings, tracked: bool = True) -> Pipeline:

@@ -40,6 +40,12 @@ def parse_spec(text: str) -> Spec:
     return Spec(text, scheme, path, dict(parse_qsl(query, keep_blank_values=True)))
 
 
+def without_path(spec: Spec) -> None:
+    """Raises `SettingsError` where something stands between the scheme and the options, and would go unheard."""
+    if spec.path:
+        raise SettingsError(f"{spec.text}: {spec.scheme}: takes no path; options follow a question mark, {spec.scheme}:?key=value")
+
+
 def resolve(table: Mapping[str, str], name: str, what: str) -> Any:
     """The class that ``table`` names "module:Class" for ``name``, imported now.
 

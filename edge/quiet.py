@@ -14,8 +14,13 @@ def quiet_native() -> Iterator[None]:
 
     TFLite and TensorFlow announce themselves there in words no user asked for, and offer no switch.
     """
-    sys.stderr.flush()
-    kept = os.dup(2)
+    try:
+        kept = os.dup(2)
+    except OSError:  # closed already: quiet enough
+        yield
+        return
+    if sys.stderr is not None:
+        sys.stderr.flush()
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)

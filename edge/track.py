@@ -43,7 +43,7 @@ class Tracker:
         self._states = [
             state
             for i, state in enumerate(self._states)
-            if i not in free_tracks or (state.hits >= self._min_hits and time_s - state.track.seen_s <= self._lost_s)
+            if i not in free_tracks or (state.hits >= self._min_hits and 0 <= time_s - state.track.seen_s <= self._lost_s)
         ]
         for j in sorted(free_boxes):
             self._states.append(_State(Track(self._next_id, boxes[j], time_s, time_s), (0.0, 0.0), 1))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loaded: its banner is not for users
 
-from edge.errors import DataError, EdgeferError
+from edge.errors import DataError, EdgeferError, SettingsError
 from edge.quiet import quiet_native
 from train.data import WHERE_TO_GET, Dataset, audit, load, load_ferplus, targets
 from train.recipe import Recipe, load_recipe, recipe_names
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="small", help=f"{', '.join(recipe_names())}, or a .toml file (default: small)")
     parser.add_argument("--ferplus", help=f"FER+ votes, {FERPLUS_NAME} (default: the one beside the data, if any)")
     parser.add_argument("--out", help="where the run is kept (default: runs/<recipe>)")
-    parser.add_argument("--epochs", type=int, metavar="N", help="stop after N epochs of the recipe's; run again to go on")
+    parser.add_argument("--epochs", type=_positive, metavar="N", help="stop after N epochs of the recipe's; run again to go on")
     options = parser.parse_args()
     try:
         _train(options)
@@ -51,12 +51,10 @@ def _train(options: argparse.Namespace) -> None:
     print(f"recipe {recipe.name}: training on {len(train):,} images, choosing on {len(chosen_on):,}", flush=True)
 
     out = Path(options.out or f"runs/{recipe.name}")
-    out.mkdir(parents=True, exist_ok=True)
-    note = out / "run.json"
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    if note.exists():
-        started = json.loads(note.read_text(encoding="utf-8"))["started"]
-    note.write_text(json.dumps({"data": str(Path(options.data).resolve()), "started": started}), encoding="utf-8")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"{out}: cannot keep a run there: {error.strerror}; choose another OUT") from None
 
     # Imported here: a wrong path or recipe is said before the seconds TensorFlow takes to load.
     with quiet_native():
@@ -66,6 +64,8 @@ def _train(options: argparse.Namespace) -> None:
     wanted = targets(train, classes, votes, recipe.ferplus)
     truth = targets(chosen_on, classes, None, 0)
     history = fit(recipe, (train.images, wanted), (chosen_on.images, truth), out, options.epochs)
+    _note_data(out, Path(options.data))
+    started = datetime.fromtimestamp(history[0]["ended"] - history[0]["seconds"], UTC)
     provenance = {
         "recipe": recipe.name,
         "recipe_sha256": recipe.digest(),
@@ -73,11 +73,24 @@ def _train(options: argparse.Namespace) -> None:
         "epochs": str(len(history)),
         "data": Path(options.data).name,
         "images_sha256": _digest(data),
-        "ferplus": votes_path.name if votes_path else "",
-        "started": started,
+        "ferplus_sha256": hashlib.sha256(votes_path.read_bytes()).hexdigest() if votes_path else "",
+        "started": started.isoformat(timespec="seconds"),
         **versions(),
     }
     finish(recipe, data, found, history, provenance, out)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return int(text)
+
+
+def _note_data(out: Path, data: Path) -> None:
+    """Remember, beside the model and not in it, where the data was: `convert` looks there."""
+    part = out / "part.run.json"
+    part.write_text(json.dumps({"data": str(data.resolve())}), encoding="utf-8")
+    part.replace(out / "run.json")
 
 
 def _ferplus(options: argparse.Namespace, recipe: Recipe) -> Path | None:

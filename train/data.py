@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import re
+import warnings
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from edge.errors import DataError
 from edge.types import Pixels
@@ -113,8 +115,11 @@ def _with_validation(data: Dataset) -> Dataset:
 
 def _walk_folder(root: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
     for file in sorted(root.rglob("*")):
-        if file.suffix.lower() in _PICTURES and file.is_file():
-            yield PurePosixPath(file.relative_to(root).as_posix()), file.read_bytes()
+        if _is_picture(file) and file.is_file():
+            try:
+                yield PurePosixPath(file.relative_to(root).as_posix()), file.read_bytes()
+            except OSError as error:
+                raise DataError(f"{file}: cannot be read: {error.strerror}") from None
 
 
 def _walk_zip(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
@@ -122,10 +127,17 @@ def _walk_zip(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
         with zipfile.ZipFile(path) as archive:
             for name in sorted(archive.namelist()):
                 inside = PurePosixPath(name)
-                if inside.suffix.lower() in _PICTURES and "__MACOSX" not in inside.parts:
+                if _is_picture(inside):
                     yield inside, archive.read(name)
-    except (zipfile.BadZipFile, EOFError, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
+    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path}: not a whole zip ({error}); download it again") from None
+    except (OSError, RuntimeError, NotImplementedError) as error:
+        raise DataError(f"{path}: cannot be unpacked ({error}); pack it again as a plain zip") from None
+
+
+def _is_picture(path: PurePath) -> bool:
+    """Whether a file counts: the shadows that macOS leaves ("._x.png") do not."""
+    return path.suffix.lower() in _PICTURES and not path.name.startswith("._") and "__MACOSX" not in path.parts
 
 
 def _from_pictures(files: Iterable[tuple[PurePosixPath, bytes]], root: Path, labels: Sequence[str]) -> dict[str, Split]:
@@ -146,41 +158,61 @@ def _from_pictures(files: Iterable[tuple[PurePosixPath, bytes]], root: Path, lab
 
 def _decode(content: bytes, where: str) -> Pixels:
     try:
-        picture = np.asarray(Image.open(io.BytesIO(content)).convert("L"))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        with warnings.catch_warnings(action="ignore"):
+            image = Image.open(io.BytesIO(content))
+        if image.size != (SIZE_PX, SIZE_PX):
+            raise DataError(f"{where}: expected {SIZE_PX}x{SIZE_PX} pixels, found {image.width}x{image.height}")
+        if image.mode.startswith(("I", "F")):
+            raise DataError(f"{where}: expected 8 bits a pixel, found mode {image.mode}; save it as 8-bit grey")
+        return np.asarray(image.convert("L"))
+    except DataError:
+        raise
+    except Exception as error:  # a damaged picture makes its reader raise nearly anything
         raise DataError(f"{where}: corrupt picture ({error}); download the dataset again") from None
-    if picture.shape != (SIZE_PX, SIZE_PX):
-        raise DataError(f"{where}: expected {SIZE_PX}x{SIZE_PX} pixels, found {picture.shape[1]}x{picture.shape[0]}")
-    return picture
 
 
 def _from_csv(path: Path, classes: int) -> dict[str, Split]:
     """Kaggle's ``emotion,pixels,Usage`` table, in either of its column orders."""
     found: dict[str, list[tuple[Pixels, int, int, str]]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.reader(file)
-        header = [name.strip().lower() for name in next(reader, [])]
-        if missing := {"emotion", "pixels", "usage"} - set(header):
-            raise DataError(f"{path}: not fer2013.csv: no column {', '.join(sorted(missing))}. {WHERE_TO_GET}")
-        emotion, pixels, usage = (header.index(name) for name in ("emotion", "pixels", "usage"))
-        for row, cells in enumerate(reader):
-            where = f"{path}: line {reader.line_num} (row {row})"
-            try:
-                label, values, split = int(cells[emotion]), cells[pixels].split(), _SPLITS[cells[usage].strip().lower()]
-                picture = np.array(values, dtype=np.int64)
-            except IndexError:
-                raise DataError(f"{where}: expected {len(header)} columns, found {len(cells)}") from None
-            except KeyError:
-                raise DataError(f"{where}: unknown Usage {cells[usage]!r}") from None
-            except ValueError as error:
-                raise DataError(f"{where}: not a number: {error}") from None
-            if picture.size != SIZE_PX**2 or picture.min() < 0 or picture.max() > 255:
-                raise DataError(f"{where}: expected {SIZE_PX**2} pixels of 0..255, found {picture.size}")
-            if not 0 <= label < classes:
-                raise DataError(f"{where}: emotion {label} is not 0..{classes - 1}")
-            image = picture.astype(np.uint8).reshape(SIZE_PX, SIZE_PX)
-            found.setdefault(split, []).append((image, label, row, f"row {row}"))
+    rows = _csv_rows(path)
+    _, header = next(rows, (0, []))
+    names = [name.strip().lower() for name in header]
+    if missing := {"emotion", "pixels", "usage"} - set(names):
+        raise DataError(f"{path}: not fer2013.csv: no column {', '.join(sorted(missing))}. {WHERE_TO_GET}")
+    emotion, pixels, usage = (names.index(name) for name in ("emotion", "pixels", "usage"))
+    for row, (line, cells) in enumerate(rows):
+        where = f"{path}: line {line} (row {row})"
+        if len(cells) < len(names):
+            raise DataError(f"{where}: expected {len(names)} columns, found {len(cells)}")
+        split = _SPLITS.get(cells[usage].strip().lower())
+        if split is None:
+            raise DataError(f"{where}: unknown Usage {cells[usage][:40]!r}")
+        try:
+            label, picture = int(cells[emotion]), np.array(cells[pixels].split(), dtype=np.float64)
+        except ValueError as error:
+            raise DataError(f"{where}: not a number: {str(error)[:80]}") from None
+        if picture.size != SIZE_PX**2:
+            raise DataError(f"{where}: expected {SIZE_PX**2} pixels, found {picture.size}")
+        if not ((picture >= 0) & (picture <= 255) & (picture % 1 == 0)).all():
+            raise DataError(f"{where}: a pixel is not a whole number of 0..255")
+        if not 0 <= label < classes:
+            raise DataError(f"{where}: emotion {label} is not 0..{classes - 1}")
+        image = picture.astype(np.uint8).reshape(SIZE_PX, SIZE_PX)
+        found.setdefault(split, []).append((image, label, row, f"row {row}"))
     return {split: _split(entries) for split, entries in found.items()}
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a csv file with their line numbers, header first; raises `DataError` where it is no text."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            for cells in reader:
+                yield reader.line_num, cells
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: not a csv file ({error}). {WHERE_TO_GET}") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _split(entries: list[tuple[Pixels, int, int, str]]) -> Split:
@@ -233,20 +265,17 @@ def load_ferplus(path: Path, labels: Sequence[str]) -> npt.NDArray[np.float32]:
     Joined by row, never by the file's ``Image name``, which skips the pictures the taggers called not a face.
     Votes for contempt, unknown and not-a-face are left out; a row with no other votes is all zero.
     """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            columns = [FERPLUS_CLASSES.get(label, label) for label in labels]
-            if missing := set(columns) - set(reader.fieldnames or ()):
-                raise DataError(f"{path}: not fer2013new.csv: no column {', '.join(sorted(missing))}")
-            votes = []
-            for row, cells in enumerate(reader):
-                try:
-                    votes.append([int(cells[column]) for column in columns])
-                except (TypeError, ValueError):
-                    raise DataError(f"{path}: line {reader.line_num} (row {row}): a vote is not a number") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot read FER+ votes: {error.strerror}; it is fer2013new.csv of microsoft/FERPlus") from None
+    rows = _csv_rows(path)
+    _, header = next(rows, (0, []))
+    wanted = [FERPLUS_CLASSES.get(label, label) for label in labels]
+    if missing := set(wanted) - set(header):
+        raise DataError(f"{path}: not fer2013new.csv of microsoft/FERPlus: no column {', '.join(sorted(missing))}")
+    columns, votes = [header.index(name) for name in wanted], []
+    for row, (line, cells) in enumerate(rows):
+        try:
+            votes.append([int(cells[column]) for column in columns])
+        except (IndexError, ValueError):
+            raise DataError(f"{path}: line {line} (row {row}): a vote is not a number") from None
     table = np.array(votes, dtype=np.float32)
     return np.asarray(table / np.maximum(table.sum(axis=1, keepdims=True), 1))
 

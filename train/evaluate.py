@@ -11,7 +11,7 @@ import numpy as np
 from edge.card import Card, read_card
 from edge.classify import Classifier
 from edge.crop import crop_face
-from edge.errors import DataError, EdgeferError
+from edge.errors import DataError, EdgeferError, ModelError
 from edge.quiet import quiet_native
 from edge.store import find_model
 from edge.types import Box, Pixels, Scores
@@ -28,7 +28,10 @@ def scores_of(model: Path, images: Pixels) -> Scores:
         with quiet_native():
             import keras
 
-        network = keras.models.load_model(model, compile=False)
+        try:
+            network = keras.models.load_model(model, compile=False)
+        except Exception as error:  # Keras raises whatever its reader meets
+            raise ModelError(f"{model}: Keras cannot load it: {str(error).splitlines()[0]}") from None
         return np.asarray(network.predict(images[..., None], batch_size=256, verbose=0), np.float32)
     classifier = Classifier(model)
     height, width = images.shape[1:]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import platform
 import zipfile
+from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import keras
@@ -91,5 +92,8 @@ def finish(recipe: Recipe, data: Dataset, found: Audit, history: list[Epoch], pr
 
 def versions() -> dict[str, str]:
     """What a run was made with."""
-    packages = {name: version(name) for name in ("keras", "numpy")}
-    return {"python": platform.python_version(), "backend": keras.backend.backend(), **packages}
+    found = {"python": platform.python_version(), "backend": keras.backend.backend()}
+    for package in ("edgefer", "keras", "tensorflow-cpu", "tensorflow", "jax", "numpy"):
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found

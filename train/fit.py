@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import time
@@ -19,7 +20,10 @@ from train.pipeline import training_stream
 from train.recipe import Recipe
 
 Epoch = dict[str, float]
-"""One line of the history: loss, accuracy, val_loss, val_accuracy, learning_rate, seconds."""
+"""One line of the history: loss, accuracy, val_loss, val_accuracy, learning_rate, seconds, ended (seconds since 1970)."""
+
+MIN_DELTA = 1e-4
+"""What counts as better for the plateau rule; Keras' own default."""
 
 CHECKPOINT, BEST = "checkpoint.keras", "best.weights.h5"
 
@@ -40,12 +44,13 @@ def fit(
     keras.utils.set_random_seed(recipe.seed)
     keras.config.set_dtype_policy(recipe.precision)
     try:
-        identity = {"recipe": recipe.digest(), "images": len(train[0])}
+        identity = {"recipe": recipe.digest(), "training": _digest(*train), "validation": _digest(*validation)}
         checkpoint = out / CHECKPOINT
         history = _history(checkpoint, identity) if checkpoint.exists() else []
-        last = min(recipe.epochs, until_epoch or recipe.epochs)
+        last = recipe.epochs if until_epoch is None else min(recipe.epochs, until_epoch)
         if len(history) >= last or stopped(history, recipe):
             return history
+        out.mkdir(parents=True, exist_ok=True)
         stream, steps = training_stream(*train, recipe, first_epoch=len(history))
         model = keras.models.load_model(checkpoint) if history else compiled(recipe, train[1].shape[1], steps)
         journal = Journal(recipe, out, history, identity)
@@ -120,8 +125,9 @@ def plateau_rate(history: list[Epoch], recipe: Recipe, rate: float) -> float:
     The same rule as Keras' ReduceLROnPlateau, but a function of the history, so that a resumed run decides alike.
     """
     best, waited = history[0][recipe.monitor], 0
+    margin = MIN_DELTA if recipe.monitor == "val_accuracy" else -MIN_DELTA
     for epoch in history[1:]:
-        if better(epoch[recipe.monitor], best, recipe.monitor):
+        if better(epoch[recipe.monitor], best + margin, recipe.monitor):
             best, waited = epoch[recipe.monitor], 0
         elif (waited := waited + 1) >= recipe.schedule.patience_epochs:
             waited = 0
@@ -133,13 +139,12 @@ def plateau_rate(history: list[Epoch], recipe: Recipe, rate: float) -> float:
 class Journal(keras.callbacks.Callback):
     """Writes down each epoch: its figures, the best weights, and one checkpoint that a resumed run starts from."""
 
-    def __init__(self, recipe: Recipe, out: Path, history: list[Epoch], identity: dict[str, object]) -> None:
+    def __init__(self, recipe: Recipe, out: Path, history: list[Epoch], identity: dict[str, str]) -> None:
         super().__init__()
         self.history = list(history)
         self._recipe, self._out, self._identity = recipe, out, identity
         self._begun_s = 0.0
         self._validated: Epoch = {}
-        out.mkdir(parents=True, exist_ok=True)
 
     def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
         """Start the clock."""
@@ -159,7 +164,7 @@ class Journal(keras.callbacks.Callback):
         """Write the epoch down, then decide how to go on."""
         figures = {name: float(value) for name, value in (logs or {}).items()}
         rate = float(self.model.optimizer.learning_rate)
-        figures |= {"learning_rate": rate, "seconds": time.monotonic() - self._begun_s}
+        figures |= {"learning_rate": rate, "seconds": time.monotonic() - self._begun_s, "ended": round(time.time(), 3)}
         self.history.append(figures)
         if self._recipe.schedule.name == "plateau":
             self.model.optimizer.learning_rate = plateau_rate(self.history, self._recipe, rate)
@@ -190,11 +195,21 @@ class Journal(keras.callbacks.Callback):
         )
 
 
-def _history(checkpoint: Path, identity: dict[str, object]) -> list[Epoch]:
-    with zipfile.ZipFile(checkpoint) as archive:
-        kept = json.loads(archive.read("history.json"))
+def _history(checkpoint: Path, identity: dict[str, str]) -> list[Epoch]:
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            kept = json.loads(archive.read("history.json"))
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise SettingsError(f"{checkpoint}: cannot go on from this checkpoint ({error}); move it away to start afresh") from None
     if kept["identity"] != identity:
-        raise SettingsError(f"{checkpoint.parent} holds a run of another recipe or other data; choose another OUT, or move it away")
+        raise SettingsError(
+            f"{checkpoint.parent} holds a run of another recipe, other data or other votes; choose another OUT, or move it away"
+        )
     history: list[Epoch] = kept["history"]
     print(f"resuming {checkpoint.parent} after epoch {len(history)}", flush=True)
     return history
+
+
+def _digest(images: Pixels, targets: npt.NDArray) -> str:
+    """sha256 of what is trained on: other pictures, labels or votes are another run."""
+    return hashlib.sha256(images.tobytes() + targets.tobytes()).hexdigest()

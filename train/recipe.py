@@ -27,8 +27,8 @@ class Model(Section, frozen=True):
     """Which network, and how wide and deep; see `train.model`."""
 
     name: str
-    channels: list[Positive]
-    blocks: list[Positive]
+    channels: Annotated[list[Positive], Meta(min_length=2)]
+    blocks: Annotated[list[Positive], Meta(min_length=1)]
     dropout: Share
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from edge.mailbox import Mailbox
 from edge.plug import parse_spec, resolve
 from edge.types import Observation
 
-__all__ = ["SINKS", "Background", "QuitRun", "Sink", "open_sink"]
+__all__ = ["SINKS", "Background", "QuitRun", "Sink", "close_all", "open_sink"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -51,17 +52,19 @@ def open_sink(text: str) -> Sink:
 class Background:
     """A sink in a thread of its own behind a bounded mailbox, so that a slow one never holds up the frames.
 
-    ``lossless`` makes the frames wait instead of dropping observations: for files, which have no clock.
+    ``stop`` ends the run: it is set when the reader of a pipe goes away. ``lossless`` makes the frames wait, until then,
+    instead of dropping observations: for files, which have no clock.
     """
 
     main_thread = False
     SLOTS = 64
 
-    def __init__(self, sink: Sink, name: str, lossless: bool) -> None:
-        self._sink, self._name, self._lossless = sink, name, lossless
+    def __init__(self, sink: Sink, name: str, stop: threading.Event, lossless: bool) -> None:
+        self._sink, self._name, self._stop, self._lossless = sink, name, stop, lossless
         self._mailbox: Mailbox[Observation] = Mailbox(self.SLOTS)
-        self._faults: dict[type[Exception], int] = {}
+        self._faults: set[type[Exception]] = set()
         self.failed = 0
+        """Observations that could not be written."""
         self._thread = threading.Thread(target=self._work, name=f"sink {name}", daemon=True)
         self._thread.start()
 
@@ -72,16 +75,26 @@ class Background:
 
     def write(self, observation: Observation) -> None:
         """Hand over; returns at once unless lossless and full."""
-        self._mailbox.put(observation, wait=self._lossless)
+        self._mailbox.put(observation, wait_until=self._stop if self._lossless else None)
 
-    def close(self) -> None:
-        """Write out what is queued, then close the sink; gives up after 3 seconds."""
+    def finish(self) -> None:
+        """No more observations; what is queued is still written. Returns at once."""
         self._mailbox.close()
-        self._thread.join(timeout=3)
+
+    def close(self, within_s: float = 1.5) -> None:
+        """Write out what is queued, then close the sink; gives up after ``within_s`` seconds."""
+        self.finish()
+        self._thread.join(timeout=within_s)
         if self._thread.is_alive():
-            _LOG.error("%s: did not finish writing within 3 s", self._name)
+            _LOG.error("%s: did not finish writing in time", self._name)
         else:
             self._guard(self._sink.close)
+
+    def complaint(self) -> str:
+        """What went wrong, for the end of a run; empty when all is well."""
+        counts = ((self.failed, "could not be written"), (self.dropped, "dropped because it was slow"))
+        said = ", ".join(f"{count} observations {what}" for count, what in counts if count)
+        return f"{self._name}: {said}" if said else ""
 
     def _work(self) -> None:
         while (observation := self._mailbox.get()) is not None:
@@ -91,8 +104,24 @@ class Background:
         """A failing output is logged once per kind of failure and counted; the frames go on."""
         try:
             call(*arguments)
+        except BrokenPipeError:
+            # The reader of a pipe went away ("| head"): nobody wants the rest.
+            self._stop.set()
         except Exception as error:
             self.failed += 1
             if type(error) not in self._faults:
+                self._faults.add(type(error))
                 _LOG.error("%s: %s (said once; counted from here on)", self._name, error)
-            self._faults[type(error)] = self._faults.get(type(error), 0) + 1
+
+
+def close_all(sinks: Sequence[Sink], within_s: float = 1.5) -> None:
+    """Close every sink; all those in threads of their own share the one time limit."""
+    deadline_s = time.monotonic() + within_s
+    background = [sink for sink in sinks if isinstance(sink, Background)]
+    for sink in background:
+        sink.finish()
+    for sink in background:
+        sink.close(max(0.05, deadline_s - time.monotonic()))
+    for other in sinks:
+        if not isinstance(other, Background):
+            other.close()

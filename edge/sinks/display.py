@@ -9,7 +9,7 @@ import cv2
 
 from edge.annotate import annotate
 from edge.errors import SinkError
-from edge.plug import Spec
+from edge.plug import Spec, without_path
 from edge.settings import Table, checked
 from edge.sinks import QuitRun
 from edge.types import Observation
@@ -22,6 +22,7 @@ class Display:
     WINDOW = "edgefer"
 
     def __init__(self, spec: Spec) -> None:
+        without_path(spec)
         checked(spec.options, Table, spec.text, strict=False)
         if "GUI:                           NONE" in cv2.getBuildInformation():
             raise SinkError(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from pathlib import Path
+from typing import BinaryIO, cast
 
 from edge.errors import SinkError
 from edge.plug import Spec
@@ -21,11 +22,13 @@ class JsonLines:
         checked(spec.options, Table, spec.text, strict=False)
         if not spec.path:
             raise SinkError(f"{spec.text}: no place given; write jsonl:- for standard output or jsonl:PATH for a file")
+        self._own = spec.path != "-"
+        if not self._own and sys.stdout is None:
+            raise SinkError(f"{spec.text}: standard output is closed; write jsonl:PATH")
         try:
-            self._file = sys.stdout.buffer if spec.path == "-" else Path(spec.path).open("ab")  # noqa: SIM115 (closed in close)
+            self._file = _append(spec.path) if self._own else sys.stdout.buffer
         except OSError as error:
             raise SinkError(f"{spec.text}: cannot write there: {error.strerror}") from None
-        self._own = spec.path != "-"
 
     def write(self, observation: Observation) -> None:
         """One line, pushed out at once so that a reader sees it now."""
@@ -36,3 +39,11 @@ class JsonLines:
         """Close the file; standard output stays open."""
         if self._own:
             self._file.close()
+
+
+def _append(path: str) -> BinaryIO:
+    """Open for appending; a named pipe that nobody reads is an error at once, where it would block for ever."""
+    number = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o666)
+    os.set_blocking(number, True)
+    # Unbuffered: a line that a full disk refuses is lost and counted, not kept to spoil the next.
+    return cast(BinaryIO, os.fdopen(number, "ab", buffering=0))

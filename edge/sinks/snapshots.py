@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +23,7 @@ class SnapshotOptions(Table, frozen=True):
     every_s: Annotated[float, Meta(ge=0)] = 5.0
     """Seconds of the source's own time from one picture to the next; pictures of a folder are all kept."""
     keep: Annotated[int, Meta(ge=1)] = 1000
-    """Pictures kept in the folder by this run; the oldest goes first, so that a disk never fills."""
+    """Pictures of a camera or a clip kept by this run; the oldest goes first, so that a disk never fills."""
 
 
 class Snapshots:
@@ -42,6 +43,10 @@ class Snapshots:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SinkError(f"{spec.text}: cannot make this folder: {error.strerror}") from None
+        try:
+            tempfile.TemporaryFile(dir=self.folder).close()
+        except OSError as error:
+            raise SinkError(f"{spec.text}: cannot write into this folder: {error.strerror}") from None
         # One run's pictures never overwrite another's.
         self._run = time.strftime("%Y%m%d-%H%M%S")
 
@@ -51,16 +56,16 @@ class Snapshots:
         if frame.name is None and not self._due(observation):
             return
         self._last_s = frame.time_s
-        stem = f"{self._run}-{frame.index:06d}" if frame.name is None else f"{Path(frame.name).stem}-edgefer"
+        stem = f"{self._run}-{frame.index:06d}" if frame.name is None else f"{frame.name}.edgefer"
         path = self.folder / f"{stem}.jpg"
         done, content = cv2.imencode(".jpg", annotate(observation))
         if not done:
             raise SinkError(f"{path}: the picture cannot be encoded")
-        part = path.with_suffix(".part")
+        part = self.folder / f"{stem}.part"
         part.write_bytes(content.tobytes())
         part.replace(path)
         self._kept.append(path)
-        if len(self._kept) > self._keep:
+        if frame.name is None and len(self._kept) > self._keep:
             self._kept.pop(0).unlink(missing_ok=True)
 
     def _due(self, observation: Observation) -> bool:

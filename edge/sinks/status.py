@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 
-from edge.plug import Spec
+from edge.plug import Spec, without_path
 from edge.settings import Table, checked
 from edge.types import Observation
 
@@ -18,6 +18,7 @@ class Status:
     LIVE_EVERY_S, PLAIN_EVERY_S = 0.2, 10.0
 
     def __init__(self, spec: Spec) -> None:
+        without_path(spec)
         checked(spec.options, Table, spec.text, strict=False)
         self._live = sys.stderr.isatty()
         self._frames, self._since_s, self._shown = 0, time.monotonic(), ""

@@ -56,7 +56,8 @@ def pick_source(say: Callable[[str], None]) -> str:
         return "picamera:"
     from edge.sources.opencv import V4L2, open_capture
 
-    for device in sorted(Path("/dev").glob("video*"), key=lambda path: (len(path.name), path.name))[:8]:
+    devices = [path for path in Path("/dev").glob("video*") if path.name.removeprefix("video").isdecimal()]
+    for device in sorted(devices, key=lambda path: (len(path.name), path.name))[:8]:
         number = device.name.removeprefix("video")
         capture = open_capture(int(number), V4L2)
         # Codecs and metadata devices are /dev/video* too: only a frame proves a camera.

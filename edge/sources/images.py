@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from edge.errors import SourceError
 from edge.picture import colour_frame
 from edge.plug import Spec
+from edge.quiet import quiet_native
 from edge.settings import Table, checked
 from edge.types import Frame
 
@@ -47,15 +50,25 @@ class Images:
         """One frame a picture; time is its place in the list."""
         index = 0
         for file in self._files:
-            bgr = cv2.imread(str(file), cv2.IMREAD_COLOR)
+            bgr = _decode(file)
             if bgr is None:
                 _LOG.warning("%s: not a picture that can be read; skipped", file)
                 self.unreadable += 1
                 continue
-            yield colour_frame(index, float(index), bgr, file.name)
+            yield colour_frame(index, float(index), bgr, os.fsencode(file.name).decode(errors="replace"))
             index += 1
         if not index:
             raise SourceError(f"{self._files[0].parent}: none of {len(self._files)} pictures could be read")
 
     def close(self) -> None:
         """Nothing stays open."""
+
+
+def _decode(file: Path) -> cv2.typing.MatLike | None:
+    """The picture as (H, W, 3) uint8 BGR; None where it is none, or claims a size that no camera has."""
+    try:
+        with quiet_native():
+            # From memory: OpenCV's own reading of files crashes on names that are not UTF-8.
+            return cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    except (OSError, cv2.error):
+        return None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -19,8 +22,13 @@ from edge.types import Frame
 V4L2 = cv2.CAP_V4L2 if sys.platform.startswith("linux") else cv2.CAP_ANY
 
 
+_LOG = logging.getLogger(__name__)
+
+
 def open_capture(*arguments: object) -> cv2.VideoCapture:
     """``cv2.VideoCapture`` without the warnings that OpenCV and FFmpeg print for what we say ourselves."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # its words about damaged frames, later on
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     with quiet_native():
         return cv2.VideoCapture(*arguments)
 
@@ -57,6 +65,10 @@ class File:
             index += 1
         if not index:
             raise SourceError(f"{self._path}: the video holds no frame that can be decoded")
+        promised = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        # The promise is an estimate from the length; a tenth less is a file cut short.
+        if index < 0.9 * promised:
+            _LOG.warning("%s: %d frames of %.0f could be read; the file is damaged or cut short", self._path, index, promised)
 
     def close(self) -> None:
         """Release the file."""
@@ -81,7 +93,7 @@ class Camera:
 
     def __init__(self, spec: Spec) -> None:
         options = checked(spec.options, CameraOptions, spec.text, strict=False)
-        if not spec.path.isdigit():
+        if not re.fullmatch(r"[0-9]{1,3}", spec.path):
             raise SourceError(f"{spec.text}: a camera is a number, as in opencv:0; a clip is file:PATH")
         if len(options.fourcc) != 4:
             raise SourceError(f"{spec.text}: fourcc is four letters such as MJPG or YUYV, found {options.fourcc!r}")

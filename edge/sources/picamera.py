@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from edge.errors import MissingLibrary, SourceError
-from edge.plug import Spec
+from edge.plug import Spec, without_path
 from edge.settings import Table, checked
 from edge.types import Frame, Pixels
 
@@ -43,6 +43,7 @@ class PiCamera:
     tracked = True
 
     def __init__(self, spec: Spec) -> None:
+        without_path(spec)
         options = checked(spec.options, PiCameraOptions, spec.text, strict=False)
         self._timeout_s, self._name = options.timeout_s, spec.text
         picamera2, libcamera = _libraries()

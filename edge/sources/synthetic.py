@@ -30,7 +30,7 @@ from edge.drawn import (
 )
 from edge.errors import SettingsError
 from edge.picture import colour_frame
-from edge.plug import Spec
+from edge.plug import Spec, without_path
 from edge.settings import Table, checked
 from edge.types import Box, Frame, Pixels
 
@@ -61,6 +61,7 @@ class Synthetic:
     tracked = True
 
     def __init__(self, spec: Spec) -> None:
+        without_path(spec)
         self._options = checked(spec.options, SyntheticOptions, spec.text, strict=False)
         self.live = self._options.paced
         self.scene = scene = Scene(self._options)

@@ -127,6 +127,14 @@ def test_a_bad_source_is_one_clear_line(toy_run: Path, converted: dict[str, Path
     assert path.name in one_line(done.stderr)
 
 
+def test_no_model_or_an_impossible_place_is_one_clear_line(toy_run: Path, tmp_path: Path) -> None:
+    assert "which model?" in one_line(convert().stderr)
+    assert "which model?" in one_line(convert("").stderr)
+    assert "is a folder" in one_line(convert(toy_run / "toy_recipe.keras", "--out", tmp_path).stderr)
+    (tmp_path / "file").touch()
+    assert "cannot write there" in one_line(convert(toy_run / "toy_recipe.keras", "--out", tmp_path / "file" / "x.tflite").stderr)
+
+
 def test_a_model_without_its_run_asks_which_dataset(toy_run: Path, tmp_path: Path) -> None:
     shutil.copy(toy_run / "toy_recipe.keras", tmp_path)
     done = convert(tmp_path / "toy_recipe.keras")

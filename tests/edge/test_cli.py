@@ -70,6 +70,7 @@ def test_without_a_camera_it_says_so_and_shows_the_demonstration(edgefer: Run, t
         (["run", "--source", f"file:{__file__}", "--sink", "jsonl:-"], "not a video"),
         (["run", "--source", "opencv:63", "--sink", "jsonl:-"], "no camera answers at /dev/video63"),
         (["run", "--source", "http://127.0.0.1:9/x.mjpg", "--sink", "jsonl:-"], "no video there"),
+        (["run", "--model", "my.keras"], "make convert MODEL=my.keras"),
         (["run", "--source", "nonsense", "--sink", "jsonl:-"], "is not a spec"),
         (["run", "--source", "synthetic:", "--sink", "mqtt://x"], "no sink 'mqtt'"),
         (["run", "--model", "/nowhere.tflite"], "no such model"),
@@ -155,11 +156,13 @@ def test_check_config_accepts_a_good_file_and_names_the_key_of_a_bad_one(edgefer
         ('source = "webcam:0"\n', "no source 'webcam'"),
         ('sinks = ["jsonl"]\n', "is not a spec"),
         ('[detector]\nname = "magic"\n', "no detector 'magic'"),
+        ('model = "huge"\n', "no model 'huge'"),
     ):
         (tmp_path / "bad.toml").write_text(text)
         done = edgefer("check-config", "--config", "bad.toml")
         assert done.returncode == 1
         assert said in one_line(done.stderr)
+        assert "bad.toml" in done.stderr
 
 
 def test_flags_win_over_the_configuration_file(edgefer: Run, tmp_path: Path) -> None:
@@ -170,8 +173,8 @@ def test_flags_win_over_the_configuration_file(edgefer: Run, tmp_path: Path) -> 
     assert len((tmp_path / "config.jsonl").read_text().splitlines()) == 9
 
 
-def test_a_reader_that_goes_away_is_no_error(edgefer: Run, tmp_path: Path) -> None:
-    command = f"{sys.executable} -m edge run --source 'synthetic:?seconds=2&paced=false&size=160x120' --sink jsonl:- | head -n 2"
+def test_a_reader_that_goes_away_ends_the_run_without_an_error(edgefer: Run, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m edge run --source 'synthetic:?paced=false&size=160x120' --sink jsonl:- | head -n 2"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=60, env=environment, check=False)
     assert len(done.stdout.splitlines()) == 2
@@ -192,3 +195,30 @@ def test_the_benchmark_compares_with_the_naive_loop(edgefer: Run) -> None:
     table = edgefer("bench", "--frames", "10", "--source", "synthetic:?paced=false&size=320x240").stdout
     assert "naive int8 loop" in table
     assert "peak memory" in table
+
+
+def test_a_full_disk_is_said_and_the_run_counts_as_failed(edgefer: Run) -> None:
+    done = edgefer("run", "--source", "synthetic:?paced=false&seconds=0.5&size=160x120", "--sink", "jsonl:/dev/full")
+    assert done.returncode == 1
+    assert "15 observations could not be written" in done.stderr
+    assert done.stderr.count("No space left") == 1
+
+
+def test_a_stop_is_heard_while_nobody_reads_the_output(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edge", "run", "--source", "synthetic:?paced=false&size=160x120", "--sink", "jsonl:-"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        time.sleep(5)
+        process.send_signal(signal.SIGTERM)
+        begun = time.monotonic()
+        process.wait(timeout=10)
+        assert time.monotonic() - begun < 3
+    assert process.returncode == 0
+
+
+def test_without_opencv_one_line_says_how_to_get_it(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['cv2'] = None; from edge.__main__ import main; sys.exit(main(['run', '--source', 'synthetic:']))"
+    environment = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 1
+    assert "apt install python3-opencv" in one_line(done.stderr)

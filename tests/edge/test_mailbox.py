@@ -47,7 +47,7 @@ def test_waiting_for_room_loses_nothing() -> None:
     reader = threading.Thread(target=take)
     reader.start()
     for item in range(500):
-        mailbox.put(item, wait=True)
+        mailbox.put(item, wait_until=threading.Event())
     mailbox.close()
     reader.join(timeout=10)
     assert taken == list(range(500))
@@ -57,7 +57,7 @@ def test_waiting_for_room_loses_nothing() -> None:
 def test_closing_frees_a_writer_that_waits() -> None:
     mailbox: Mailbox[int] = Mailbox(1)
     mailbox.put(1)
-    writer = threading.Thread(target=mailbox.put, args=(2, True))
+    writer = threading.Thread(target=mailbox.put, args=(2, threading.Event()))
     writer.start()
     mailbox.close()
     writer.join(timeout=5)

@@ -225,3 +225,17 @@ def test_someone_in_front_of_a_window_can_quit(classifier: Classifier) -> None:
                 raise QuitRun
 
     assert run(open_source("synthetic:?paced=false&size=160x120"), pipeline(classifier), [Window()], threading.Event(), 5).frames == 4
+
+
+def test_a_face_no_longer_found_keeps_its_last_answer(classifier: Classifier) -> None:
+    source = open_source("synthetic:?paced=false&seconds=1&size=320x240")
+    line = pipeline(classifier)
+    for frame in source:
+        seen = line.process(frame)
+    assert seen.faces
+    wall = np.random.default_rng(0).integers(0, 256, frame.luma.shape, np.uint8)
+    after = line.process(Frame(frame.index + 1, frame.time_s + 0.1, wall))
+    assert [(face.track, face.expression, face.scores) for face in after.faces] == [
+        (face.track, face.expression, face.scores) for face in seen.faces
+    ]
+    assert line.process(Frame(frame.index + 2, frame.time_s + 1.0, wall)).faces == ()

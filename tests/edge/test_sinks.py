@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from edge.annotate import annotate
 from edge.errors import SettingsError, SinkError
-from edge.sinks import SINKS, Background, open_sink
+from edge.sinks import SINKS, Background, close_all, open_sink
 from edge.sources.synthetic import Scene
 from edge.types import Box, Face, Frame, Observation
 
@@ -50,6 +51,8 @@ def test_the_table_names_classes_that_can_be_imported() -> None:
         ("jsonl:/proc/none/out.jsonl", SinkError, "cannot write there"),
         ("jsonl:-?every=2", SettingsError, "unknown key 'every'"),
         ("snapshots:", SinkError, "snapshots:DIR"),
+        ("snapshots:/proc", SinkError, "cannot write into"),
+        ("status:here", SettingsError, "takes no path"),
         ("snapshots:/proc/none", SinkError, "cannot make this folder"),
         ("snapshots:x?every_s=soon", SettingsError, "key 'every_s'"),
         ("mqtt://host/topic", SettingsError, "no sink 'mqtt'"),
@@ -113,7 +116,7 @@ def test_snapshots_never_overwrite_a_photograph_of_the_same_folder(tmp_path: Pat
     (tmp_path / "photo.jpg").write_bytes(b"mine")
     open_sink(f"snapshots:{tmp_path}").write(observation(name="photo.jpg"))
     assert (tmp_path / "photo.jpg").read_bytes() == b"mine"
-    assert (tmp_path / "photo-edgefer.jpg").is_file()
+    assert (tmp_path / "photo.jpg.edgefer.jpg").is_file()
 
 
 def test_old_snapshots_of_a_run_make_room(tmp_path: Path) -> None:
@@ -167,7 +170,7 @@ class Slow:
 
 def test_a_slow_sink_never_holds_up_the_frames_and_loses_its_oldest() -> None:
     slow = Slow()
-    sink = Background(slow, "slow", lossless=False)
+    sink = Background(slow, "slow", threading.Event(), lossless=False)
     begun = time.monotonic()
     for index in range(1000):
         sink.write(observation(index))
@@ -183,7 +186,7 @@ def test_a_slow_sink_never_holds_up_the_frames_and_loses_its_oldest() -> None:
 def test_a_lossless_sink_gets_every_observation() -> None:
     slow = Slow()
     slow.may_go.set()
-    sink = Background(slow, "slow", lossless=True)
+    sink = Background(slow, "slow", threading.Event(), lossless=True)
     for index in range(300):
         sink.write(observation(index))
     sink.close()
@@ -195,10 +198,48 @@ def test_a_failing_sink_is_said_once_counted_and_does_no_harm(caplog: pytest.Log
         def write(self, observation: Observation) -> None:
             raise OSError(28, "No space left on device")
 
-    sink = Background(Full(), "full", lossless=True)
+    sink = Background(Full(), "full", threading.Event(), lossless=True)
     with caplog.at_level(logging.ERROR):
         for index in range(50):
             sink.write(observation(index))
         sink.close()
     assert sink.failed == 50
+    assert sink.complaint() == "full: 50 observations could not be written"
     assert caplog.text.count("No space left") == 1
+
+
+def test_a_stuck_lossless_sink_lets_go_when_the_run_is_stopped() -> None:
+    stuck, stop = Slow(), threading.Event()
+    sink = Background(stuck, "stuck", stop, lossless=True)
+    threading.Timer(0.5, stop.set).start()
+    begun = time.monotonic()
+    for index in range(200):
+        sink.write(observation(index))
+    close_all([sink], within_s=0.5)
+    assert time.monotonic() - begun < 3
+    stuck.may_go.set()
+
+
+def test_stuck_sinks_share_one_time_limit_at_the_end() -> None:
+    stuck = [Slow() for _ in range(5)]
+    sinks = [Background(sink, "stuck", threading.Event(), lossless=False) for sink in stuck]
+    for sink in sinks:
+        sink.write(observation())
+    begun = time.monotonic()
+    close_all(sinks, within_s=0.6)
+    assert time.monotonic() - begun < 2
+    for slow in stuck:
+        slow.may_go.set()
+
+
+def test_a_pipe_nobody_reads_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SinkError, match="cannot write there"):
+        open_sink(f"jsonl:{tmp_path}/pipe")
+
+
+def test_photographs_with_one_stem_are_all_kept_and_never_make_room(tmp_path: Path) -> None:
+    sink = open_sink(f"snapshots:{tmp_path}?keep=1")
+    for name in ("a.jpg", "a.png", "b.jpg"):
+        sink.write(observation(name=name))
+    assert len(list(tmp_path.iterdir())) == 3

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import http.server
 import itertools
+import os
 import subprocess
 import sys
 import threading
@@ -89,6 +90,9 @@ def test_the_table_names_classes_that_can_be_imported() -> None:
         ("images:", SourceError, "no folder given"),
         ("opencv:63", SourceError, "no camera answers at /dev/video63"),
         ("opencv:clip.mp4", SourceError, "a clip is file:PATH"),
+        ("opencv:²", SourceError, "a camera is a number"),
+        ("opencv:99999999999999999999", SourceError, "a camera is a number"),
+        ("synthetic:seconds=1", SettingsError, "options follow a question mark"),
         ("opencv:0?fourcc=MJPEG", SourceError, "four letters"),
         ("opencv:0?colour=red", SettingsError, "unknown key 'colour'"),
         ("webcam:0", SettingsError, "no source 'webcam'"),
@@ -190,3 +194,24 @@ def test_without_picamera2_one_line_says_how_to_get_it() -> None:
 def test_importing_the_sources_imports_no_library_of_theirs() -> None:
     code = "import sys, edge.sources; sys.exit(any(name in sys.modules for name in ('cv2', 'picamera2')))"
     assert subprocess.run([sys.executable, "-c", code], check=False, env={"PYTHONPATH": ":".join(sys.path)}).returncode == 0
+
+
+def test_odd_picture_files_are_skipped_and_the_batch_goes_on(pictures: Path, tmp_path: Path) -> None:
+    good = (pictures / "face0.png").read_bytes()
+    (tmp_path / "z.png").write_bytes(good)
+    huge = bytearray(good)
+    huge[16:24] = (60000).to_bytes(4, "big") * 2
+    (tmp_path / "huge.png").write_bytes(bytes(huge))
+    (tmp_path / "folder.png").mkdir()
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png")).write_bytes(good)
+    frames = list(open_source(f"images:{tmp_path}"))
+    assert [frame.name for frame in frames] == ["z.png", "\ufffd.png"]
+    assert [frame.index for frame in frames] == [0, 1]
+
+
+def test_a_clip_cut_short_is_said(clip: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    content = clip.read_bytes()
+    (tmp_path / "cut.avi").write_bytes(content[: len(content) // 2])
+    frames = list(open_source(f"file:{tmp_path}/cut.avi"))
+    assert 10 < len(frames) < 50
+    assert "cut short" in caplog.text

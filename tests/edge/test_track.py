@@ -98,6 +98,12 @@ def test_a_face_held_through_a_still_scene_is_not_lost_when_the_scene_moves_agai
     assert [track.id for track in t.update([], 10.3)] == [1]
 
 
+def test_a_clock_set_back_keeps_no_ghost() -> None:
+    t = tracker(lost_s=0.5)
+    t.update([face(100)], 7200.0)
+    assert t.update([], 3600.0) == []
+
+
 def test_many_boxes_at_once_each_get_one_track() -> None:
     t = tracker()
     boxes = [face(60 * (i % 20), 60 * (i // 20)) for i in range(200)]

@@ -117,12 +117,13 @@ def test_a_flipped_bit_in_a_zip_is_noticed(zipped: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda cells: [cells[0], "1 2 3", cells[2]], "line 5 (row 3): expected 2304 pixels of 0..255, found 3"),
+        (lambda cells: [cells[0], "1 2 3", cells[2]], "line 5 (row 3): expected 2304 pixels, found 3"),
         (lambda cells: ["9", *cells[1:]], "line 5 (row 3): emotion 9 is not 0..6"),
         (lambda cells: ["x", *cells[1:]], "line 5 (row 3): not a number"),
         (lambda cells: [*cells[:2], "Practice"], "line 5 (row 3): unknown Usage 'Practice'"),
         (lambda cells: cells[:2], "line 5 (row 3): expected 3 columns, found 2"),
-        (lambda cells: [cells[0], cells[1].replace(" ", " 999 ", 1), cells[2]], "line 5 (row 3): expected 2304 pixels"),
+        (lambda cells: [cells[0], cells[1].replace(" ", " 999 ", 1), cells[2]], "line 5 (row 3): expected 2304 pixels, found 2305"),
+        (lambda cells: [cells[0], "9" * 30 + " " + cells[1].split(" ", 1)[1], cells[2]], "line 5 (row 3): a pixel is not a whole number"),
     ],
 )
 def test_a_bad_row_of_a_csv_is_named_by_line_and_row(table: Path, tmp_path: Path, change: object, said: str) -> None:
@@ -131,6 +132,31 @@ def test_a_bad_row_of_a_csv_is_named_by_line_and_row(table: Path, tmp_path: Path
     bad = tmp_path / "fer2013.csv"
     bad.write_text("\n".join(lines))
     assert said in refused(bad)
+
+
+def test_a_csv_that_is_no_text_is_said(table: Path, tmp_path: Path) -> None:
+    (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00" * 1000)
+    assert "not a csv file" in refused(tmp_path / "binary.csv")
+    (tmp_path / "endless.csv").write_text("emotion,pixels,Usage\n0," + "1" * 200_000 + ",Training\n")
+    assert "not a csv file" in refused(tmp_path / "endless.csv")
+    (tmp_path / "empty.csv").write_text("")
+    assert "no column" in refused(tmp_path / "empty.csv")
+
+
+def test_a_byte_order_mark_and_the_shadows_of_macos_do_no_harm(table: Path, copied: Path, tmp_path: Path) -> None:
+    (tmp_path / "bom.csv").write_bytes(b"\xef\xbb\xbf" + table.read_bytes())
+    assert len(load(tmp_path / "bom.csv", LABELS).splits["train"]) == 168
+    (copied / "train/happy/._fer0000001.png").write_bytes(b"resource fork")
+    assert len(load(copied, LABELS).splits["train"]) == 168
+
+
+def test_sixteen_bits_a_pixel_and_giant_headers_are_refused_not_clipped(copied: Path) -> None:
+    cv2.imwrite(str(copied / "train/sad/deep.png"), np.zeros((48, 48), np.uint16))
+    assert "train/sad/deep.png: expected 8 bits a pixel" in refused(copied)
+    giant = bytearray((copied / "train/sad/deep.png").read_bytes())
+    giant[16:24] = (60000).to_bytes(4, "big") * 2
+    (copied / "train/sad/deep.png").write_bytes(bytes(giant))
+    assert "train/sad/deep.png" in refused(copied)
 
 
 def test_a_csv_of_something_else_names_the_missing_columns(tmp_path: Path) -> None:
@@ -189,7 +215,7 @@ def test_votes_for_pictures_without_rows_or_too_few_votes_are_refused(copied: Pa
     with pytest.raises(DataError, match="votes for 10 rows"):
         targets(load(table, LABELS).splits["train"], 7, shares[:10], 0.3)
     (tmp_path / "bad.csv").write_text(votes.read_text().replace(",4,", ",four,", 1))
-    with pytest.raises(DataError, match="line 2 \\(row 0\\): a vote is not a number"):
+    with pytest.raises(DataError, match=r"line 2 \(row 0\): a vote is not a number"):
         load_ferplus(tmp_path / "bad.csv", LABELS)
 
 

@@ -42,7 +42,7 @@ def stripes(count: int = 192) -> tuple[np.ndarray, np.ndarray]:
 
 
 def without_times(history: list[Epoch]) -> np.ndarray:
-    return np.array([[value for name, value in sorted(epoch.items()) if name != "seconds"] for epoch in history])
+    return np.array([[value for name, value in sorted(epoch.items()) if name not in ("seconds", "ended")] for epoch in history])
 
 
 def test_a_run_cut_and_resumed_ends_as_one_that_was_not(tmp_path: Path) -> None:
@@ -67,6 +67,21 @@ def test_another_recipe_in_the_same_place_is_refused(tmp_path: Path) -> None:
     fit(recipe(epochs=1), data, data, tmp_path)
     with pytest.raises(SettingsError, match="another recipe"):
         fit(recipe(epochs=1, seed=9), data, data, tmp_path)
+
+
+def test_other_pictures_or_other_targets_in_the_same_place_are_refused(tmp_path: Path) -> None:
+    images, targets = stripes(64)
+    fit(recipe(epochs=1), (images, targets), (images, targets), tmp_path)
+    for other in ((images[::-1].copy(), targets), (images, 0.5 * targets + 0.5 / 7)):
+        with pytest.raises(SettingsError, match="other data or other votes"):
+            fit(recipe(epochs=1), other, (images, targets), tmp_path)
+
+
+def test_a_damaged_checkpoint_is_said_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / CHECKPOINT).write_bytes(b"half a checkpoint")
+    with pytest.raises(SettingsError, match="cannot go on from this checkpoint"):
+        fit(recipe(epochs=1), stripes(64), stripes(64), tmp_path)
+    assert (tmp_path / CHECKPOINT).read_bytes() == b"half a checkpoint"
 
 
 def test_mixed_precision_trains_and_leaves_the_policy_as_it_was(tmp_path: Path) -> None:
@@ -94,11 +109,11 @@ def test_early_stopping_waits_its_epochs() -> None:
 
 def test_the_plateau_rule_cuts_the_rate_where_keras_does() -> None:
     rng = np.random.default_rng(4)
-    losses = list(np.round(1 + 0.05 * rng.standard_normal(60), 3))
+    losses = list(np.round(1 + 0.0005 * rng.standard_normal(60), 5))
     report = load_recipe("report")
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.SGD(1.0), "mse")
-    keras_rule = keras.callbacks.ReduceLROnPlateau(factor=0.2, patience=3, min_delta=0, min_lr=0)
+    keras_rule = keras.callbacks.ReduceLROnPlateau(factor=0.2, patience=3)
     keras_rule.set_model(model)
     keras_rule.on_train_begin()
     rate, history = 1.0, []

@@ -61,6 +61,7 @@ def test_evaluate_prints_what_a_model_scores(toy_run: Path, folder: Path) -> Non
         (["--data", "/nowhere"], "no such file or folder"),
         (["--data", ""], "Kaggle"),
         (["--data", "/nowhere", "--recipe", "huge"], "no recipe 'huge'"),
+        (["--data", "/nowhere", "--recipe", "/tmp"], "no recipe '/tmp'"),
     ],
 )
 def test_bad_input_is_one_clear_line_and_a_failure(arguments: list[str], said: str) -> None:
@@ -72,4 +73,18 @@ def test_bad_input_is_one_clear_line_and_a_failure(arguments: list[str], said: s
 def test_missing_votes_are_said_and_training_would_go_on_without(folder: Path, tmp_path: Path) -> None:
     done = train("--data", str(folder), "--ferplus", str(tmp_path / "none.csv"), "--out", str(tmp_path / "run"))
     assert done.returncode == 1
-    assert "cannot read FER+ votes" in one_line(done.stderr)
+    assert "none.csv: cannot be read" in one_line(done.stderr)
+
+
+@pytest.mark.parametrize("count", ["0", "-3", "many"])
+def test_epochs_are_one_or_more(folder: Path, count: str) -> None:
+    done = train("--data", str(folder), "--epochs", count)
+    assert done.returncode == 2
+    assert "is not a whole number of 1 or more" in done.stderr
+
+
+def test_a_run_that_cannot_be_kept_is_refused_before_anything_is_trained(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = train("--data", str(folder), "--recipe", "tiny", "--out", str(tmp_path / "file"))
+    assert done.returncode == 1
+    assert "choose another OUT" in one_line(done.stderr)
