@@ -10,6 +10,10 @@ OUT ?=
 ARGS ?=
 export TF_CPP_MIN_LOG_LEVEL := 2
 
+# Where the system's Python has picamera2, the daemon uses it, with the numpy and OpenCV it was built against.
+ON_PI := $(shell $(PYTHON) -c 'import importlib.util as u; print("yes" if u.find_spec("picamera2") else "")' 2>/dev/null)
+EDGE_PACKAGES := $(if $(ON_PI),requirements/pi.txt,requirements/edge.txt)
+
 .DEFAULT_GOAL := help
 .PHONY: help run train convert evaluate bench test check wheel sums clean
 
@@ -51,11 +55,11 @@ clean: ## remove the virtual environment and what was built
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "edgefer needs Python 3.11 or newer; pass PYTHON=…"; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { echo "making the virtual environment failed; on Debian: sudo apt install python3-venv"; exit 1; }
+	@$(PYTHON) -m venv $(if $(ON_PI),--system-site-packages) $(VENV) || { echo "making the virtual environment failed; on Debian: sudo apt install python3-venv"; exit 1; }
 
 # A stamp a set of packages; a changed list installs again.
 $(VENV)/.edge $(VENV)/.train $(VENV)/.dev: $(VENV)/.%: $(wildcard requirements/*.txt) pyproject.toml | $(BIN)/python
 	@echo "setting up $(VENV) for $* …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/$*.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(if $(filter edge,$*),$(EDGE_PACKAGES),requirements/$*.txt)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
