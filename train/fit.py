@@ -186,6 +186,8 @@ class Journal(keras.callbacks.Callback):
         last, left = self.history[-1], self._recipe.epochs - len(self.history)
         best = best_epoch(self.history, self._recipe.monitor)
         minutes = left * last["seconds"] / 60
+        if sys.stdout.isatty():
+            print()  # Keras' progress bar still stands on the line
         print(
             f"{datetime.now(UTC):%H:%M:%S} epoch {len(self.history)}/{self._recipe.epochs}: {last['seconds']:.0f} s, "
             f"validation {100 * last['val_accuracy']:.2f} % (best by {self._recipe.monitor}: epoch {best + 1}, "
