@@ -13,13 +13,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import msgspec
 
-from convert.quantize import converter_versions, quantize
+from convert.quantize import quantize
+from convert.recipes import RECIPES
 from convert.validate import check_all_integer, check_gate, compare
 from edge.card import Card, attach_card, read_card, read_model
 from edge.errors import DataError, EdgeferError, ModelError
 from train.data import WHERE_TO_GET, audit, load
-
-RECIPES = ("int8", "float32", "dynamic")
+from train.versions import installed
 
 
 def main() -> None:
@@ -58,7 +58,12 @@ def _convert(options: argparse.Namespace) -> None:
     model = quantize(source, options.recipe, data.splits["train"].keep(found.train_keep).images)
     if options.recipe == "int8":
         check_all_integer(model)
-    provenance = {**card.provenance, "keras_sha256": hashlib.sha256(read_model(source)).hexdigest(), **converter_versions()}
+    makers = installed("tensorflow-cpu", "tensorflow", "ai-edge-litert")
+    provenance = {
+        **card.provenance,
+        "keras_sha256": hashlib.sha256(read_model(source)).hexdigest(),
+        **{f"convert {package}": number for package, number in makers.items()},
+    }
     draft = msgspec.structs.replace(card, quantization=options.recipe, provenance=provenance)
     # Judged as the very file it will be, in a place nobody picks up; renamed into place only when it passes.
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".part-") as folder:

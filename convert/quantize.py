@@ -6,8 +6,6 @@ import argparse
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -32,15 +30,6 @@ def quantize(model: Path, recipe: str, images: Pixels) -> bytes:
             words = [line for line in done.stderr.splitlines() if line.strip()] or ["it said nothing"]
             raise ModelError(f"{model}: TensorFlow could not convert it with recipe {recipe}: {words[-1]}")
         return result.read_bytes()
-
-
-def converter_versions() -> dict[str, str]:
-    """Versions of what makes and judges the file."""
-    found = {}
-    for package in ("tensorflow-cpu", "tensorflow", "ai-edge-litert"):
-        with suppress(PackageNotFoundError):
-            found[f"convert {package}"] = version(package)
-    return found
 
 
 def _convert(arguments: argparse.Namespace) -> None:

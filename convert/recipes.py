@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-import tensorflow as tf
 
 from edge.types import Pixels
+
+if TYPE_CHECKING:
+    import tensorflow as tf  # loaded where it is used: the names of the recipes are wanted before
 
 Calibration = Callable[[], Iterator[list[np.ndarray]]]
 
 
 def int8(converter: tf.lite.TFLiteConverter, calibration: Calibration) -> None:
     """Weights and activations in 8 bits, pixels in as uint8, probabilities out as uint8; no float operator is left."""
+    import tensorflow as tf
+
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = calibration
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
@@ -23,6 +28,8 @@ def int8(converter: tf.lite.TFLiteConverter, calibration: Calibration) -> None:
 
 def dynamic(converter: tf.lite.TFLiteConverter, calibration: Calibration) -> None:
     """Weights in 8 bits, activations in float32, quantized as they come; pixels in as float32."""
+    import tensorflow as tf
+
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
 
 
@@ -36,7 +43,7 @@ RECIPES = {recipe.__name__: recipe for recipe in (int8, float32, dynamic)}
 def calibration_pictures(images: Pixels, count: int, seed: int) -> Calibration:
     """``count`` random pictures of (n, H, W) uint8 training images, and one that holds every level 0..255.
 
-    Without that ramp the input's observed range was 0..200 and raw pixels were misread by a quarter (measured).
+    Without that ramp the input's scale is whatever the brightest picture chosen gives, and raw pixels are misread.
     """
     chosen = np.random.default_rng(seed).permutation(len(images))[:count]
     height, width = images.shape[1:]

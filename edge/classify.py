@@ -62,7 +62,7 @@ class Classifier:
 
     @property
     def accelerated(self) -> bool:
-        """Whether XNNPACK runs the graph; without it an int8 model takes about a hundred times as long."""
+        """Whether XNNPACK runs the graph; without it an int8 model takes many times as long."""
         operators: list[dict[str, Any]] = getattr(self._interpreter, "_get_ops_details", list)()
         return any(operator["op_name"] == "DELEGATE" for operator in operators)
 

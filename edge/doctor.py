@@ -66,11 +66,11 @@ def _model(model: str) -> Check:
     except MissingLibrary as error:
         return Check("model", "fail", str(error), "pip install ai-edge-litert")
     except EdgeferError as error:
-        return Check("model", "fail", str(error), "edgefer run --model small")
+        return Check("model", "fail", str(error), "git checkout models, or pip install --force-reinstall edgefer")
     card = classifier.card
     scores = classifier(np.zeros((1, card.input.height_px, card.input.width_px), np.uint8))
     if not np.isfinite(scores).all() or not 0.9 < scores.sum() < 1.1:
-        return Check("model", "fail", f"{classifier.path}: probabilities sum to {scores.sum():.3g}", "edgefer run --model small")
+        return Check("model", "fail", f"{classifier.path}: probabilities sum to {scores.sum():.3g}", "pip install --upgrade ai-edge-litert")
     return Check("model", "pass", f"{classifier.path}, sha256 {classifier.sha256[:12]}…, self-test done")
 
 

@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import json
 import os
+import platform
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from edge.errors import DataError, EdgeferError, SettingsError
 from edge.quiet import quiet_native
 from train.data import WHERE_TO_GET, Dataset, audit, load, load_ferplus, targets
 from train.recipe import Recipe, load_recipe, recipe_names
+from train.versions import installed
 
 FERPLUS_NAME = "fer2013new.csv"
 
@@ -58,7 +60,9 @@ def _train(options: argparse.Namespace) -> None:
 
     # Imported here: a wrong path or recipe is said before the seconds TensorFlow takes to load.
     with quiet_native():
-        from train.finish import finish, versions
+        import keras
+
+        from train.finish import finish
         from train.fit import fit
 
     wanted = targets(train, classes, votes, recipe.ferplus)
@@ -75,7 +79,9 @@ def _train(options: argparse.Namespace) -> None:
         "images_sha256": _digest(data),
         "ferplus_sha256": hashlib.sha256(votes_path.read_bytes()).hexdigest() if votes_path else "",
         "started": started.isoformat(timespec="seconds"),
-        **versions(),
+        "python": platform.python_version(),
+        "backend": keras.backend.backend(),
+        **installed("edgefer", "keras", "tensorflow-cpu", "tensorflow", "jax", "numpy"),
     }
     finish(recipe, data, found, history, provenance, out)
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.card import Card, read_card
+from edge.card import read_card
 from edge.classify import Classifier
 from edge.crop import crop_face
 from edge.errors import DataError, EdgeferError, ModelError
 from edge.quiet import quiet_native
 from edge.store import find_model
 from edge.types import Box, Pixels, Scores
-from train.data import WHERE_TO_GET, Split, audit, load
-from train.metrics import Figures, measure
+from train.data import WHERE_TO_GET, audit, load
+from train.metrics import measure
 
 
 def scores_of(model: Path, images: Pixels) -> Scores:
@@ -38,11 +38,6 @@ def scores_of(model: Path, images: Pixels) -> Scores:
     spec, whole = classifier.card.input, Box(0, 0, width, height)
     crops = [crop_face(image, whole, 0.0, spec.height_px, spec.width_px) for image in images]
     return classifier(np.stack(crops))
-
-
-def evaluate(model: Path, split: Split, card: Card) -> Figures:
-    """Figures of a model on a split whose classes are the card's."""
-    return measure(scores_of(model, split.images), split.labels, card.labels)
 
 
 def main() -> None:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import platform
 import zipfile
-from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import keras
 import msgspec
 
 from edge.card import Card, InputSpec, write_card
@@ -88,12 +84,3 @@ def finish(recipe: Recipe, data: Dataset, found: Audit, history: list[Epoch], pr
     print(f"started {provenance.get('started', 'not known')}, ended {ended}, {len(history)} epochs")
     print(f"pictures: {out}/curves.png, confusion.png, mistakes.png\nnext: make convert MODEL={path}")
     return path
-
-
-def versions() -> dict[str, str]:
-    """What a run was made with."""
-    found = {"python": platform.python_version(), "backend": keras.backend.backend()}
-    for package in ("edgefer", "keras", "tensorflow-cpu", "tensorflow", "jax", "numpy"):
-        with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found

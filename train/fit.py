@@ -39,7 +39,7 @@ def fit(
 
     ``train`` and ``validation`` are (images (n, 48, 48) uint8, targets (n, classes) float32). Leaves in ``out`` the
     checkpoint and the weights of the best epoch. ``until_epoch`` stops early, for runs cut short on purpose.
-    Raises `SettingsError` when ``out`` holds a run of another recipe or other data.
+    Raises `SettingsError` when ``out`` holds a run of another recipe, other data or other votes.
     """
     keras.utils.set_random_seed(recipe.seed)
     keras.config.set_dtype_policy(recipe.precision)
@@ -144,7 +144,6 @@ class Journal(keras.callbacks.Callback):
         self.history = list(history)
         self._recipe, self._out, self._identity = recipe, out, identity
         self._begun_s = 0.0
-        self._validated: Epoch = {}
 
     def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
         """Start the clock."""

@@ -73,9 +73,10 @@ DEMONSTRATION = "synthetic:?seconds=60"
 
 
 def _has_picamera() -> bool:
+    from edge.sources.picamera import count_cameras
+
     try:
-        from picamera2 import Picamera2
+        import picamera2
     except Exception:  # whatever is wrong with it, there is no camera to be had this way; `doctor` says what
         return False
-    # USB cameras stand in the list too: those are opencv:N, with one stream and no luma plane of their own.
-    return any("/usb" not in camera["Id"] for camera in Picamera2.global_camera_info())
+    return count_cameras(picamera2) > 0

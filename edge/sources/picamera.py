@@ -47,10 +47,9 @@ class PiCamera:
         options = checked(spec.options, PiCameraOptions, spec.text, strict=False)
         self._timeout_s, self._name = options.timeout_s, spec.text
         picamera2, libcamera = _libraries()
-        # USB cameras are listed too, after the others, but have one stream and no YUV420.
-        known = [camera for camera in picamera2.Picamera2.global_camera_info() if "/usb" not in camera["Id"]]
-        if options.camera >= len(known):
-            asked = f"Pi camera {options.camera} asked for, {len(known)} found"
+        known = count_cameras(picamera2)
+        if options.camera >= known:
+            asked = f"Pi camera {options.camera} asked for, {known} found"
             raise SourceError(f"{spec.text}: {asked}; check the cable, then 'rpicam-hello --list-cameras'; a USB camera is opencv:0")
         try:
             self._camera = picamera2.Picamera2(options.camera)
@@ -107,6 +106,11 @@ class PiCamera:
         # picamera2 serves in order: its stop() would wait for ever behind a frame that never comes. close() stops too.
         self._camera.cancel_all_and_flush()
         self._camera.close()
+
+
+def count_cameras(picamera2: Any) -> int:
+    """Pi cameras that picamera2, the module, knows: USB cameras are listed too, but have one stream and no YUV420."""
+    return sum("/usb" not in camera["Id"] for camera in picamera2.Picamera2.global_camera_info())
 
 
 def luma_plane(planes: Pixels, width: int, height: int, turned: bool = False) -> Pixels:

@@ -11,9 +11,9 @@ from command import one_line
 from toy import LABELS
 
 from convert.quantize import quantize
-from convert.recipes import calibration_pictures
+from convert.recipes import RECIPES, calibration_pictures
 from convert.validate import check_all_integer, check_gate, compare
-from edge.card import read_card
+from edge.card import attach_card, read_card
 from edge.classify import Classifier
 from edge.errors import ModelError
 from train.data import Split, load
@@ -83,6 +83,22 @@ def test_the_first_calibration_picture_holds_every_level() -> None:
     assert len(pictures) == 6
     assert set(np.unique(pictures[0][0])) == set(range(256))
     assert all(picture[0].shape == (1, 48, 48, 1) and picture[0].dtype == np.float32 for picture in pictures)
+
+
+def test_a_file_calibrated_without_the_full_range_is_refused_by_the_runtime(toy_run: Path, tmp_path: Path) -> None:
+    import keras
+    import tensorflow as tf
+
+    card = read_card(toy_run / "toy_recipe.keras")
+    single = keras.Input(batch_shape=(1, 48, 48, 1))
+    model = keras.models.load_model(toy_run / "toy_recipe.keras", compile=False)
+    converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(single, model(single, training=False)))
+    dark = [[np.full((1, 48, 48, 1), level, np.float32)] for level in range(0, 200, 10)]
+    RECIPES["int8"](converter, lambda: iter(dark))
+    path = tmp_path / "dark.tflite"
+    path.write_bytes(attach_card(converter.convert(), card))
+    with pytest.raises(ModelError, match=r"uint8 with scale 0\.7\d+ and zero point 0: raw pixels 0\.\.255 would be misread"):
+        Classifier(path)
 
 
 def test_a_file_that_loses_too_much_is_refused_and_nothing_is_written(toy_run: Path, tmp_path: Path) -> None:
