@@ -46,7 +46,7 @@ def _train(options: argparse.Namespace) -> None:
     found = audit(data)
     print("\n".join(found.lines), flush=True)
     votes_path = _ferplus(options, recipe)
-    votes = load_ferplus(votes_path, recipe.labels) if votes_path else None
+    votes = load_ferplus(votes_path) if votes_path else None
     classes = len(recipe.labels)
     train = data.splits["train"].keep(found.train_keep)
     chosen_on = data.splits["validation"].keep(found.validation_unique)

@@ -253,41 +253,63 @@ def _counts_table(data: Dataset) -> str:
     return "\n".join(rows)
 
 
-FERPLUS_CLASSES = {
-    "angry": "anger", "disgust": "disgust", "fear": "fear", "happy": "happiness",
-    "sad": "sadness", "surprise": "surprise", "neutral": "neutral",
-}  # fmt: skip
+FERPLUS_COLUMNS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
+"""What FER+'s taggers could say of a picture; NF is "not a face"."""
+
+_FERPLUS_NAMES = {"angry": "anger", "happy": "happiness", "sad": "sadness"}
+"""FER2013's classes that FER+ calls otherwise."""
 
 
-def load_ferplus(path: Path, labels: Sequence[str]) -> npt.NDArray[np.float32]:
-    """FER+ votes (Barsoum et al. 2016) as a distribution a row: (rows, classes) float32, each row's sum 1 or 0.
+def load_ferplus(path: Path) -> npt.NDArray[np.float32]:
+    """FER+ votes (Barsoum et al. 2016): (rows, 10) float32 counts in the order of `FERPLUS_COLUMNS`.
 
-    Joined by row, never by the file's ``Image name``, which skips the pictures the taggers called not a face.
-    Votes for contempt, unknown and not-a-face are left out; a row with no other votes is all zero.
+    They belong to FER2013's rows by place, never by the file's ``Image name``, which skips the pictures the taggers
+    called not a face.
     """
     rows = _csv_rows(path)
     _, header = next(rows, (0, []))
-    wanted = [FERPLUS_CLASSES.get(label, label) for label in labels]
-    if missing := set(wanted) - set(header):
+    if missing := set(FERPLUS_COLUMNS) - set(header):
         raise DataError(f"{path}: not fer2013new.csv of microsoft/FERPlus: no column {', '.join(sorted(missing))}")
-    columns, votes = [header.index(name) for name in wanted], []
+    columns, votes = [header.index(name) for name in FERPLUS_COLUMNS], []
     for row, (line, cells) in enumerate(rows):
         try:
             votes.append([int(cells[column]) for column in columns])
         except (IndexError, ValueError):
             raise DataError(f"{path}: line {line} (row {row}): a vote is not a number") from None
-    table = np.array(votes, dtype=np.float32)
-    return np.asarray(table / np.maximum(table.sum(axis=1, keepdims=True), 1))
+    return np.array(votes, dtype=np.float32).reshape(-1, len(FERPLUS_COLUMNS))
+
+
+def ferplus_majority(split: Split, votes: npt.NDArray[np.float32], labels: Sequence[str]) -> npt.NDArray[np.int64]:
+    """The class most taggers chose for each picture (n,) int; -1 where that is none of ``labels``, or a tie."""
+    theirs = _votes_of(split, votes)
+    most = theirs.max(axis=1, keepdims=True)
+    names = [_FERPLUS_NAMES.get(label, label) for label in labels]
+    of_column = np.array([names.index(column) if column in names else -1 for column in FERPLUS_COLUMNS])
+    clear = (theirs == most).sum(axis=1) == 1
+    return np.where(clear, of_column[theirs.argmax(axis=1)], -1)
 
 
 def targets(split: Split, classes: int, votes: npt.NDArray[np.float32] | None, share: float) -> npt.NDArray[np.float32]:
-    """Training targets (n, classes) float32: the original label, with ``share`` of it taken from FER+ votes."""
+    """Training targets (n, classes) float32: the original label, with ``share`` of it taken from FER+ votes.
+
+    The votes speak through what they say of the original label: the least-squares map from vote shares to labels over
+    this very split. Taken as they are they would move the answer towards what taggers prefer, neutral above all.
+    """
     wanted = np.eye(classes, dtype=np.float32)[split.labels]
     if votes is None or share == 0:
         return wanted
+    theirs = _votes_of(split, votes)
+    cast = theirs / np.maximum(theirs.sum(axis=1, keepdims=True), 1)
+    said = np.concatenate([cast, cast**2], axis=1)
+    expected = np.clip(said @ np.linalg.lstsq(said, wanted, rcond=None)[0], 0, None)
+    total = expected.sum(axis=1, keepdims=True)
+    expected = np.where(total > 0, expected / np.maximum(total, 1e-6), wanted)
+    return np.asarray((1 - share) * wanted + share * expected, dtype=np.float32)
+
+
+def _votes_of(split: Split, votes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     if (split.rows < 0).any():
         raise DataError("FER+ votes are joined by row: they need fer2013.csv, or pictures named ferNNNNNNN.png by row")
     if split.rows.max() >= len(votes):
         raise DataError(f"FER+ has votes for {len(votes):,} rows, the data has row {split.rows.max():,}")
-    blended = (1 - share) * wanted + share * votes[split.rows]
-    return np.asarray(blended / blended.sum(axis=1, keepdims=True), dtype=np.float32)
+    return votes[split.rows]

@@ -14,7 +14,7 @@ from train.data import SIZE_PX, Audit, Dataset
 from train.evaluate import scores_of
 from train.fit import BEST, Epoch, best_epoch
 from train.metrics import measure
-from train.model import build, count_macs
+from train.model import build, count_macs, for_training
 from train.plots import confusion, curves, mistakes
 from train.recipe import Recipe
 
@@ -26,7 +26,9 @@ def finish(recipe: Recipe, data: Dataset, found: Audit, history: list[Epoch], pr
     """Write ``<name>.keras``, ``metrics.json``, ``curves.png``, ``confusion.png`` and ``mistakes.png`` into ``out``."""
     path = out / f"{recipe.name}.keras"
     model = build(recipe.model, len(recipe.labels))
-    model.load_weights(out / BEST)
+    trained = for_training(build(recipe.model, len(recipe.labels)))
+    trained.load_weights(out / BEST)
+    model.set_weights(trained.get_weights())
     part = out / f"part.{path.name}"
     model.save(part)
     split = data.splits["validation"]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from edge.errors import SettingsError
 from edge.types import Pixels
-from train.model import build
+from train.model import build, for_training
 from train.pipeline import training_stream
 from train.recipe import Recipe
 
@@ -74,7 +74,7 @@ def fit(
 
 def compiled(recipe: Recipe, classes: int, steps: int) -> keras.Model:
     """A fresh network with the recipe's optimizer, schedule and loss; ``steps`` is the number of batches an epoch."""
-    model = build(recipe.model, classes)
+    model = for_training(build(recipe.model, classes))
     how = recipe.optimizer
     rate: float | keras.optimizers.schedules.LearningRateSchedule = how.learning_rate
     if recipe.schedule.name == "cosine":

@@ -14,25 +14,38 @@ from train.recipe import Augment, Recipe
 def training_stream(images: Pixels, targets: npt.NDArray, recipe: Recipe, first_epoch: int = 0) -> tuple[tf.data.Dataset, int]:
     """An endless stream of (b, 48, 48, 1) float32 pixels 0..255 and (b, classes) targets, and its steps an epoch.
 
-    Every random number comes from (seed, epoch, step): a run resumed at an epoch sees what it would have seen.
+    ``targets`` is (n, classes), or (views, n, classes) where every view of a picture has its own: then epoch e shows
+    view e modulo views again. Every random number comes from (seed, epoch, step): a run resumed at an epoch sees what
+    it would have seen.
     """
-    count, batch = len(images), recipe.batch_size
-    steps = math.ceil(count / batch)
-    pixels, wanted = tf.constant(images[..., None]), tf.constant(targets)
+    wanted = tf.constant(targets)
+    stream, steps = varied(images, recipe, first_epoch, views=len(targets) if targets.ndim == 3 else None)
 
-    def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
-        order = tf.random.experimental.stateless_shuffle(tf.range(count), seed=[recipe.seed, tf.cast(epoch, tf.int32)])
-        return tf.data.Dataset.from_tensor_slices(order).batch(batch).enumerate(start=epoch * steps)
-
-    def gather(step: tf.Tensor, chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        seed = tf.stack([tf.constant(recipe.seed, tf.int64), step])
-        x = augment(tf.gather(pixels, chosen), recipe.augment, seed)
-        y = tf.gather(wanted, chosen)
+    def with_targets(seed: tf.Tensor, x: tf.Tensor, chosen: tf.Tensor, view: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        y = tf.gather(wanted if targets.ndim == 2 else wanted[view], chosen)
         return mixup(x, y, recipe.mixup, seed) if recipe.mixup else (x, y)
 
+    return stream.map(with_targets).prefetch(tf.data.AUTOTUNE), steps
+
+
+def varied(images: Pixels, recipe: Recipe, first_epoch: int = 0, views: int | None = None) -> tuple[tf.data.Dataset, int]:
+    """The pictures of every epoch, shuffled and augmented: batches of (seed, pixels, indices into ``images``, view)."""
+    count, batch = len(images), recipe.batch_size
+    steps = math.ceil(count / batch)
+    pixels = tf.constant(images[..., None])
+
+    def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
+        view = epoch % views if views else epoch
+        order = tf.random.experimental.stateless_shuffle(tf.range(count), seed=[recipe.seed, tf.cast(view, tf.int32)])
+        batches = tf.data.Dataset.from_tensor_slices(order).batch(batch).enumerate(start=view * steps)
+        return batches.map(lambda step, chosen: (step, chosen, view))
+
+    def vary(step: tf.Tensor, chosen: tf.Tensor, view: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        seed = tf.stack([tf.constant(recipe.seed, tf.int64), step])
+        return seed, augment(tf.gather(pixels, chosen), recipe.augment, seed), chosen, view
+
     epochs = tf.data.Dataset.range(first_epoch, first_epoch + 1_000_000)
-    stream = epochs.flat_map(epoch_batches).map(gather, num_parallel_calls=tf.data.AUTOTUNE)
-    return stream.prefetch(tf.data.AUTOTUNE), steps
+    return epochs.flat_map(epoch_batches).map(vary, num_parallel_calls=tf.data.AUTOTUNE), steps
 
 
 def augment(images: tf.Tensor, how: Augment, seed: tf.Tensor) -> tf.Tensor:
@@ -41,7 +54,7 @@ def augment(images: tf.Tensor, how: Augment, seed: tf.Tensor) -> tf.Tensor:
     Rotation, zoom, shear, shift and mirror are one affine transform a picture: one pass, one interpolation.
     """
     batch, size = tf.shape(images)[0], images.shape[1]
-    draw = tf.random.stateless_uniform([14, batch], seed, minval=-1.0)
+    draw = tf.random.stateless_uniform([17, batch], seed, minval=-1.0)
     out = tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.cast(images, tf.float32),
         transforms=_affine(draw[:7], how, size),
@@ -55,7 +68,13 @@ def augment(images: tf.Tensor, how: Augment, seed: tf.Tensor) -> tf.Tensor:
         offset = (255 * how.brightness * draw[8])[:, None, None, None]
         mean = tf.reduce_mean(out, axis=[1, 2, 3], keepdims=True)
         out = tf.clip_by_value((out - mean) * gain + mean + offset, 0.0, 255.0)
-    return _erase(out, draw[9:], how.erase, size) if how.erase else out
+    if how.erase:
+        out = _erase(out, draw[9:14], how.erase, size)
+    if how.blur:
+        out = _blur(out, draw[14:], how.blur)
+    if how.noise:
+        out = _noise(out, draw[16], how.noise, seed)
+    return out
 
 
 def _affine(draw: tf.Tensor, how: Augment, size: int) -> tf.Tensor:
@@ -84,6 +103,23 @@ def _erase(images: tf.Tensor, draw: tf.Tensor, share: float, size: int) -> tf.Te
     columns = tf.abs(place[None] - (unit[3] * size)[:, None]) < (half / aspect)[:, None]
     hole = rows[:, :, None] & columns[:, None, :] & chosen[:, None, None]
     return tf.where(hole[..., None], tf.reduce_mean(images, axis=[1, 2, 3], keepdims=True), images)
+
+
+def _blur(images: tf.Tensor, draw: tf.Tensor, share: float) -> tf.Tensor:
+    """Soften a share of the pictures by up to what a face of 16 pixels shows once it is enlarged to 48."""
+    weights = tf.constant([1.0, 2.0, 3.0, 2.0, 1.0])
+    kernel = (weights[:, None] * weights[None, :] / tf.reduce_sum(weights) ** 2)[:, :, None, None]
+    padded = tf.pad(images, [[0, 0], [2, 2], [2, 2], [0, 0]], "SYMMETRIC")
+    soft = tf.nn.conv2d(padded, kernel, 1, "VALID")
+    unit = (draw + 1) / 2
+    amount = tf.where(unit[0] < share, unit[1], 0.0)[:, None, None, None]
+    return images + amount * (soft - images)
+
+
+def _noise(images: tf.Tensor, draw: tf.Tensor, most: float, seed: tf.Tensor) -> tf.Tensor:
+    """Add a sensor's noise in bad light: normal, its deviation from 0 to ``most`` grey levels; half the pictures have none."""
+    deviation = most * tf.maximum(draw, 0.0)[:, None, None, None]
+    return tf.clip_by_value(images + deviation * tf.random.stateless_normal(tf.shape(images), seed + 1), 0.0, 255.0)
 
 
 def mixup(x: tf.Tensor, y: tf.Tensor, alpha: float, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -62,6 +62,16 @@ class Augment(Section, frozen=True):
     brightness: Share
     contrast: Share
     erase: Share
+    blur: Share
+    noise: Annotated[float, Meta(ge=0, le=64)]
+
+
+class Distill(Section, frozen=True):
+    """Learning from trained networks (Hinton et al. 2015); see `train.distill`."""
+
+    teachers: list[str]
+    share: Share
+    views: Positive
 
 
 class Recipe(Section, frozen=True):
@@ -81,6 +91,7 @@ class Recipe(Section, frozen=True):
     optimizer: Optimizer
     schedule: Schedule
     augment: Augment
+    distill: Distill
     name: str
 
     def digest(self) -> str:
