@@ -7,6 +7,7 @@ RECIPE ?= small
 MODEL ?=
 DATA ?= $(firstword $(wildcard data/fer2013.zip data/fer2013.csv data/fer2013))
 OUT ?=
+RUN ?= runs/small
 ARGS ?=
 export TF_CPP_MIN_LOG_LEVEL := 2
 
@@ -15,7 +16,7 @@ ON_PI := $(shell $(PYTHON) -c 'import importlib.util as u; print("yes" if u.find
 EDGE_PACKAGES := $(if $(ON_PI),requirements/pi.txt,requirements/edge.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help run train convert evaluate bench test check wheel sums clean
+.PHONY: help run train convert evaluate robustness bench test check wheel publish clean
 
 help: ## list the verbs
 	@echo "edgefer: facial-expression recognition for low-power devices"; echo
@@ -34,6 +35,9 @@ convert: $(VENV)/.train ## quantize a trained model to TFLite               MODE
 evaluate: $(VENV)/.train ## score a Keras or TFLite model                    MODEL=… DATA=…
 	@$(BIN)/python -m train.evaluate "$(or $(MODEL),small)" "$(DATA)" $(ARGS)
 
+robustness: $(VENV)/.train ## score models on varied pictures: blur, noise, …   MODEL='a.tflite b.keras' DATA=…
+	@$(BIN)/python -m train.robustness $(foreach model,$(or $(MODEL),small),"$(model)") "$(DATA)" $(ARGS)
+
 bench: $(VENV)/.edge ## measure frames a second, CPU and memory here      [ARGS='--json']
 	@$(BIN)/edgefer bench $(ARGS)
 
@@ -47,8 +51,8 @@ check: $(VENV)/.dev ## lint, types and tests: what CI runs
 wheel: $(VENV)/.edge ## build the lean wheel into dist/
 	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist . && ls dist/*.whl
 
-sums: ## rewrite models/SHA256SUMS after publishing a model
-	@cd models && find . -name '*.tflite' -o -name '*.keras' | sed 's|^\./||' | LC_ALL=C sort | xargs sha256sum > SHA256SUMS && cat SHA256SUMS
+publish: $(VENV)/.train ## measure a converted run and put it into models/    RUN=runs/small [DATA=…] [ARGS=--replace]
+	@$(BIN)/python -m convert.publish "$(RUN)" $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 clean: ## remove the virtual environment and what was built
 	rm -rf $(VENV) build dist

@@ -52,7 +52,7 @@ def _convert(options: argparse.Namespace) -> None:
         raise ModelError(f"{out}: cannot write there: {error.strerror}; choose another OUT") from None
     if out.is_dir():
         raise ModelError(f"{out}: is a folder; give the name of the .tflite file")
-    data = load(_data_path(options.data, source), card.labels)
+    data = load(data_path(options.data, source), card.labels)
     found = audit(data)
     print(f"converting {source} with recipe {options.recipe} …", flush=True)
     model = quantize(source, options.recipe, data.splits["train"].keep(found.train_keep).images)
@@ -73,16 +73,19 @@ def _convert(options: argparse.Namespace) -> None:
         judged = compare(source, part, split, card.labels)
         print(
             f"{judged.images:,} validation images: Keras {100 * judged.source_accuracy:.2f} %, {options.recipe} "
-            f"{100 * judged.accuracy:.2f} % ({-judged.loss_points:+.2f} points), same answer on {100 * judged.agreement:.1f} %"
+            f"{100 * judged.accuracy:.2f} % ({-judged.loss_points:+.2f} points), same answer on {100 * judged.agreement:.1f} %; "
+            f"ECE {judged.ece:.3f}, uncertain below {judged.uncertain_below:.2f}"
         )
         check_gate(judged, options.max_loss, options.min_agreement)
         final: Card = msgspec.structs.replace(
             draft,
+            uncertain_below=judged.uncertain_below,
             metrics={
                 **card.metrics,
                 f"{options.recipe}_accuracy": round(judged.accuracy, 4),
                 f"{options.recipe}_macro_f1": round(judged.macro_f1, 4),
                 f"{options.recipe}_agreement": round(judged.agreement, 4),
+                f"{options.recipe}_ece": round(judged.ece, 4),
             },
         )
         part.write_bytes(attach_card(model, final))
@@ -90,7 +93,7 @@ def _convert(options: argparse.Namespace) -> None:
     print(f"{out}: {out.stat().st_size / 1e3:.0f} kB\nnext: edgefer run --model {out}")
 
 
-def _data_path(asked: str | None, source: Path) -> Path:
+def data_path(asked: str | None, source: Path) -> Path:
     """The dataset asked for, else the one the run beside the model was made with."""
     if asked:
         return Path(asked)

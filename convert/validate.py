@@ -10,7 +10,10 @@ import numpy as np
 from edge.errors import ModelError
 from train.data import Split
 from train.evaluate import scores_of
-from train.metrics import measure
+from train.metrics import measure, uncertain_threshold
+
+ANSWERED_RIGHT = 0.75
+"""An answer is given where, on validation pictures, such answers are right three times in four; else "uncertain"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,10 @@ class Comparison:
     macro_f1: float
     agreement: float
     """Share of pictures on which both give the same answer."""
+    ece: float
+    """Expected calibration error of the converted file, 0..1."""
+    uncertain_below: float
+    """The probability from which its answers are right `ANSWERED_RIGHT` of the time."""
 
     @property
     def loss_points(self) -> float:
@@ -40,6 +47,8 @@ def compare(source: Path, converted: Path, split: Split, labels: tuple[str, ...]
         accuracy=figures.accuracy,
         macro_f1=figures.macro_f1,
         agreement=float(np.mean(before.argmax(axis=1) == after.argmax(axis=1))),
+        ece=figures.ece,
+        uncertain_below=uncertain_threshold(after, split.labels, ANSWERED_RIGHT),
     )
 
 

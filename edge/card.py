@@ -41,6 +41,8 @@ class Card(msgspec.Struct, frozen=True):
     """How much wider than the detector's box the model looks, on every side, as a share of the box."""
     quantization: str
     """The convert recipe: int8, dynamic or float32; "none" for a Keras model."""
+    uncertain_below: Annotated[float, Meta(ge=0, le=1)] = 0.35
+    """The probability below which an answer is "uncertain", chosen on validation pictures."""
     metrics: dict[str, float] = {}
     provenance: dict[str, str] = {}
     model_sha256: str = ""

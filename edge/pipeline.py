@@ -50,7 +50,8 @@ class Pipeline:
         gate, track, smooth = self._settings.gate, self._settings.track, self._settings.smooth
         self._gate = Gate(gate.threshold if self._tracked else 0, gate.refresh_s)
         self._tracker = Tracker(track.min_iou, track.lost_s, track.min_hits if self._tracked else 1, track.steady)
-        self._smoother = Smoother(self.classifier.labels, smooth.window_s, smooth.margin if self._tracked else 0, smooth.uncertain_below)
+        below = self.classifier.card.uncertain_below if smooth.uncertain_below == "model" else smooth.uncertain_below
+        self._smoother = Smoother(self.classifier.labels, smooth.window_s, smooth.margin if self._tracked else 0, below)
         self._faces: tuple[Face, ...] = ()
 
     def process(self, frame: Frame, capture_ms: float = 0.0) -> Observation:

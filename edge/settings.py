@@ -68,8 +68,8 @@ class SmoothSettings(Table, frozen=True):
     """Time constant, in seconds, of the average over a face's answers; 0 is off."""
     margin: Share = 0.1
     """0..1, how much likelier another expression must be before the label changes."""
-    uncertain_below: Share = 0.35
-    """0..1, below this probability the answer is "uncertain"."""
+    uncertain_below: Share | Literal["model"] = "model"
+    """0..1, below this probability the answer is "uncertain"; "model" takes what the model's card says."""
 
 
 class Settings(Table, frozen=True):

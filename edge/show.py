@@ -46,6 +46,7 @@ def _facts(path: Path, sha256: str, size_bytes: int, card: Card, tensor: Facts) 
         "input": tensor,
         "crop_margin": card.crop_margin,
         "quantization": card.quantization,
+        "uncertain_below": card.uncertain_below,
         "metrics": card.metrics,
         "provenance": card.provenance,
     }

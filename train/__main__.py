@@ -14,11 +14,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loade
 
 from edge.errors import DataError, EdgeferError, SettingsError
 from edge.quiet import quiet_native
-from train.data import WHERE_TO_GET, Dataset, audit, load, load_ferplus, targets
-from train.recipe import Recipe, load_recipe, recipe_names
+from train.data import FERPLUS_NAME, WHERE_TO_GET, Dataset, audit, find_ferplus, load, load_ferplus, targets
+from train.recipe import find_teachers, load_recipe, recipe_names
 from train.versions import installed
-
-FERPLUS_NAME = "fer2013new.csv"
 
 
 def main() -> None:
@@ -45,14 +43,19 @@ def _train(options: argparse.Namespace) -> None:
     data = load(Path(options.data), recipe.labels)
     found = audit(data)
     print("\n".join(found.lines), flush=True)
-    votes_path = _ferplus(options, recipe)
+    votes_path = find_ferplus(Path(options.data), options.ferplus) if recipe.ferplus or options.ferplus else None
     votes = load_ferplus(votes_path) if votes_path else None
+    if votes_path:
+        print(f"FER+ votes: {votes_path}")
+    elif recipe.ferplus:
+        print(f"no FER+ votes: training on the original labels alone; with {FERPLUS_NAME} of microsoft/FERPlus the recipe does better")
     classes = len(recipe.labels)
     train = data.splits["train"].keep(found.train_keep)
     chosen_on = data.splits["validation"].keep(found.validation_unique)
     print(f"recipe {recipe.name}: training on {len(train):,} images, choosing on {len(chosen_on):,}", flush=True)
 
     out = Path(options.out or f"runs/{recipe.name}")
+    teachers = find_teachers(recipe, out.parent)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -62,10 +65,13 @@ def _train(options: argparse.Namespace) -> None:
     with quiet_native():
         import keras
 
+        from train.distill import soft_targets
         from train.finish import finish
         from train.fit import fit
 
     wanted = targets(train, classes, votes, recipe.ferplus)
+    if teachers:
+        wanted = soft_targets(recipe, train.images, wanted, teachers, out)
     truth = targets(chosen_on, classes, None, 0)
     history = fit(recipe, (train.images, wanted), (chosen_on.images, truth), out, options.epochs)
     _note_data(out, Path(options.data))
@@ -77,6 +83,7 @@ def _train(options: argparse.Namespace) -> None:
         "epochs": str(len(history)),
         "data": Path(options.data).name,
         "images_sha256": _digest(data),
+        **{f"teacher {path.stem}": hashlib.sha256(path.read_bytes()).hexdigest() for path in teachers},
         "ferplus_sha256": hashlib.sha256(votes_path.read_bytes()).hexdigest() if votes_path else "",
         "started": started.isoformat(timespec="seconds"),
         "python": platform.python_version(),
@@ -97,20 +104,6 @@ def _note_data(out: Path, data: Path) -> None:
     part = out / "part.run.json"
     part.write_text(json.dumps({"data": str(data.resolve())}), encoding="utf-8")
     part.replace(out / "run.json")
-
-
-def _ferplus(options: argparse.Namespace, recipe: Recipe) -> Path | None:
-    """The votes' file: the one asked for, else the one beside the data; none where the recipe has no use for it."""
-    if options.ferplus:
-        return Path(options.ferplus)
-    beside = Path(options.data) if Path(options.data).is_dir() else Path(options.data).parent
-    if not recipe.ferplus:
-        return None
-    if (beside / FERPLUS_NAME).is_file():
-        print(f"FER+ votes: {beside / FERPLUS_NAME}")
-        return beside / FERPLUS_NAME
-    print(f"no FER+ votes: training on the original labels alone; with {FERPLUS_NAME} of microsoft/FERPlus the recipe does better")
-    return None
 
 
 def _digest(data: Dataset) -> str:

@@ -253,6 +253,8 @@ def _counts_table(data: Dataset) -> str:
     return "\n".join(rows)
 
 
+FERPLUS_NAME = "fer2013new.csv"
+
 FERPLUS_COLUMNS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
 """What FER+'s taggers could say of a picture; NF is "not a face"."""
 
@@ -277,6 +279,12 @@ def load_ferplus(path: Path) -> npt.NDArray[np.float32]:
         except (IndexError, ValueError):
             raise DataError(f"{path}: line {line} (row {row}): a vote is not a number") from None
     return np.array(votes, dtype=np.float32).reshape(-1, len(FERPLUS_COLUMNS))
+
+
+def find_ferplus(data: Path, asked: str | None = None) -> Path | None:
+    """The votes' file: the one asked for, else the one beside (or in) the dataset, else none."""
+    beside = (data if data.is_dir() else data.parent) / FERPLUS_NAME
+    return Path(asked) if asked else beside if beside.is_file() else None
 
 
 def ferplus_majority(split: Split, votes: npt.NDArray[np.float32], labels: Sequence[str]) -> npt.NDArray[np.int64]:

@@ -7,13 +7,15 @@ import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+import keras
 import msgspec
+import numpy as np
 
 from edge.card import Card, InputSpec, write_card
 from train.data import SIZE_PX, Audit, Dataset
 from train.evaluate import scores_of
 from train.fit import BEST, Epoch, best_epoch
-from train.metrics import measure
+from train.metrics import measure, temperature
 from train.model import build, count_macs, for_training
 from train.plots import confusion, curves, mistakes
 from train.recipe import Recipe
@@ -29,11 +31,13 @@ def finish(recipe: Recipe, data: Dataset, found: Audit, history: list[Epoch], pr
     trained = for_training(build(recipe.model, len(recipe.labels)))
     trained.load_weights(out / BEST)
     model.set_weights(trained.get_weights())
+    split, unique = data.splits["validation"], found.validation_unique
+    raw = np.asarray(model.predict(split.images[unique][..., None], batch_size=256, verbose=0))
+    divisor = temperature(raw, split.labels[unique])
+    _cool(model, divisor)
     part = out / f"part.{path.name}"
     model.save(part)
-    split = data.splits["validation"]
     scores = scores_of(part, split.images)
-    unique = found.validation_unique
     figures = measure(scores[unique], split.labels[unique], data.labels)
     everything = measure(scores, split.labels, data.labels)
     best = best_epoch(history, recipe.monitor)
@@ -66,6 +70,7 @@ def finish(recipe: Recipe, data: Dataset, found: Audit, history: list[Epoch], pr
         "parameters": parameters,
         "macs": sum(macs.values()),
         "macs_by_layer": macs,
+        "temperature": round(divisor, 3),
         "validation_without_repeats": {**figures.numbers(), "recall": figures.recall},
         "validation": {**everything.numbers(), "recall": everything.recall},
         "provenance": provenance,
@@ -86,3 +91,9 @@ def finish(recipe: Recipe, data: Dataset, found: Audit, history: list[Epoch], pr
     print(f"started {provenance.get('started', 'not known')}, ended {ended}, {len(history)} epochs")
     print(f"pictures: {out}/curves.png, confusion.png, mistakes.png\nnext: make convert MODEL={path}")
     return path
+
+
+def _cool(model: keras.Model, divisor: float) -> None:
+    """Divide the logits by the temperature inside the graph, so that every file made of this model is calibrated."""
+    last = model.get_layer("scores")
+    last.set_weights([weights / divisor for weights in last.get_weights()])

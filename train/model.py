@@ -51,27 +51,27 @@ def residual(x: keras.KerasTensor, spec: Model) -> keras.KerasTensor:
     stem, *stages = spec.channels
     if len(stages) != len(spec.blocks):
         raise SettingsError(f"model.channels has {len(stages)} stages after the stem, model.blocks {len(spec.blocks)}")
-    x = layers.ReLU()(_conv(x, stem, 3))
-    for filters, blocks in zip(stages, spec.blocks, strict=True):
-        for block in range(blocks):
-            x = _residual_block(x, filters, stride=2 if block == 0 else 1)
+    x = layers.ReLU()(_conv(x, stem, 3, name="stem"))
+    for stage, (filters, blocks) in enumerate(zip(stages, spec.blocks, strict=True), 1):
+        for block in range(1, blocks + 1):
+            x = _residual_block(x, filters, stride=2 if block == 1 else 1, name=f"stage{stage}_block{block}")
     x = layers.GlobalAveragePooling2D()(x)
     return layers.Dropout(spec.dropout)(x)
 
 
-def _residual_block(x: keras.KerasTensor, filters: int, stride: int) -> keras.KerasTensor:
+def _residual_block(x: keras.KerasTensor, filters: int, stride: int, name: str) -> keras.KerasTensor:
     shortcut = x
     if stride > 1:
         # Average before the 1x1 so that no pixel is skipped (He et al. 2018, "Bag of Tricks", ResNet-D).
-        shortcut = _conv(layers.AveragePooling2D(stride)(x), filters, 1)
-    y = layers.ReLU()(_conv(x, filters, 3, stride))
-    return layers.ReLU()(layers.Add()([shortcut, _conv(y, filters, 3)]))
+        shortcut = _conv(layers.AveragePooling2D(stride)(x), filters, 1, name=f"{name}_shortcut")
+    y = layers.ReLU()(_conv(x, filters, 3, stride, name=f"{name}_conv1"))
+    return layers.ReLU()(layers.Add()([shortcut, _conv(y, filters, 3, name=f"{name}_conv2")]))
 
 
-def _conv(x: keras.KerasTensor, filters: int, size: int, stride: int = 1) -> keras.KerasTensor:
+def _conv(x: keras.KerasTensor, filters: int, size: int, stride: int = 1, *, name: str) -> keras.KerasTensor:
     """Convolution and batch normalisation; no bias, because the normalisation has one."""
-    x = layers.Conv2D(filters, size, stride, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
-    return layers.BatchNormalization()(x)
+    x = layers.Conv2D(filters, size, stride, padding="same", use_bias=False, kernel_initializer="he_normal", name=name)(x)
+    return layers.BatchNormalization(name=f"{name}_bn")(x)
 
 
 @keras.saving.register_keras_serializable(package="edgefer")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib
 
@@ -12,8 +14,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from edge.types import Pixels, Scores
-from train.fit import Epoch
-from train.metrics import Classes, Figures
+from train.metrics import Classes, Figures, calibration_error, coverage_curve, reliability
+
+if TYPE_CHECKING:
+    from train.fit import Epoch  # loads Keras
 
 
 def curves(history: list[Epoch], best: int, title: str, path: Path) -> None:
@@ -62,6 +66,51 @@ def mistakes(images: Pixels, scores: Scores, truth: Classes, labels: tuple[str, 
         sure = 100 * scores[index].max()
         panel.set_title(f"{labels[answers[index]]} {sure:.0f} %\nlabel: {labels[truth[index]]}", fontsize=8)
     figure.suptitle("Surest mistakes: answer above, original label below")
+    _save(figure, path)
+
+
+def reliability_diagram(scores: Scores, truth: Classes, title: str, path: Path) -> None:
+    """How often answers given with a confidence are right; bars show how many there are."""
+    confidence, accuracy, count = reliability(scores, truth)
+    figure, panel = plt.subplots(figsize=(6, 5), layout="constrained")
+    panel.bar(
+        (np.arange(len(count)) + 0.5) / len(count), count / count.sum(), width=0.9 / len(count), color="lightgrey", label="share of answers"
+    )
+    panel.plot([0, 1], [0, 1], color="grey", linestyle=":", label="perfect calibration")
+    panel.plot(confidence, accuracy, marker="o", label=f"accuracy (ECE {calibration_error(scores, truth):.3f})")
+    panel.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title=title)
+    panel.grid(alpha=0.3)
+    panel.legend()
+    _save(figure, path)
+
+
+def coverage(scores: Scores, truth: Classes, chosen: float, title: str, path: Path) -> None:
+    """What "uncertain" costs and buys: share answered and accuracy of the answers, by threshold."""
+    thresholds, answered, right = coverage_curve(scores, truth)
+    at = round(100 * chosen)
+    figure, panel = plt.subplots(figsize=(6, 5), layout="constrained")
+    panel.plot(thresholds, right, label="accuracy of the answers given")
+    panel.plot(thresholds, answered, label="share of faces answered")
+    panel.axvline(chosen, color="grey", linestyle=":", label=f"chosen: {chosen:.2f}")
+    for series in (right, answered):
+        panel.annotate(f"{100 * series[at]:.0f} %", (chosen, series[at]), textcoords="offset points", xytext=(6, 6))
+    panel.set(xlabel='"uncertain" below this probability', ylabel="share", xlim=(0, 1), ylim=(0, 1.02), title=title)
+    panel.grid(alpha=0.3)
+    panel.legend(loc="lower left")
+    _save(figure, path)
+
+
+def robustness_chart(of: Mapping[str, Mapping[str, float]], title: str, path: Path) -> None:
+    """Accuracy under each variation (`train.robustness`), a row of points a variation, a colour a file."""
+    names = list(next(iter(of.values())))
+    figure, panel = plt.subplots(figsize=(8, 0.32 * len(names) + 1.4), layout="constrained")
+    places = np.arange(len(names))[::-1]
+    for marker, (file, found) in zip("os^Dv", of.items(), strict=False):
+        panel.plot([100 * found[name] for name in names], places, marker, markersize=6, alpha=0.75, label=file)
+    panel.set_yticks(places, names)
+    panel.set(xlabel="accuracy, %", title=title)
+    panel.grid(alpha=0.3)
+    panel.legend(loc="lower left")
     _save(figure, path)
 
 

@@ -118,6 +118,17 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.toml") if path.stem != "base")
 
 
+def find_teachers(recipe: Recipe, runs: Path) -> list[Path]:
+    """The teachers' ``.keras`` files under ``runs``; raises `SettingsError` saying how to make one that is missing."""
+    found = [runs / name / f"{name}.keras" for name in recipe.distill.teachers]
+    for path in found:
+        if not path.is_file():
+            raise SettingsError(
+                f"recipe {recipe.name} learns from {path.stem}, and there is no {path}; make it first with: make train RECIPE={path.stem}"
+            )
+    return found
+
+
 def _merge(base: dict[str, object], over: dict[str, object]) -> dict[str, object]:
     """``over`` laid on ``base``, table by table."""
     merged = dict(base)

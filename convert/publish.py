@@ -1,0 +1,160 @@
+"""``python -m convert.publish``: a finished run into ``models/<name>``, with its figures, pictures and model card."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import jinja2
+import numpy as np
+import numpy.typing as npt
+
+from convert.__main__ import data_path
+from edge.card import read_card
+from edge.errors import DataError, EdgeferError, ModelError
+from edge.store import SUMS
+from train.data import FERPLUS_NAME, Dataset, ferplus_majority, find_ferplus, load, load_ferplus
+from train.evaluate import scores_of, views_of
+from train.metrics import measure
+from train.plots import confusion, coverage, reliability_diagram, robustness_chart
+from train.robustness import robustness
+
+TEMPLATES = Path(__file__).parent / "templates"
+MODELS = Path(__file__).parent.parent / "models"
+METRICS, CURVES = "metrics.json", "curves.png"
+BASELINE = "report"
+SHIPPED = ("-int8.tflite", "-float16.tflite", ".keras")
+"""What is published of a run, where it is there: the int8 file must be."""
+
+Metrics = dict[str, Any]
+
+
+def main() -> None:
+    """Publish a trained and converted model: measure every file, draw, write the card, the comparison and the digests."""
+    parser = argparse.ArgumentParser(prog="python -m convert.publish", description=main.__doc__)
+    parser.add_argument("run", help="the folder 'make train' and 'make convert' wrote, such as runs/small")
+    parser.add_argument("--data", help="FER2013 (default: what the model was trained on)")
+    parser.add_argument("--models", default=str(MODELS), help="where published models live (default: models/ of this checkout)")
+    parser.add_argument("--replace", action="store_true", help="replace a published model of the same name")
+    options = parser.parse_args()
+    try:
+        _publish(Path(options.run), options.data, Path(options.models), options.replace)
+    except EdgeferError as error:
+        raise SystemExit(f"publish: {error}") from None
+
+
+def _publish(run: Path, asked_data: str | None, models: Path, replace: bool) -> None:
+    name = run.name
+    files = {suffix: run / f"{name}{suffix}" for suffix in SHIPPED}
+    for path in (files[".keras"], files["-int8.tflite"], run / METRICS, run / CURVES):
+        if not path.is_file():
+            raise ModelError(f"{path}: not there; run make train RECIPE={name}, then make convert MODEL={files['.keras']}")
+    place = models / name
+    if place.exists() and not replace:
+        raise ModelError(f"{place}: published already; pass ARGS=--replace to put this run in its place")
+    card = read_card(files["-int8.tflite"])
+    source = data_path(asked_data, files[".keras"])
+    data = load(source, card.labels)
+    votes_path = find_ferplus(source)
+    if votes_path is None:
+        raise DataError(f"{source}: no {FERPLUS_NAME} beside it; the model card gives FER+'s agreement: get it from microsoft/FERPlus")
+    votes = load_ferplus(votes_path)
+    views = views_of(data, "validation", votes)
+    unique, truth = views["validation without repeats"]
+    trained: Metrics = json.loads((run / METRICS).read_text(encoding="utf-8"))
+    models.mkdir(parents=True, exist_ok=True)
+    # Everything is made in a folder nobody reads, and put in place whole.
+    with tempfile.TemporaryDirectory(dir=models, prefix=".part-") as folder:
+        part = Path(folder)
+        described: dict[str, Metrics] = {}
+        for path in (path for path in files.values() if path.is_file()):
+            print(f"measuring {path} …", flush=True)
+            shutil.copy(path, part / path.name)
+            scores = scores_of(path, data.splits["validation"].images)
+            figures = {view: measure(scores[mask], of[mask], card.labels) for view, (mask, of) in views.items()}
+            described[path.name] = {
+                "bytes": path.stat().st_size,
+                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+                "robustness": robustness(path, data.splits["validation"].keep(unique)),
+                "views": {view: {**f.numbers(), "recall": f.recall} for view, f in figures.items()},
+            }
+            if path == files["-int8.tflite"]:
+                title = f"{name}, int8: {100 * figures['validation without repeats'].accuracy:.2f} % of {unique.sum():,} validation images"
+                confusion(figures["validation without repeats"], card.labels, title, part / "confusion.png")
+                reliability_diagram(scores[unique], truth[unique], title, part / "reliability.png")
+                coverage(scores[unique], truth[unique], card.uncertain_below, title, part / "coverage.png")
+        robustness_chart(
+            {file: of["robustness"] for file, of in described.items()}, f"{name}: where a camera differs", part / "robustness.png"
+        )
+        shutil.copy(run / CURVES, part)
+        figures_of: Metrics = {**trained, "uncertain_below": card.uncertain_below, "files": described}
+        (part / METRICS).write_text(json.dumps(figures_of, indent=1) + "\n", encoding="utf-8")
+        page = _page("model-card.md", m=figures_of, int8=described[f"{name}-int8.tflite"], varied=varied, agreement=_agreement(data, votes))
+        (part / "README.md").write_text(page, encoding="utf-8")
+        _swap(part, place)
+    published = [json.loads(path.read_text(encoding="utf-8")) for path in models.glob(f"*/{METRICS}")]
+    published.sort(key=lambda metrics: -metrics["macs"])
+    (models / "README.md").write_text(_page("models.md", published=published), encoding="utf-8")
+    _write_sums(models)
+    print(f"{place}: {', '.join(sorted(path.name for path in place.iterdir()))}\nlook at it, then commit {models}")
+
+
+def _baseline(models: Path, name: str) -> dict[str, Metrics]:
+    """The int8 file of the student report's network, as published, for every other model to stand beside."""
+    try:
+        files = json.loads((models / BASELINE / METRICS).read_text(encoding="utf-8"))["files"]
+    except FileNotFoundError:
+        return {}
+    return {file: of for file, of in files.items() if name != BASELINE and file.endswith(SHIPPED[0])}
+
+
+def _swap(part: Path, place: Path) -> None:
+    """Put the folder ``part`` where ``place`` is."""
+    old = part.parent / f".old-{place.name}"
+    if place.exists():
+        place.rename(old)
+    part.rename(place)
+    part.mkdir()  # its owner removes it
+    place.chmod(0o755)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _agreement(data: Dataset, votes: npt.NDArray[np.float32]) -> dict[str, float]:
+    """Share of each class's pictures, 0..1, on which most FER+ taggers gave the original label; "all" for all of them."""
+    theirs = np.concatenate([ferplus_majority(split, votes, data.labels) for split in data.splits.values()])
+    labels = np.concatenate([split.labels for split in data.splits.values()])
+    same = theirs == labels
+    return {"all": float(same.mean()), **{label: float(same[labels == k].mean()) for k, label in enumerate(data.labels)}}
+
+
+def _page(template: str, **values: object) -> str:
+    """A page of ``convert/templates``; a value that is missing is an error."""
+    pages = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True
+    )
+    pages.filters["percent"] = lambda share, digits=2: f"{100 * share:.{digits}f} %"
+    pages.filters["size"] = lambda count: f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
+    pages.filters["millions"] = lambda count, digits=1: f"{count / 1e6:.{digits}f} M"
+    pages.filters["grouped"] = lambda count: f"{count:,}"
+    return pages.get_template(template).render(**values)
+
+
+def _write_sums(models: Path) -> None:
+    """Digests of every published file, in the form ``sha256sum -c`` reads."""
+    files = sorted(path for pattern in ("*/*.tflite", "*/*.keras") for path in models.glob(pattern))
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(models).as_posix()}\n" for path in files]
+    part = models / f".part-{SUMS}"
+    part.write_text("".join(lines), encoding="utf-8")
+    part.replace(models / SUMS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Learning from trained networks (Hinton et al. 2015): what the teachers say of every varied picture, kept on disk.
+
+Teacher and student see the very same view of a picture (Beyer et al. 2022, "A good teacher is patient and consistent").
+Asking the teachers at every step would cost more than training the student; asking them about some epochs' worth of
+views, which then come again in turn, costs them once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import time
+import zipfile
+from pathlib import Path
+
+import keras
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from edge.types import Pixels
+from train.pipeline import varied
+from train.recipe import Recipe
+
+
+def soft_targets(
+    recipe: Recipe, images: Pixels, wanted: npt.NDArray[np.float32], teachers: list[Path], out: Path
+) -> npt.NDArray[np.float32]:
+    """Targets (views, n, K) float32: ``wanted`` (n, K) blended with the teachers' mean probabilities for every view.
+
+    What each teacher said is kept in ``out`` and asked for again only when teacher, pictures or augmentation change.
+    """
+    said = np.mean([_ask(recipe, images, teacher, out) for teacher in teachers], axis=0, dtype=np.float32)
+    share = recipe.distill.share
+    return np.asarray((1 - share) * wanted[None] + share * said, dtype=np.float32)
+
+
+def _ask(recipe: Recipe, images: Pixels, teacher: Path, out: Path) -> npt.NDArray[np.float16]:
+    """One teacher's probabilities (views, n, K) float16, from ``out`` where it has been asked before."""
+    views = recipe.distill.views
+    how = msgspec.json.encode((recipe.augment, recipe.seed, recipe.batch_size, views))
+    key = hashlib.sha256(teacher.read_bytes() + images.tobytes() + how).hexdigest()
+    kept = out / f"soft-{teacher.stem}.npz"
+    try:
+        with np.load(kept) as archive:
+            if str(archive["key"]) == key:
+                return np.asarray(archive["said"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        pass  # never asked, or killed while writing: ask again
+    network = keras.models.load_model(teacher, compile=False)
+    stream, steps = varied(images, recipe, views=views)
+    said = np.empty((views, len(images), network.output_shape[-1]), np.float16)
+    begun = time.monotonic()
+    for step, (_, pixels, chosen, view) in enumerate(itertools.islice(stream.prefetch(4), views * steps), 1):
+        said[int(view), chosen.numpy()] = network.predict_on_batch(pixels)
+        if step % steps == 0:
+            left = (time.monotonic() - begun) / step * (views * steps - step) / 60
+            print(f"asking {teacher.stem}: view {step // steps}/{views}, {left:.0f} min to go", flush=True)
+    part = out / f"part.soft-{teacher.stem}.npz"
+    np.savez(part, key=np.array(key), said=said)
+    part.replace(kept)
+    return said
