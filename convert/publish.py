@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from edge.errors import DataError, EdgeferError, ModelError
 from edge.store import SUMS
 from train.data import FERPLUS_NAME, Dataset, ferplus_majority, find_ferplus, load, load_ferplus
 from train.evaluate import scores_of, views_of
-from train.metrics import measure
+from train.metrics import Classes, measure
 from train.plots import confusion, coverage, reliability_diagram, robustness_chart
 from train.robustness import robustness
 
@@ -34,7 +35,10 @@ BASELINE = "report"
 SHIPPED = ("-int8.tflite", "-float16.tflite", ".keras")
 """What is published of a run, where it is there: the int8 file must be."""
 
+UNIQUE = "validation without repeats"
+
 Metrics = dict[str, Any]
+Views = Mapping[str, tuple[npt.NDArray[np.bool_], Classes]]
 
 
 def main() -> None:
@@ -68,36 +72,19 @@ def _publish(run: Path, asked_data: str | None, models: Path, replace: bool) -> 
         raise DataError(f"{source}: no {FERPLUS_NAME} beside it; the model card gives FER+'s agreement: get it from microsoft/FERPlus")
     votes = load_ferplus(votes_path)
     views = views_of(data, "validation", votes)
-    unique, truth = views["validation without repeats"]
-    trained: Metrics = json.loads((run / METRICS).read_text(encoding="utf-8"))
     models.mkdir(parents=True, exist_ok=True)
     # Everything is made in a folder nobody reads, and put in place whole.
     with tempfile.TemporaryDirectory(dir=models, prefix=".part-") as folder:
         part = Path(folder)
-        described: dict[str, Metrics] = {}
-        for path in (path for path in files.values() if path.is_file()):
-            print(f"measuring {path} …", flush=True)
-            shutil.copy(path, part / path.name)
-            scores = scores_of(path, data.splits["validation"].images)
-            figures = {view: measure(scores[mask], of[mask], card.labels) for view, (mask, of) in views.items()}
-            described[path.name] = {
-                "bytes": path.stat().st_size,
-                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-                "robustness": robustness(path, data.splits["validation"].keep(unique)),
-                "views": {view: {**f.numbers(), "recall": f.recall} for view, f in figures.items()},
-            }
-            if path == files["-int8.tflite"]:
-                title = f"{name}, int8: {100 * figures['validation without repeats'].accuracy:.2f} % of {unique.sum():,} validation images"
-                confusion(figures["validation without repeats"], card.labels, title, part / "confusion.png")
-                reliability_diagram(scores[unique], truth[unique], title, part / "reliability.png")
-                coverage(scores[unique], truth[unique], card.uncertain_below, title, part / "coverage.png")
-        robustness_chart(
-            {file: of["robustness"] for file, of in described.items()}, f"{name}: where a camera differs", part / "robustness.png"
-        )
+        described = {path.name: _measure(path, part, data, views) for path in files.values() if path.is_file()}
+        varied = {file: of["robustness"] for file, of in {**_baseline(models, name), **described}.items()}
+        robustness_chart(varied, f"{name}: where a camera differs", part / "robustness.png")
         shutil.copy(run / CURVES, part)
-        figures_of: Metrics = {**trained, "uncertain_below": card.uncertain_below, "files": described}
-        (part / METRICS).write_text(json.dumps(figures_of, indent=1) + "\n", encoding="utf-8")
-        page = _page("model-card.md", m=figures_of, int8=described[f"{name}-int8.tflite"], varied=varied, agreement=_agreement(data, votes))
+        figures: Metrics = {**json.loads((run / METRICS).read_text(encoding="utf-8")), "uncertain_below": card.uncertain_below}
+        figures["files"] = described
+        (part / METRICS).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        int8, agreement = described[files["-int8.tflite"].name], _agreement(data, votes)
+        page = _page("model-card.md", m=figures, int8=int8, varied=varied, agreement=agreement)
         (part / "README.md").write_text(page, encoding="utf-8")
         _swap(part, place)
     published = [json.loads(path.read_text(encoding="utf-8")) for path in models.glob(f"*/{METRICS}")]
@@ -105,6 +92,27 @@ def _publish(run: Path, asked_data: str | None, models: Path, replace: bool) -> 
     (models / "README.md").write_text(_page("models.md", published=published), encoding="utf-8")
     _write_sums(models)
     print(f"{place}: {', '.join(sorted(path.name for path in place.iterdir()))}\nlook at it, then commit {models}")
+
+
+def _measure(path: Path, part: Path, data: Dataset, views: Views) -> Metrics:
+    """Copy one file into ``part`` and say what it scores; the int8 file's answers are drawn as well."""
+    print(f"measuring {path} …", flush=True)
+    shutil.copy(path, part / path.name)
+    card, split = read_card(path), data.splits["validation"]
+    scores = scores_of(path, split.images)
+    figures = {view: measure(scores[mask], of[mask], card.labels) for view, (mask, of) in views.items()}
+    unique, truth = views[UNIQUE]
+    if card.quantization == "int8":
+        title = f"{card.name}, int8: {100 * figures[UNIQUE].accuracy:.2f} % of {figures[UNIQUE].images:,} validation images"
+        confusion(figures[UNIQUE], card.labels, title, part / "confusion.png")
+        reliability_diagram(scores[unique], truth[unique], title, part / "reliability.png")
+        coverage(scores[unique], truth[unique], card.uncertain_below, title, part / "coverage.png")
+    return {
+        "bytes": path.stat().st_size,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "robustness": robustness(path, split.keep(unique)),
+        "views": {view: {**f.numbers(), "recall": f.recall} for view, f in figures.items()},
+    }
 
 
 def _baseline(models: Path, name: str) -> dict[str, Metrics]:
