@@ -38,7 +38,7 @@ def votes(pictures: list[Picture], folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def toy_run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run on the toy dataset, trained once for all tests, as a user would train it."""
-    out, root = tmp_path_factory.mktemp("run"), Path(__file__).parents[1]
+    out, root = tmp_path_factory.mktemp("runs") / "toy_recipe", Path(__file__).parents[1]
     command = [sys.executable, "-m", "train", "--data", folder, "--recipe", root / "tests/toy_recipe.toml", "--out", out]
     subprocess.run(command, cwd=root, check=True, capture_output=True)
     return out

@@ -15,7 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loade
 from edge.errors import DataError, EdgeferError, SettingsError
 from edge.quiet import quiet_native
 from train.data import FERPLUS_NAME, WHERE_TO_GET, Dataset, audit, find_ferplus, load, load_ferplus, targets
-from train.recipe import find_teachers, load_recipe, recipe_names
+from train.recipe import find_runs, load_recipe, recipe_names
 from train.versions import installed
 
 
@@ -55,7 +55,8 @@ def _train(options: argparse.Namespace) -> None:
     print(f"recipe {recipe.name}: training on {len(train):,} images, choosing on {len(chosen_on):,}", flush=True)
 
     out = Path(options.out or f"runs/{recipe.name}")
-    teachers = find_teachers(recipe, out.parent)
+    teachers = find_runs(recipe.distill.teachers, out.parent, recipe.name)
+    start = find_runs([recipe.start], out.parent, recipe.name)[0] if recipe.start else None
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -73,7 +74,7 @@ def _train(options: argparse.Namespace) -> None:
     if teachers:
         wanted = soft_targets(recipe, train.images, wanted, teachers, out)
     truth = targets(chosen_on, classes, None, 0)
-    history = fit(recipe, (train.images, wanted), (chosen_on.images, truth), out, options.epochs)
+    history = fit(recipe, (train.images, wanted), (chosen_on.images, truth), out, options.epochs, start)
     _note_data(out, Path(options.data))
     started = datetime.fromtimestamp(history[0]["ended"] - history[0]["seconds"], UTC)
     provenance = {
@@ -83,8 +84,9 @@ def _train(options: argparse.Namespace) -> None:
         "epochs": str(len(history)),
         "data": Path(options.data).name,
         "images_sha256": _digest(data),
-        **{f"teacher {path.stem}": hashlib.sha256(path.read_bytes()).hexdigest() for path in teachers},
-        "ferplus_sha256": hashlib.sha256(votes_path.read_bytes()).hexdigest() if votes_path else "",
+        **{f"teacher {path.stem}": _sha256(path) for path in teachers},
+        **({f"start {start.stem}": _sha256(start)} if start else {}),
+        "ferplus_sha256": _sha256(votes_path) if votes_path else "",
         "started": started.isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "backend": keras.backend.backend(),
@@ -104,6 +106,10 @@ def _note_data(out: Path, data: Path) -> None:
     part = out / "part.run.json"
     part.write_text(json.dumps({"data": str(data.resolve())}), encoding="utf-8")
     part.replace(out / "run.json")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _digest(data: Dataset) -> str:

@@ -34,12 +34,14 @@ def fit(
     validation: tuple[Pixels, npt.NDArray],
     out: Path,
     until_epoch: int | None = None,
+    start: Path | None = None,
 ) -> list[Epoch]:
     """Train, or go on where ``out`` stopped; returns the whole history.
 
-    ``train`` and ``validation`` are (images (n, 48, 48) uint8, targets (n, classes) float32). Leaves in ``out`` the
-    checkpoint and the weights of the best epoch. ``until_epoch`` stops early, for runs cut short on purpose.
-    Raises `SettingsError` when ``out`` holds a run of another recipe, other data or other votes.
+    ``train`` and ``validation`` are (images (n, 48, 48) uint8, targets (n, classes) float32); training targets may be
+    (views, n, classes), see `training_stream`. Leaves in ``out`` the checkpoint and the weights of the best epoch.
+    ``until_epoch`` stops early, for runs cut short on purpose; ``start`` is a ``.keras`` file to take first weights from.
+    Raises `SettingsError` when ``out`` holds a run of another recipe, other data or other votes, or ``start`` another network.
     """
     keras.utils.set_random_seed(recipe.seed)
     keras.config.set_dtype_policy(recipe.precision)
@@ -52,7 +54,9 @@ def fit(
             return history
         out.mkdir(parents=True, exist_ok=True)
         stream, steps = training_stream(*train, recipe, first_epoch=len(history))
-        model = keras.models.load_model(checkpoint) if history else compiled(recipe, train[1].shape[1], steps)
+        model = keras.models.load_model(checkpoint) if history else compiled(recipe, train[1].shape[-1], steps)
+        if start and not history:
+            _begin_with(model, start)
         journal = Journal(recipe, out, history, identity)
         averaged = [keras.callbacks.SwapEMAWeights()] if recipe.optimizer.ema else []
         model.fit(
@@ -97,6 +101,13 @@ def compiled(recipe: Recipe, classes: int, steps: int) -> keras.Model:
         metrics=["accuracy"],
     )
     return model
+
+
+def _begin_with(model: keras.Model, start: Path) -> None:
+    try:
+        model.set_weights(keras.models.load_model(start, compile=False).get_weights())
+    except ValueError as error:
+        raise SettingsError(f"{start}: another network than the recipe's, its weights do not fit: {str(error).splitlines()[0]}") from None
 
 
 def better(value: float, than: float, monitor: str) -> bool:

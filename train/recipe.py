@@ -81,6 +81,7 @@ class Recipe(Section, frozen=True):
     epochs: Positive
     batch_size: Positive
     seed: int
+    start: str
     precision: Literal["float32", "mixed_bfloat16"]
     label_smoothing: Share
     ferplus: Share
@@ -118,13 +119,13 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.toml") if path.stem != "base")
 
 
-def find_teachers(recipe: Recipe, runs: Path) -> list[Path]:
-    """The teachers' ``.keras`` files under ``runs``; raises `SettingsError` saying how to make one that is missing."""
-    found = [runs / name / f"{name}.keras" for name in recipe.distill.teachers]
+def find_runs(names: list[str], runs: Path, wanted_by: str) -> list[Path]:
+    """The ``.keras`` files of finished runs under ``runs``; raises `SettingsError` saying how to make one that is missing."""
+    found = [runs / name / f"{name}.keras" for name in names]
     for path in found:
         if not path.is_file():
             raise SettingsError(
-                f"recipe {recipe.name} learns from {path.stem}, and there is no {path}; make it first with: make train RECIPE={path.stem}"
+                f"recipe {wanted_by} builds on {path.stem}, and there is no {path}; make it first with: make train RECIPE={path.stem}"
             )
     return found
 

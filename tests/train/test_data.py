@@ -9,7 +9,7 @@ import pytest
 from toy import LABELS, Picture, write_csv, write_folder
 
 from edge.errors import DataError
-from train.data import audit, load, load_ferplus, targets
+from train.data import FERPLUS_COLUMNS, Split, audit, ferplus_majority, find_ferplus, load, load_ferplus, targets
 
 
 def by_row(data_split: object) -> dict[int, tuple[int, bytes]]:
@@ -184,39 +184,68 @@ def test_blank_and_repeated_pictures_are_counted_and_kept_out_of_training(pictur
     assert "28,709 in the published FER2013" in text
 
 
-def test_ferplus_votes_are_joined_by_row_and_softened(pictures: list[Picture], table: Path, votes: Path) -> None:
+def test_ferplus_votes_are_joined_by_row_and_soften_the_label(pictures: list[Picture], table: Path, votes: Path) -> None:
     train = load(table, LABELS).splits["train"]
-    shares = load_ferplus(votes, LABELS)
-    assert shares.shape == (len(pictures), 7)
-    assert shares[3].sum() == 0
-    wanted = targets(train, 7, shares, 0.5)
-    assert wanted.sum(axis=1) == pytest.approx(1)
-    for row in (0, 1, 5, 20):
-        place = int(np.flatnonzero(train.rows == row)[0])
-        label, neutral = train.labels[place], LABELS.index("neutral")
-        expected = np.eye(7)[label] * 0.5 + 0.5 * (0.6 * np.eye(7)[label] + 0.4 * np.eye(7)[neutral])
-        assert wanted[place] == pytest.approx(expected, abs=1e-6)
-    not_a_face = int(np.flatnonzero(train.rows == 3)[0])
-    assert wanted[not_a_face] == pytest.approx(np.eye(7)[train.labels[not_a_face]])
+    cast = load_ferplus(votes)
+    assert cast.shape == (len(pictures), len(FERPLUS_COLUMNS))
+    assert dict(zip(FERPLUS_COLUMNS, cast[0], strict=True))["happiness"] == 6
+    assert cast[3, FERPLUS_COLUMNS.index("NF")] == 10
+    wanted = targets(train, 7, cast, 0.5)
+    assert wanted.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    assert wanted.min() >= 0
+    assert (wanted.argmax(axis=1) == train.labels).all()
+
+
+def test_votes_count_by_what_they_say_of_the_label_not_by_what_they_say() -> None:
+    # Taggers call half of the sad pictures neutral, and no neutral picture sad: a neutral vote says little, a sad one all.
+    sad, neutral = LABELS.index("sad"), LABELS.index("neutral")
+    labels = np.array([sad] * 40 + [neutral] * 20)
+    votes = np.zeros((60, len(FERPLUS_COLUMNS)), np.float32)
+    votes[:20, FERPLUS_COLUMNS.index("sadness")] = 10
+    votes[20:, FERPLUS_COLUMNS.index("neutral")] = 10
+    split = Split(np.zeros((60, 48, 48), np.uint8), labels, np.arange(60), ("",) * 60)
+    said = targets(split, 7, votes, 1.0)
+    assert said[0, sad] == pytest.approx(1, abs=1e-3)
+    assert said[30, [sad, neutral]] == pytest.approx([0.5, 0.5], abs=1e-3)
+    assert targets(split, 7, votes, 0.4)[30, [sad, neutral]] == pytest.approx([0.8, 0.2], abs=1e-3)
+
+
+def test_the_majority_of_the_taggers_is_a_class_only_where_one_leads(table: Path, votes: Path) -> None:
+    train = load(table, LABELS).splits["train"]
+    cast = load_ferplus(votes)
+    cast[7] = 0
+    cast[7, [FERPLUS_COLUMNS.index("fear"), FERPLUS_COLUMNS.index("anger")]] = 5
+    theirs = ferplus_majority(train, cast, LABELS)
+    of_row = dict(zip(train.rows.tolist(), theirs.tolist(), strict=True))
+    assert of_row[3] == of_row[7] == -1, "not a face, and a tie"
+    others = ~np.isin(train.rows, (3, 7))
+    assert (theirs[others] == train.labels[others]).all()
+
+
+def test_the_votes_file_is_found_beside_or_inside_the_data(folder: Path, table: Path, votes: Path, tmp_path: Path) -> None:
+    assert find_ferplus(table) is None
+    assert find_ferplus(table, "asked.csv") == Path("asked.csv")
+    (tmp_path / "fer2013new.csv").touch()
+    assert find_ferplus(tmp_path) == find_ferplus(tmp_path / "fer2013.zip") == tmp_path / "fer2013new.csv"
 
 
 def test_without_votes_or_share_the_target_is_the_label(table: Path, votes: Path) -> None:
     train = load(table, LABELS).splits["train"]
-    for found in (targets(train, 7, None, 0.5), targets(train, 7, load_ferplus(votes, LABELS), 0.0)):
+    for found in (targets(train, 7, None, 0.5), targets(train, 7, load_ferplus(votes), 0.0)):
         assert np.array_equal(found, np.eye(7, dtype=np.float32)[train.labels])
 
 
 def test_votes_for_pictures_without_rows_or_too_few_votes_are_refused(copied: Path, table: Path, votes: Path, tmp_path: Path) -> None:
     for number, file in enumerate(copied.rglob("*.png")):
         file.rename(file.with_name(f"Training_{number}.png"))
-    shares = load_ferplus(votes, LABELS)
+    shares = load_ferplus(votes)
     with pytest.raises(DataError, match="joined by row"):
         targets(load(copied, LABELS).splits["train"], 7, shares, 0.3)
     with pytest.raises(DataError, match="votes for 10 rows"):
         targets(load(table, LABELS).splits["train"], 7, shares[:10], 0.3)
     (tmp_path / "bad.csv").write_text(votes.read_text().replace(",4,", ",four,", 1))
     with pytest.raises(DataError, match=r"line 2 \(row 0\): a vote is not a number"):
-        load_ferplus(tmp_path / "bad.csv", LABELS)
+        load_ferplus(tmp_path / "bad.csv")
 
 
 def test_the_real_fer2013_is_what_was_published(shared_data: Path) -> None:
@@ -226,7 +255,7 @@ def test_the_real_fer2013_is_what_was_published(shared_data: Path) -> None:
     assert (~found.validation_unique).sum() == 280
     text = "\n".join(found.lines)
     assert "train: 28,709 images (as published); 11 blank, 1,237 repeat another of them" in text
-    assert len(load_ferplus(shared_data / "fer2013new.csv", LABELS)) >= 28709 + 3589  # the rows of PrivateTest may be held back
+    assert len(load_ferplus(shared_data / "fer2013new.csv")) >= 28709 + 3589  # the rows of PrivateTest may be held back
 
 
 def test_a_csv_written_by_hand_is_enough(tmp_path: Path) -> None:

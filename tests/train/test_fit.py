@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edge.errors import SettingsError
-from train.fit import BEST, CHECKPOINT, Epoch, best_epoch, fit, plateau_rate, stopped
+from train.fit import BEST, CHECKPOINT, Epoch, best_epoch, compiled, fit, plateau_rate, stopped
 from train.recipe import Recipe, load_recipe
 
 replace = msgspec.structs.replace
@@ -60,6 +60,23 @@ def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
     before = (tmp_path / CHECKPOINT).read_bytes()
     assert fit(recipe(epochs=1), data, data, tmp_path) == history
     assert (tmp_path / CHECKPOINT).read_bytes() == before
+
+
+def test_a_run_may_begin_with_the_weights_of_another(tmp_path: Path) -> None:
+    data, still = stripes(64), replace(recipe().optimizer, learning_rate=1e-9, weight_decay=0.0, ema=0.0)
+    model = compiled(recipe(), 7, steps=2)
+    model.save(tmp_path / "start.keras")
+    fit(recipe(epochs=1, optimizer=still), data, data, tmp_path / "run", start=tmp_path / "start.keras")
+    after = keras.models.load_model(tmp_path / "run" / CHECKPOINT)
+    for before, now in zip(model.trainable_weights, after.trainable_weights, strict=True):
+        assert np.allclose(before, now, atol=1e-6)
+
+
+def test_the_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    data = stripes(64)
+    compiled(recipe(model=load_recipe("small").model), 7, steps=2).save(tmp_path / "start.keras")
+    with pytest.raises(SettingsError, match="another network than the recipe's"):
+        fit(recipe(epochs=1), data, data, tmp_path / "run", start=tmp_path / "start.keras")
 
 
 def test_another_recipe_in_the_same_place_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from toy import LABELS
 from edge.card import read_card
 from train.data import load
 from train.evaluate import scores_of
-from train.metrics import measure
+from train.metrics import measure, temperature
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,11 +48,32 @@ def test_the_model_learned_to_read_people_it_never_saw(toy_run: Path, folder: Pa
     assert figures.accuracy == pytest.approx(read_card(model).metrics["validation_accuracy"], abs=1e-3)
 
 
+def test_the_model_file_is_calibrated(toy_run: Path, folder: Path) -> None:
+    validation = load(folder, LABELS).splits["validation"]
+    divisor = temperature(scores_of(toy_run / "toy_recipe.keras", validation.images), validation.labels)
+    assert divisor == pytest.approx(1, abs=0.02)
+    assert json.loads((toy_run / "metrics.json").read_text())["temperature"] != pytest.approx(1, abs=0.02)
+
+
+def test_evaluate_holds_a_model_against_the_taggers_too(toy_run: Path, folder: Path, votes: Path) -> None:
+    command = [sys.executable, "-m", "train.evaluate", str(toy_run / "toy_recipe.keras"), str(folder), "--ferplus", str(votes), "--json"]
+    figures = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    assert list(figures) == [
+        "validation",
+        "validation without repeats",
+        "validation, FER+ majority",
+        "validation without repeats, FER+ majority",
+    ]
+    # The toy votes lead to the label itself.
+    assert figures["validation, FER+ majority"] == figures["validation"]
+
+
 def test_evaluate_prints_what_a_model_scores(toy_run: Path, folder: Path) -> None:
     command = [sys.executable, "-m", "train.evaluate", str(toy_run / "toy_recipe.keras"), str(folder)]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "validation without repeats" in said
-    assert "recall  angry" in said
+    assert "recall    angry" in said
+    assert "fer2013new.csv" in said
     figures = json.loads(subprocess.run([*command, "--json"], cwd=ROOT, capture_output=True, text=True, check=True).stdout)
     assert set(figures["validation"]) == {"images", "accuracy", "macro_f1", "ece", "recall"}
 

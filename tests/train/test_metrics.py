@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from train.metrics import calibration_error, measure
+from train.metrics import calibration_error, coverage_curve, measure, temperature, uncertain_threshold
 
 LABELS = ("a", "b", "c")
 
@@ -25,13 +25,45 @@ def test_a_class_without_pictures_does_not_pull_the_macro_f1_down() -> None:
     assert figures.macro_f1 == pytest.approx(1.0)
 
 
+def answers(confidence: list[float], right: list[bool]) -> tuple[np.ndarray, np.ndarray]:
+    """Scores over two classes whose first is given with ``confidence``, and the truth that makes them right or not."""
+    first = np.array(confidence, np.float32)
+    return np.stack([first, 1 - first], axis=1), np.where(right, 0, 1)
+
+
 def test_calibration_error_is_zero_when_confidence_is_accuracy() -> None:
-    confidence = np.full(100, 0.7, np.float32)
-    assert calibration_error(confidence, np.arange(100) < 70) == pytest.approx(0.0, abs=1e-6)
-    assert calibration_error(confidence, np.arange(100) < 40) == pytest.approx(0.3, abs=1e-6)
+    assert calibration_error(*answers([0.7] * 100, [k < 70 for k in range(100)])) == pytest.approx(0.0, abs=1e-6)
+    assert calibration_error(*answers([0.7] * 100, [k < 40 for k in range(100)])) == pytest.approx(0.3, abs=1e-6)
 
 
 def test_calibration_error_weighs_its_bins_by_their_pictures() -> None:
-    confidence = np.array([0.95] * 30 + [0.55] * 10, np.float32)
-    right = np.array([True] * 30 + [False] * 10)
-    assert calibration_error(confidence, right) == pytest.approx((30 * 0.05 + 10 * 0.55) / 40, abs=1e-6)
+    found = calibration_error(*answers([0.95] * 30 + [0.55] * 10, [True] * 30 + [False] * 10))
+    assert found == pytest.approx((30 * 0.05 + 10 * 0.55) / 40, abs=1e-6)
+
+
+def test_the_temperature_undoes_what_made_a_model_too_sure() -> None:
+    rng = np.random.default_rng(1)
+    logits = rng.normal(0, 1.5, (20_000, 7))
+    likely = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    truth = np.array([rng.choice(7, p=p) for p in likely])
+    sure = np.exp(2.5 * logits) / np.exp(2.5 * logits).sum(axis=1, keepdims=True)
+    assert temperature(sure.astype(np.float32), truth) == pytest.approx(2.5, rel=0.05)
+    assert temperature(likely.astype(np.float32), truth) == pytest.approx(1.0, rel=0.05)
+
+
+def test_the_threshold_is_the_lowest_from_which_enough_answers_are_right() -> None:
+    scores, truth = answers([0.55] * 10 + [0.75] * 10 + [0.95] * 10, [False] * 10 + [True, False] * 5 + [True] * 10)
+    assert uncertain_threshold(scores, truth, 0.5) == 0.0
+    assert uncertain_threshold(scores, truth, 0.75) == pytest.approx(0.56)
+    assert uncertain_threshold(scores, truth, 0.9) == pytest.approx(0.76)
+    wrong = 1 - scores.argmax(axis=1)
+    assert uncertain_threshold(scores, wrong, 0.9) >= 0.95, "no answer at all rather than a wrong one"
+
+
+def test_coverage_falls_and_the_accuracy_of_what_is_answered_is_right() -> None:
+    scores, truth = answers([0.55] * 10 + [0.75] * 10 + [0.95] * 10, [False] * 10 + [True, False] * 5 + [True] * 10)
+    thresholds, answered, right = coverage_curve(scores, truth)
+    at = {round(float(t), 2): (c, a) for t, c, a in zip(thresholds, answered, right, strict=True)}
+    assert at[0.0] == pytest.approx((1, 0.5))
+    assert at[0.6] == pytest.approx((2 / 3, 0.75))
+    assert at[0.9] == pytest.approx((1 / 3, 1))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge.errors import SettingsError
-from train.model import BUILDERS, build, count_macs
+from train.model import BUILDERS, FusedBatchNormalization, build, count_macs, for_training
 from train.recipe import load_recipe, recipe_names
 
 REPORT_MACS = 117_600_704
@@ -55,3 +55,26 @@ def test_widths_and_depths_that_do_not_match_are_said() -> None:
     spec = msgspec.structs.replace(load_recipe("tiny").model, blocks=[1, 1])
     with pytest.raises(SettingsError, match="3 stages"):
         build(spec, 7)
+
+
+def test_the_training_network_is_the_same_function_with_the_same_weights() -> None:
+    plain = build(load_recipe("tiny").model, 7)
+    fused = for_training(plain)
+    assert any(isinstance(layer, FusedBatchNormalization) for layer in fused.layers)
+    fused.set_weights(plain.get_weights())
+    x = np.random.default_rng(0).integers(0, 256, (32, 48, 48, 1)).astype(np.float32)
+    assert np.allclose(plain(x, training=False), fused(x, training=False), atol=1e-6)
+    assert np.allclose(plain(x, training=True), fused(x, training=True), atol=1e-4)
+    for before, after in zip(plain.get_weights(), fused.get_weights(), strict=True):
+        # Moving variances: the fused kernel divides by n - 1, the plain layer by n.
+        assert np.allclose(before, after, rtol=2e-3, atol=1e-4)
+
+
+def test_layers_are_named_for_where_they_stand() -> None:
+    macs = count_macs(build(load_recipe("tiny").model, 7))
+    assert list(macs)[:3] == ["stem", "stage1_block1_conv1", "stage1_block1_shortcut"]
+
+
+@pytest.mark.parametrize(("name", "most_macs"), [("small", 60e6), ("nano", 15e6)])
+def test_the_shipped_sizes_stay_within_their_budget(name: str, most_macs: float) -> None:
+    assert sum(count_macs(build(load_recipe(name).model, 7)).values()) <= most_macs

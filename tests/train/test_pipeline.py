@@ -15,7 +15,7 @@ NOTHING = load_recipe("report").augment
 
 
 def how(**changes: object) -> Augment:
-    flat = dict.fromkeys(("rotation_deg", "shear_deg", "zoom", "shift", "brightness", "contrast", "erase"), 0.0)
+    flat = dict.fromkeys(("rotation_deg", "shear_deg", "zoom", "shift", "brightness", "contrast", "erase", "blur", "noise"), 0.0)
     return msgspec.structs.replace(NOTHING, **{**flat, "flip": False, **changes})
 
 
@@ -70,7 +70,9 @@ def test_zoom_stays_within_its_range() -> None:
 
 
 def test_everything_at_once_stays_within_the_pixel_range() -> None:
-    out = augment(pictures(), how(rotation_deg=30, zoom=0.3, shift=0.2, flip=True, brightness=0.5, contrast=0.5, erase=1.0), SEED)
+    out = augment(
+        pictures(), how(rotation_deg=30, zoom=0.3, shift=0.2, flip=True, brightness=0.5, contrast=0.5, erase=1.0, blur=1.0, noise=20), SEED
+    )
     assert out.shape == (64, 48, 48, 1)
     assert float(tf.reduce_min(out)) >= 0
     assert float(tf.reduce_max(out)) <= 255
@@ -80,6 +82,23 @@ def test_erasing_leaves_its_share_of_pictures_with_a_flat_rectangle() -> None:
     x = pictures(400)
     changed = (np.abs(augment(x, how(erase=0.25), SEED).numpy() - x) > 1e-3).any(axis=(1, 2, 3)).mean()
     assert 0.15 < changed < 0.35
+
+
+def test_blur_softens_its_share_of_pictures_and_keeps_their_brightness() -> None:
+    x = np.random.default_rng(0).integers(40, 215, (400, 48, 48, 1)).astype(np.float32)
+    out = augment(x, how(blur=0.4), SEED).numpy()
+    softer = out.std(axis=(1, 2, 3)) / x.std(axis=(1, 2, 3))
+    assert 0.3 < (softer < 0.99).mean() < 0.5
+    assert softer.max() <= 1.001
+    assert softer.min() < 0.35
+    assert np.abs(out.mean(axis=(1, 2, 3)) - x.mean(axis=(1, 2, 3))).max() < 2
+
+
+def test_noise_reaches_its_deviation_and_leaves_half_of_the_pictures_alone() -> None:
+    x = np.full((400, 48, 48, 1), 128, np.float32)
+    deviation = augment(x, how(noise=10), SEED).numpy().std(axis=(1, 2, 3))
+    assert 0.4 < (deviation < 1e-3).mean() < 0.6
+    assert 9 < deviation.max() < 11
 
 
 def test_mixup_blends_pictures_and_targets_by_the_same_share() -> None:

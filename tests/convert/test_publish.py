@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import one_line
+from PIL import Image
+from toy import LABELS
+
+from edge.card import read_card
+from train.data import FERPLUS_NAME
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", module, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def finished(toy_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with its int8 file."""
+    place = tmp_path_factory.mktemp("publish") / "toy_recipe"
+    shutil.copytree(toy_run, place)
+    done = run("convert", place / "toy_recipe.keras", "--max-loss", 10)
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+@pytest.fixture(scope="module")
+def data(folder: Path, votes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy pictures with their votes in the same folder, where people put them."""
+    place = tmp_path_factory.mktemp("data") / "fer2013"
+    shutil.copytree(folder, place)
+    shutil.copy(votes, place / FERPLUS_NAME)
+    return place
+
+
+@pytest.fixture(scope="module")
+def models(finished: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("models")
+    done = run("convert.publish", finished, "--data", data, "--models", place)
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+def test_a_published_model_has_its_files_figures_and_pictures_and_no_picture_of_the_dataset(models: Path) -> None:
+    found = {path.name for path in (models / "toy_recipe").iterdir()}
+    pictures = {"confusion.png", "coverage.png", "curves.png", "reliability.png", "robustness.png"}
+    assert found == {"README.md", "metrics.json", "toy_recipe.keras", "toy_recipe-int8.tflite", *pictures}
+    for name in pictures:
+        assert np.asarray(Image.open(models / "toy_recipe" / name)).std() > 3
+
+
+def test_the_model_card_says_what_was_measured(models: Path) -> None:
+    card, figures = (models / "toy_recipe" / "README.md").read_text(), json.loads((models / "toy_recipe" / "metrics.json").read_text())
+    int8 = figures["files"]["toy_recipe-int8.tflite"]
+    assert f"{100 * int8['views']['validation without repeats']['accuracy']:.2f} %" in card
+    assert f"{100 * int8['robustness']['blur, sigma 2 px']:.1f} %" in card
+    assert all(f"| {label} |" in card for label in LABELS)
+    assert all(f"| {layer} |" in card for layer in figures["macs_by_layer"])
+    assert f"{figures['uncertain_below']:.2f} the daemon says" in card
+    assert "{{" not in card
+    assert "{%" not in card
+    assert figures["uncertain_below"] == read_card(models / "toy_recipe" / "toy_recipe-int8.tflite").uncertain_below
+
+
+def test_the_digests_are_those_of_the_files(models: Path) -> None:
+    lines = (models / "SHA256SUMS").read_text().splitlines()
+    assert len(lines) == 2
+    for digest, path in (line.split("  ") for line in lines):
+        assert hashlib.sha256((models / path).read_bytes()).hexdigest() == digest
+
+
+def test_the_comparison_lists_every_file(models: Path) -> None:
+    page = (models / "README.md").read_text()
+    assert "| `toy_recipe-int8.tflite` |" in page
+    assert "| `toy_recipe.keras` |" in page
+
+
+def test_a_published_model_is_replaced_only_when_asked(models: Path, finished: Path, data: Path) -> None:
+    before = (models / "toy_recipe" / "metrics.json").stat().st_mtime_ns
+    done = run("convert.publish", finished, "--data", data, "--models", models)
+    assert done.returncode == 1
+    assert "published already" in one_line(done.stderr)
+    assert (models / "toy_recipe" / "metrics.json").stat().st_mtime_ns == before
+    assert run("convert.publish", finished, "--data", data, "--models", models, "--replace").returncode == 0
+    assert (models / "toy_recipe" / "metrics.json").stat().st_mtime_ns > before
+    assert not list(models.glob(".*"))
+
+
+def test_what_is_missing_is_said_in_one_line_and_nothing_is_published(finished: Path, folder: Path, tmp_path: Path) -> None:
+    for run_folder, of, said in (
+        (tmp_path / "none", folder, "run make train RECIPE=none, then make convert"),
+        (finished, folder, f"no {FERPLUS_NAME} beside it"),
+        (finished, "/nowhere", "no such file or folder"),
+    ):
+        done = run("convert.publish", run_folder, "--data", of, "--models", tmp_path / "models")
+        assert done.returncode == 1
+        assert said in one_line(done.stderr)
+    assert not (tmp_path / "models").exists()

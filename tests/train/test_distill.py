@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from command import one_line
+from toy import LABELS
+
+from edge.card import read_card
+from edge.errors import SettingsError
+from train.data import Split, load
+from train.distill import soft_targets
+from train.evaluate import scores_of
+from train.pipeline import training_stream
+from train.recipe import Recipe, find_runs, load_recipe
+
+ROOT = Path(__file__).parents[2]
+STUDENT = ROOT / "tests" / "toy_student.toml"
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    return load_recipe(str(STUDENT))
+
+
+@pytest.fixture(scope="module")
+def split(folder: Path) -> Split:
+    return load(folder, LABELS).splits["train"]
+
+
+def labels_of(split: Split) -> np.ndarray:
+    return np.eye(7, dtype=np.float32)[split.labels]
+
+
+def test_the_target_is_the_teachers_word_on_the_very_view_the_student_sees(
+    toy_run: Path, recipe: Recipe, split: Split, tmp_path: Path
+) -> None:
+    sure = msgspec.structs.replace(recipe, distill=msgspec.structs.replace(recipe.distill, share=1.0))
+    found = soft_targets(sure, split.images, labels_of(split), [toy_run / "toy_recipe.keras"], tmp_path)
+    assert found.shape == (2, len(split), 7)
+    stream, steps = training_stream(split.images, found, sure)
+    for x, y in itertools.islice(stream, 2 * steps):
+        # Raw pixels of the stream are whole numbers here: a mirrored picture is exact.
+        seen = scores_of(toy_run / "toy_recipe.keras", x.numpy()[..., 0])
+        assert np.abs(seen - y.numpy()).max() < 0.01
+
+
+def test_views_come_again_in_turn(toy_run: Path, recipe: Recipe, split: Split, tmp_path: Path) -> None:
+    found = soft_targets(recipe, split.images, labels_of(split), [toy_run / "toy_recipe.keras"], tmp_path)
+    stream, steps = training_stream(split.images, found, recipe)
+    pixels = [x.numpy() for x, _ in itertools.islice(stream, 3 * steps)]
+    assert np.array_equal(pixels[0], pixels[2 * steps])
+    assert not np.array_equal(pixels[0], pixels[steps])
+
+
+def test_the_label_keeps_its_share(toy_run: Path, recipe: Recipe, split: Split, tmp_path: Path) -> None:
+    found = soft_targets(recipe, split.images, labels_of(split), [toy_run / "toy_recipe.keras"], tmp_path)
+    of_label = np.take_along_axis(found, split.labels[None, :, None], axis=2)
+    assert of_label.min() >= 1 - recipe.distill.share - 1e-3
+    assert found.sum(axis=2) == pytest.approx(1, abs=5e-3)
+
+
+def test_a_teacher_is_asked_once_and_again_when_the_question_changes(
+    toy_run: Path, recipe: Recipe, split: Split, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ask(how: Recipe) -> str:
+        soft_targets(how, split.images, labels_of(split), [toy_run / "toy_recipe.keras"], tmp_path)
+        return capsys.readouterr().out
+
+    assert "asking toy_recipe: view 2/2" in ask(recipe)
+    assert ask(recipe) == ""
+    other = msgspec.structs.replace(recipe, augment=msgspec.structs.replace(recipe.augment, shift=0.1))
+    assert "asking" in ask(other)
+    kept = tmp_path / "soft-toy_recipe.npz"
+    kept.write_bytes(kept.read_bytes()[:1000])
+    assert "asking" in ask(other), "a damaged file is asked for again"
+
+
+def test_a_missing_teacher_says_how_to_make_it(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="make it first with: make train RECIPE=toy_recipe"):
+        find_runs(recipe.distill.teachers, tmp_path, recipe.name)
+
+
+def train(out: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "train", "--data", str(folder), "--recipe", str(STUDENT), "--out", str(out)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_a_student_is_trained_by_the_same_command(toy_run: Path, folder: Path) -> None:
+    done = train(toy_run.parent / "toy_student", folder)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((toy_run.parent / "toy_student" / "metrics.json").read_text())
+    assert report["epochs"] == 3
+    card = read_card(toy_run.parent / "toy_student" / "toy_student.keras")
+    assert len(card.provenance["teacher toy_recipe"]) == 64
+
+
+def test_without_its_teacher_the_command_says_one_line(folder: Path, tmp_path: Path) -> None:
+    done = train(tmp_path / "runs" / "toy_student", folder)
+    assert done.returncode == 1
+    assert "builds on toy_recipe" in one_line(done.stderr)
+    assert not (tmp_path / "runs").exists()
