@@ -9,14 +9,18 @@ import os
 import platform
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loaded: its banner is not for users
 
 from edge.errors import DataError, EdgeferError, SettingsError
 from edge.quiet import quiet_native
 from train.data import FERPLUS_NAME, WHERE_TO_GET, Dataset, audit, find_ferplus, load, load_ferplus, targets
-from train.recipe import find_runs, load_recipe, recipe_names
+from train.recipe import RECIPES, Recipe, load_recipe, recipe_names
 from train.versions import installed
+
+if TYPE_CHECKING:
+    from train.fit import Epoch  # loads Keras
 
 
 def main() -> None:
@@ -29,17 +33,29 @@ def main() -> None:
     parser.add_argument("--epochs", type=_positive, metavar="N", help="stop after N epochs of the recipe's; run again to go on")
     options = parser.parse_args()
     try:
-        _train(options)
+        if not options.data:
+            raise DataError(f"which dataset? {WHERE_TO_GET}")
+        recipe = load_recipe(options.recipe)
+        near = Path(options.recipe).parent if options.recipe.endswith(".toml") else RECIPES
+        _train_all(recipe, near, Path(options.out or f"runs/{recipe.name}"), options, ())
     except EdgeferError as error:
         raise SystemExit(f"train: {error}") from None
     except KeyboardInterrupt:
         raise SystemExit("\ntrain: stopped; the same command goes on at the last finished epoch") from None
 
 
-def _train(options: argparse.Namespace) -> None:
-    recipe = load_recipe(options.recipe)
-    if not options.data:
-        raise DataError(f"which dataset? {WHERE_TO_GET}")
+def _train_all(recipe: Recipe, near: Path, out: Path, options: argparse.Namespace, wanted_by: tuple[str, ...]) -> None:
+    """Train what ``recipe`` builds on where its run is not there yet, each beside ``out``, then ``recipe`` itself."""
+    if recipe.name in wanted_by:
+        raise SettingsError(f"recipes build on each other in a circle: {' -> '.join((*wanted_by, recipe.name))}")
+    for name in recipe.builds_on():
+        if not run_of(name, out).is_file():
+            print(f"{recipe.name} builds on {name}, and there is no {run_of(name, out)}: training that first", flush=True)
+            _train_all(load_recipe(name, near), near, out.parent / name, options, (*wanted_by, recipe.name))
+    _train(recipe, out, options, None if wanted_by else options.epochs)
+
+
+def _train(recipe: Recipe, out: Path, options: argparse.Namespace, until_epoch: int | None) -> None:
     data = load(Path(options.data), recipe.labels)
     found = audit(data)
     print("\n".join(found.lines), flush=True)
@@ -54,9 +70,6 @@ def _train(options: argparse.Namespace) -> None:
     chosen_on = data.splits["validation"].keep(found.validation_unique)
     print(f"recipe {recipe.name}: training on {len(train):,} images, choosing on {len(chosen_on):,}", flush=True)
 
-    out = Path(options.out or f"runs/{recipe.name}")
-    teachers = find_runs(recipe.distill.teachers, out.parent, recipe.name)
-    start = find_runs([recipe.start], out.parent, recipe.name)[0] if recipe.start else None
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -71,28 +84,41 @@ def _train(options: argparse.Namespace) -> None:
         from train.fit import fit
 
     wanted = targets(train, classes, votes, recipe.ferplus)
+    teachers = [run_of(name, out) for name in recipe.distill.teachers]
     if teachers:
         wanted = soft_targets(recipe, train.images, wanted, teachers, out)
     truth = targets(chosen_on, classes, None, 0)
-    history = fit(recipe, (train.images, wanted), (chosen_on.images, truth), out, options.epochs, start)
+    start = run_of(recipe.start, out) if recipe.start else None
+    history = fit(recipe, (train.images, wanted), (chosen_on.images, truth), out, until_epoch, start)
     _note_data(out, Path(options.data))
+    made_from = {f"teacher {path.stem}": path for path in teachers} | ({f"start {start.stem}": start} if start else {})
+    provenance = _provenance(recipe, Path(options.data), data, history, made_from, votes_path) | {"backend": keras.backend.backend()}
+    finish(recipe, data, found, history, provenance, out)
+
+
+def _provenance(
+    recipe: Recipe, source: Path, data: Dataset, history: list[Epoch], made_from: dict[str, Path], votes: Path | None
+) -> dict[str, str]:
+    """Where a model comes from: recipe, data and their digests, time, versions."""
     started = datetime.fromtimestamp(history[0]["ended"] - history[0]["seconds"], UTC)
-    provenance = {
+    return {
         "recipe": recipe.name,
         "recipe_sha256": recipe.digest(),
         "seed": str(recipe.seed),
         "epochs": str(len(history)),
-        "data": Path(options.data).name,
+        "data": source.name,
         "images_sha256": _digest(data),
-        **{f"teacher {path.stem}": _sha256(path) for path in teachers},
-        **({f"start {start.stem}": _sha256(start)} if start else {}),
-        "ferplus_sha256": _sha256(votes_path) if votes_path else "",
+        **{what: _sha256(path) for what, path in made_from.items()},
+        "ferplus_sha256": _sha256(votes) if votes else "",
         "started": started.isoformat(timespec="seconds"),
         "python": platform.python_version(),
-        "backend": keras.backend.backend(),
         **installed("edgefer", "keras", "tensorflow-cpu", "tensorflow", "jax", "numpy"),
     }
-    finish(recipe, data, found, history, provenance, out)
+
+
+def run_of(name: str, beside: Path) -> Path:
+    """The model of a finished run of recipe ``name``, kept beside the run folder ``beside``."""
+    return beside.parent / name / f"{name}.keras"
 
 
 def _positive(text: str) -> int:

@@ -95,19 +95,24 @@ class Recipe(Section, frozen=True):
     distill: Distill
     name: str
 
+    def builds_on(self) -> list[str]:
+        """Names of the recipes whose finished runs this one needs."""
+        return [*([self.start] if self.start else []), *self.distill.teachers]
+
     def digest(self) -> str:
         """sha256 over every value, so that a run can be told from another."""
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
 
 
-def load_recipe(name_or_path: str) -> Recipe:
-    """The recipe of that name in ``train/recipes``, or in a TOML file at that path.
+def load_recipe(name_or_path: str, near: Path = RECIPES) -> Recipe:
+    """The recipe of that name in the folder ``near`` or in ``train/recipes``, or in a TOML file at that path.
 
     Raises `SettingsError` for an unknown name, an unknown key or a value out of range.
     """
     path = Path(name_or_path)
     if path.suffix != ".toml":
-        path = RECIPES / f"{name_or_path}.toml"
+        places = [folder / f"{name_or_path}.toml" for folder in (near, RECIPES)]
+        path = places[0] if places[0].is_file() else places[1]
         if not path.is_file():
             raise SettingsError(f"no recipe {name_or_path!r}; there are {', '.join(recipe_names())}, or give a .toml file")
     merged = _merge(read_toml(RECIPES / "base.toml"), read_toml(path))
@@ -117,17 +122,6 @@ def load_recipe(name_or_path: str) -> Recipe:
 def recipe_names() -> list[str]:
     """Names of the recipes that come with edgefer."""
     return sorted(path.stem for path in RECIPES.glob("*.toml") if path.stem != "base")
-
-
-def find_runs(names: list[str], runs: Path, wanted_by: str) -> list[Path]:
-    """The ``.keras`` files of finished runs under ``runs``; raises `SettingsError` saying how to make one that is missing."""
-    found = [runs / name / f"{name}.keras" for name in names]
-    for path in found:
-        if not path.is_file():
-            raise SettingsError(
-                f"recipe {wanted_by} builds on {path.stem}, and there is no {path}; make it first with: make train RECIPE={path.stem}"
-            )
-    return found
 
 
 def _merge(base: dict[str, object], over: dict[str, object]) -> dict[str, object]:

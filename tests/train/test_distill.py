@@ -13,12 +13,11 @@ from command import one_line
 from toy import LABELS
 
 from edge.card import read_card
-from edge.errors import SettingsError
 from train.data import Split, load
 from train.distill import soft_targets
 from train.evaluate import scores_of
 from train.pipeline import training_stream
-from train.recipe import Recipe, find_runs, load_recipe
+from train.recipe import Recipe, load_recipe
 
 ROOT = Path(__file__).parents[2]
 STUDENT = ROOT / "tests" / "toy_student.toml"
@@ -82,13 +81,8 @@ def test_a_teacher_is_asked_once_and_again_when_the_question_changes(
     assert "asking" in ask(other), "a damaged file is asked for again"
 
 
-def test_a_missing_teacher_says_how_to_make_it(recipe: Recipe, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="make it first with: make train RECIPE=toy_recipe"):
-        find_runs(recipe.distill.teachers, tmp_path, recipe.name)
-
-
-def train(out: Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "train", "--data", str(folder), "--recipe", str(STUDENT), "--out", str(out)]
+def train(out: Path, folder: Path, recipe: Path = STUDENT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "train", "--data", str(folder), "--recipe", str(recipe), "--out", str(out)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
@@ -101,8 +95,26 @@ def test_a_student_is_trained_by_the_same_command(toy_run: Path, folder: Path) -
     assert len(card.provenance["teacher toy_recipe"]) == 64
 
 
-def test_without_its_teacher_the_command_says_one_line(folder: Path, tmp_path: Path) -> None:
-    done = train(tmp_path / "runs" / "toy_student", folder)
+def test_a_missing_teacher_is_trained_first(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "master.toml").write_text("epochs = 1\n[model]\nchannels = [4, 4, 4, 4]\nblocks = [1, 1, 1]\n")
+    (tmp_path / "pupil.toml").write_text((tmp_path / "master.toml").read_text() + '[distill]\nteachers = ["master"]\nviews = 1\n')
+    done = train(tmp_path / "runs" / "pupil", folder, tmp_path / "pupil.toml")
+    assert done.returncode == 0, done.stderr
+    assert "pupil builds on master" in done.stdout
+    assert (tmp_path / "runs" / "master" / "master.keras").is_file()
+    assert (tmp_path / "runs" / "pupil" / "pupil.keras").is_file()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[distill]\nteachers = ["nobody"]', "no recipe 'nobody'"),
+        ('start = "pupil"', "in a circle: pupil -> pupil"),
+    ],
+)
+def test_a_recipe_that_builds_on_what_cannot_be_is_one_line(folder: Path, tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "pupil.toml").write_text(text)
+    done = train(tmp_path / "runs" / "pupil", folder, tmp_path / "pupil.toml")
     assert done.returncode == 1
-    assert "builds on toy_recipe" in one_line(done.stderr)
+    assert said in one_line(done.stderr)
     assert not (tmp_path / "runs").exists()
