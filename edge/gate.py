@@ -1,37 +1,59 @@
-"""The motion gate: whether a frame differs enough from the last one that was searched to be searched again."""
+"""The motion gate: which parts of a frame differ from what they were when they were last searched."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
-from edge.types import Pixels
+from edge.types import Box, Pixels
 
-_WIDTH_PX, _HEIGHT_PX = 40, 30
+COLUMNS, ROWS = 40, 30
+Cells = npt.NDArray[np.bool_]
+"""(30, 40) bool: a part of the frame each."""
 
 
 class Gate:
-    """Compares frames as thumbnails 40 pixels wide, where one pixel averages away the noise of hundreds.
+    """Compares frames as thumbnails of 40 x 30 cells, where one cell averages away the noise of hundreds of pixels.
 
-    ``threshold``: levels of 0..255 by which one thumbnail pixel must change to count as motion; 0 lets every frame
-    through. ``refresh_s``: a still scene is searched again after so long.
+    A cell stays moved until it is settled, so what was not searched yet is not forgotten. ``threshold``: levels of
+    0..255 by which a cell must change to count as moved; 0 counts every cell, always.
     """
 
-    def __init__(self, threshold: float, refresh_s: float) -> None:
-        self._threshold, self._refresh_s = threshold, refresh_s
-        self._last: Pixels | None = None
-        self._last_s = 0.0
+    def __init__(self, threshold: float) -> None:
+        self._threshold = threshold
+        self._settled: npt.NDArray[np.int16] | None = None
+        self._now = np.zeros((ROWS, COLUMNS), np.int16)
+        self._cell_px = (1.0, 1.0)
 
-    def open_for(self, luma: Pixels, time_s: float) -> bool:
-        """Whether the frame (H, W) uint8 should be searched; if so it becomes the one to compare with."""
-        if self._threshold <= 0:
-            return True
+    def look(self, luma: Pixels) -> Cells:
+        """The cells of a frame (H, W) uint8 that moved since they were last settled; all of them in the first frame."""
         height, width = luma.shape
+        self._cell_px = (width / COLUMNS, height / ROWS)
         # Nearest first, then area: a full-size average would cost more than it saves.
         sparse = luma[:: max(1, height // 120), :: max(1, width // 160)]
-        small = np.asarray(cv2.resize(sparse, (_WIDTH_PX, _HEIGHT_PX), interpolation=cv2.INTER_AREA), np.uint8)
-        fresh = 0 <= time_s - self._last_s < self._refresh_s
-        if fresh and self._last is not None and cv2.norm(small, self._last, cv2.NORM_INF) < self._threshold:
-            return False
-        self._last, self._last_s = small, time_s
-        return True
+        self._now = cv2.resize(sparse, (COLUMNS, ROWS), interpolation=cv2.INTER_AREA).astype(np.int16)
+        if self._settled is None or self._threshold <= 0:
+            self._settled = self._now.copy() if self._settled is None else self._settled
+            return np.ones((ROWS, COLUMNS), bool)
+        return np.asarray(np.abs(self._now - self._settled) >= self._threshold)
+
+    def settle(self, where: tuple[slice, slice]) -> None:
+        """From now on the cells ``where`` (rows, columns) are compared with what they are in this frame."""
+        if self._settled is not None:
+            self._settled[where] = self._now[where]
+
+    def cells(self, box: Box) -> tuple[slice, slice]:
+        """Rows and columns of the cells that a box in pixels touches."""
+        across, down = self._cell_px
+        left, right = max(0, int(box.x / across)), min(COLUMNS, int(np.ceil((box.x + box.w) / across)))
+        top, bottom = max(0, int(box.y / down)), min(ROWS, int(np.ceil((box.y + box.h) / down)))
+        return slice(top, max(top, bottom)), slice(left, max(left, right))
+
+    def area(self, cells: Cells) -> Box:
+        """The smallest box in pixels that holds every one of ``cells``, and one cell around them."""
+        rows, columns = np.flatnonzero(cells.any(axis=1)), np.flatnonzero(cells.any(axis=0))
+        across, down = self._cell_px
+        left, right = max(0, int(columns[0]) - 1) * across, min(COLUMNS, int(columns[-1]) + 2) * across
+        top, bottom = max(0, int(rows[0]) - 1) * down, min(ROWS, int(rows[-1]) + 2) * down
+        return Box(int(left), int(top), int(np.ceil(right)) - int(left), int(np.ceil(bottom)) - int(top))

@@ -1,4 +1,4 @@
-"""The loop: source -> gate -> detector -> tracker -> crop -> classifier -> smoother -> observation -> sinks."""
+"""The loop: source -> search (gate, detector) -> tracker -> crop -> classifier -> smoother -> observation -> sinks."""
 
 from __future__ import annotations
 
@@ -10,24 +10,34 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
+import cv2
 import numpy as np
 
 from edge.classify import Classifier
 from edge.crop import crop_face
 from edge.detectors import Detector, open_detector
 from edge.errors import SourceError
-from edge.gate import Gate
 from edge.mailbox import Mailbox
+from edge.search import Search, Sighting
 from edge.settings import Settings
 from edge.sinks import QuitRun, Sink
 from edge.smooth import Smoother
 from edge.sources import Source
 from edge.store import find_model
 from edge.track import Tracker
-from edge.types import Face, Frame, Observation, Track
+from edge.types import Face, Frame, Observation, Pixels, Scores, Track
 
 _LOG = logging.getLogger(__name__)
 Clock = Callable[[], float]
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What the classifier last said of a face, and of which pixels."""
+
+    crop: Pixels
+    scores: Scores
+    time_s: float
 
 
 class Pipeline:
@@ -45,49 +55,70 @@ class Pipeline:
 
     def restart(self, tracked: bool) -> None:
         """Forget every face, and say whether the frames to come follow each other."""
-        self._tracked, how = tracked, self._settings.detector
-        self._max_side_px = how.max_side_px if tracked else how.photo_max_side_px
-        gate, track, smooth = self._settings.gate, self._settings.track, self._settings.smooth
-        self._gate = Gate(gate.threshold if self._tracked else 0, gate.refresh_s)
-        self._tracker = Tracker(track.min_iou, track.lost_s, track.min_hits if self._tracked else 1, track.steady)
+        self._tracked, settings = tracked, self._settings
+        track, smooth = settings.track, settings.smooth
+        self._search = Search(self._detector, settings.detector, settings.gate)
+        self._tracker = Tracker(track.min_iou, track.lost_s, track.min_hits if tracked else 1, track.steady)
         below = self.classifier.card.uncertain_below if smooth.uncertain_below == "model" else smooth.uncertain_below
-        self._smoother = Smoother(self.classifier.labels, smooth.window_s, smooth.margin if self._tracked else 0, below)
-        self._faces: tuple[Face, ...] = ()
+        self._smoother = Smoother(self.classifier.labels, smooth.window_s, smooth.margin if tracked else 0, below)
+        self._answers: dict[int, _Answer] = {}
+        self._faces: dict[int, Face] = {}
 
     def process(self, frame: Frame, capture_ms: float = 0.0) -> Observation:
         """One frame through every stage."""
-        if not self._tracked:
-            self.restart(tracked=False)
-        begun = self._clock()
-        search = self._gate.open_for(frame.luma, frame.time_s) or not self._tracker.settled()
-        gated = self._clock()
-        if search:
-            tracks = self._tracker.update(self._detector(frame.luma, self._max_side_px), frame.time_s)
+        begun = gated = self._clock()
+        if self._tracked:
+            moved = self._search.moved(frame.luma)
+            gated = self._clock()
+            seen = self._search.follow(frame.luma, moved, frame.time_s, self._tracker.expected(frame.time_s))
         else:
-            self._tracker.hold(frame.time_s)
+            self.restart(tracked=False)
+            seen = self._search.whole(frame.luma, self._settings.detector.photo_max_side_px)
+        tracks = self._tracker.update(seen.boxes, frame.time_s, seen.still, seen.passed)
         detected = self._clock()
-        if search:
-            self._faces = self._classify(frame, tracks)
+        faces = self._classify(frame, tracks, seen)
         timings_ms = {
             "capture": capture_ms,
             "gate": 1000 * (gated - begun),
             "detect": 1000 * (detected - gated),
             "classify": 1000 * (self._clock() - detected),
         }
-        return Observation(frame, self._faces, timings_ms)
+        return Observation(frame, faces, timings_ms)
 
-    def _classify(self, frame: Frame, tracks: list[Track]) -> tuple[Face, ...]:
+    def _classify(self, frame: Frame, tracks: list[Track], seen: Sighting) -> tuple[Face, ...]:
         """Faces of the tracks; one that was not found in this frame keeps its last answer: its place is a guess."""
-        card, last = self.classifier.card, {face.track: face for face in self._faces}
-        found = [track for track in tracks if track.seen_s == frame.time_s or track.id not in last]
-        crops = [crop_face(frame.luma, track.box, card.crop_margin, card.input.height_px, card.input.width_px) for track in found]
-        scores = self.classifier(np.stack(crops)) if crops else ()
-        for track, row in zip(found, scores, strict=True):
-            label, steady = self._smoother.update(track.id, row, frame.time_s)
-            named = dict(zip(card.labels, map(float, steady), strict=True))
-            last[track.id] = Face(track.id, track.box, label, float(steady.max()), named)
-        self._smoother.forget({track.id for track in tracks})
-        return tuple(replace(last[track.id], box=track.box) for track in tracks)
+        found = [
+            track for track in tracks if (track.id not in seen.still and track.seen_s == frame.time_s) or track.id not in self._answers
+        ]
+        self._ask(frame, found)
+        for track in tracks:
+            if track.seen_s == frame.time_s or track.id in seen.passed or track.id not in self._faces:
+                label, steady = self._smoother.update(track.id, self._answers[track.id].scores, frame.time_s)
+                named = dict(zip(self.classifier.labels, map(float, steady), strict=True))
+                self._faces[track.id] = Face(track.id, track.box, label, float(steady.max()), named)
+        here = {track.id for track in tracks}
+        self._smoother.forget(here)
+        self._answers = {id: answer for id, answer in self._answers.items() if id in here}
+        self._faces = {track.id: replace(self._faces[track.id], box=track.box) for track in tracks}
+        return tuple(self._faces.values())
+
+    def _ask(self, frame: Frame, tracks: list[Track]) -> None:
+        """Classify the faces whose pixels changed, or whose answer is old."""
+        card = self.classifier.card
+        changed: list[tuple[int, Pixels]] = []
+        for track in tracks:
+            crop = crop_face(frame.luma, track.box, card.crop_margin, card.input.height_px, card.input.width_px)
+            last = self._answers.get(track.id)
+            if last is None or not self._holds(last, crop, frame.time_s):
+                changed.append((track.id, crop))
+        if changed:
+            for (id, crop), scores in zip(changed, self.classifier(np.stack([crop for _, crop in changed])), strict=True):
+                self._answers[id] = _Answer(crop, scores, frame.time_s)
+
+    def _holds(self, answer: _Answer, crop: Pixels, time_s: float) -> bool:
+        """Whether an answer is young, and the face still looks as it did."""
+        how = self._settings.classify
+        return 0 <= time_s - answer.time_s < how.every_s and cv2.norm(crop, answer.crop, cv2.NORM_L1) < how.change * crop.size
 
 
 def open_pipeline(settings: Settings, tracked: bool = True) -> Pipeline:

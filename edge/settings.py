@@ -31,6 +31,8 @@ class DetectorSettings(Table, frozen=True):
     """Frames with a longer side are shrunk to this before the search; 0 searches the full size."""
     photo_max_side_px: Annotated[int, Meta(ge=0, le=8192)] = 0
     """The same for single photographs, where there is time."""
+    every_s: Seconds = 0.3
+    """What moves apart from the known faces is searched for new ones after this many seconds; 0: in every frame."""
     scale_factor: Annotated[float, Meta(gt=1, le=2)] = 1.1
     """Ratio of one search size to the next: smaller finds more and takes longer."""
     min_neighbors: Annotated[int, Meta(ge=0, le=50)] = 5
@@ -40,12 +42,12 @@ class DetectorSettings(Table, frozen=True):
 
 
 class GateSettings(Table, frozen=True):
-    """``[gate]``: when a frame is not searched because nothing moved."""
+    """``[gate]``: which parts of a frame are not looked at because nothing moved there."""
 
     threshold: Annotated[float, Meta(ge=0, le=255)] = 6.0
-    """Levels of 0..255 by which a part of the picture must change; 0 searches every frame."""
-    refresh_s: Seconds = 0.5
-    """A still scene is searched again after this many seconds."""
+    """Levels of 0..255 by which a part of the picture must change to be looked at again; 0 looks at all, always."""
+    refresh_s: Seconds = 5.0
+    """The whole frame is searched after this many seconds, whatever moved."""
 
 
 class TrackSettings(Table, frozen=True):
@@ -59,6 +61,15 @@ class TrackSettings(Table, frozen=True):
     """Searches in which a face must be found before it is shown."""
     steady: Annotated[float, Meta(ge=0, lt=1)] = 0.5
     """0..1, how much of a face's last box stays in the next, against jitter."""
+
+
+class ClassifySettings(Table, frozen=True):
+    """``[classify]``: when a face is classified again."""
+
+    change: Annotated[float, Meta(ge=0, le=255)] = 3.0
+    """Mean change of the face's pixels, in levels of 0..255, from which it is classified again; 0: in every frame."""
+    every_s: Seconds = 0.5
+    """A face that hardly changes is classified again after this many seconds."""
 
 
 class SmoothSettings(Table, frozen=True):
@@ -90,6 +101,7 @@ class Settings(Table, frozen=True):
     detector: DetectorSettings = DetectorSettings()
     gate: GateSettings = GateSettings()
     track: TrackSettings = TrackSettings()
+    classify: ClassifySettings = ClassifySettings()
     smooth: SmoothSettings = SmoothSettings()
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from edge.types import Box, Track
+
+REMEMBER_S = 3.0
+"""How long the id of a face that went is kept for it to come back: a head turned away, someone passing in front."""
 
 
 @dataclass(slots=True)
@@ -17,20 +22,30 @@ class _State:
 class Tracker:
     """Joins boxes to tracks by overlap with where each face should be by now, best overlap first.
 
-    ``min_iou``: overlap, 0..1, below which a box is another face. ``lost_s``: how long a face not found is kept, at
-    its last place. ``min_hits``: how many times a face must be found before it is shown, against false alarms that
-    last one frame. ``steady``: 0..1, how much of the last box stays in the new one, against the detector's jitter.
+    ``min_iou``: overlap, 0..1, below which a box is another face. ``lost_s``: how long a face not found is shown, at
+    the place where it should be. ``min_hits``: how many times a face must be found before it is shown, against false
+    alarms that last one frame. ``steady``: 0..1, how much of the last box stays in the new one, against the detector's
+    jitter. A face that comes back within `REMEMBER_S` near where it went has its id again.
     """
 
     def __init__(self, min_iou: float, lost_s: float, min_hits: int, steady: float) -> None:
         self._min_iou, self._lost_s, self._min_hits, self._steady = min_iou, lost_s, min_hits, steady
         self._states: list[_State] = []
+        self._gone: list[Track] = []
         self._next_id = 1
-        self._searched_s = 0.0
 
-    def update(self, boxes: list[Box], time_s: float) -> list[Track]:
-        """The faces present at ``time_s``, given what the detector found in that frame."""
-        self._searched_s = time_s
+    def expected(self, time_s: float) -> list[Track]:
+        """Every face so far, those not shown yet included, where it should be by now."""
+        return [replace(state.track, box=_moved(state, time_s)) for state in self._states]
+
+    def update(
+        self, boxes: Sequence[Box], time_s: float, still: AbstractSet[int] = frozenset(), passed: AbstractSet[int] = frozenset()
+    ) -> list[Track]:
+        """The faces present at ``time_s``, oldest first, given what was found in that frame.
+
+        ``still`` are the ids of faces that were not looked for because nothing moved around them, ``passed`` of those
+        passed over in this frame.
+        """
         expected = [_moved(state, time_s) for state in self._states]
         pairs = sorted(((box.iou(place), i, j) for i, place in enumerate(expected) for j, box in enumerate(boxes)), reverse=True)
         free_tracks, free_boxes = set(range(len(expected))), set(range(len(boxes)))
@@ -39,32 +54,38 @@ class Tracker:
                 self._join(self._states[i], boxes[j], time_s)
                 free_tracks.remove(i)
                 free_boxes.remove(j)
-        # A face that was never shown gets no patience: it was most likely not a face.
-        self._states = [
-            state
-            for i, state in enumerate(self._states)
-            if i not in free_tracks or (state.hits >= self._min_hits and 0 <= time_s - state.track.seen_s <= self._lost_s)
-        ]
+        self._states = [state for i, state in enumerate(self._states) if i not in free_tracks or self._keep(state, time_s, still, passed)]
         for j in sorted(free_boxes):
-            self._states.append(_State(Track(self._next_id, boxes[j], time_s, time_s), (0.0, 0.0), 1))
+            self._begin(boxes[j], time_s)
+        return [replace(state.track, box=_moved(state, time_s)) for state in self._states if state.track.shown]
+
+    def _keep(self, state: _State, time_s: float, still: AbstractSet[int], passed: AbstractSet[int]) -> bool:
+        """Whether a face that was not found stays: while nothing moves for ever, else for ``lost_s``."""
+        track = state.track
+        if track.id in still:
+            state.track, state.velocity_px_s = replace(track, seen_s=time_s, looked_s=time_s), (0.0, 0.0)
+            return True
+        if track.id in passed:
+            return True
+        # A face that was never shown gets no patience: it was most likely not a face.
+        if track.shown and 0 <= time_s - track.seen_s <= self._lost_s:
+            state.track = replace(track, looked_s=time_s)
+            return True
+        if track.shown:
+            self._gone.append(track)
+        return False
+
+    def _begin(self, box: Box, time_s: float) -> None:
+        """A face nobody expected: one that went and came back, or a new one."""
+        self._gone = [track for track in self._gone if 0 <= time_s - track.seen_s <= REMEMBER_S]
+        known = max(self._gone, key=lambda track: _likeness(track.box, box), default=None)
+        if known and _likeness(known.box, box) > 0:
+            self._gone.remove(known)
+            track = replace(known, box=box, seen_s=time_s, looked_s=time_s, shown=self._min_hits <= 1)
+        else:
+            track = Track(self._next_id, box, first_s=time_s, seen_s=time_s, looked_s=time_s, shown=self._min_hits <= 1)
             self._next_id += 1
-        return self.current()
-
-    def current(self) -> list[Track]:
-        """The faces shown now, oldest first."""
-        return [state.track for state in self._states if state.hits >= self._min_hits]
-
-    def settled(self) -> bool:
-        """Whether every face was found in the last search and shown: nothing is in doubt."""
-        return all(state.hits >= self._min_hits and state.track.seen_s == self._searched_s for state in self._states)
-
-    def hold(self, time_s: float) -> list[Track]:
-        """The faces at a time when nothing moved: every one is where it was, and counts as seen."""
-        for state in self._states:
-            state.track = replace(state.track, seen_s=time_s)
-            state.velocity_px_s = (0.0, 0.0)
-        self._searched_s = time_s
-        return self.current()
+        self._states.append(_State(track, (0.0, 0.0), 1))
 
     def _join(self, state: _State, box: Box, time_s: float) -> None:
         """An alpha-beta filter: the box moves most of the way from where it should be to where it was found."""
@@ -74,8 +95,9 @@ class Tracker:
             gain = (1 - self._steady) / (2 * elapsed_s)
             (x0, y0), (x1, y1), (vx, vy) = place.centre, box.centre, state.velocity_px_s
             state.velocity_px_s = (vx + gain * (x1 - x0), vy + gain * (y1 - y0))
-        state.track = replace(old, box=_blend(place, box, self._steady), seen_s=time_s)
         state.hits += 1
+        shown = state.hits >= self._min_hits
+        state.track = replace(old, box=_blend(place, box, self._steady), seen_s=time_s, looked_s=time_s, shown=shown)
 
 
 def _moved(state: _State, time_s: float) -> Box:
@@ -84,6 +106,14 @@ def _moved(state: _State, time_s: float) -> Box:
     reach = max(box.w, box.h) / 2
     dx, dy = (max(-reach, min(reach, speed * elapsed_s)) for speed in state.velocity_px_s)
     return Box(round(box.x + dx), round(box.y + dy), box.w, box.h)
+
+
+def _likeness(old: Box, new: Box) -> float:
+    """0..1, how well a face may be one that went: 0 if more than its own width away or of another size."""
+    (x0, y0), (x1, y1) = old.centre, new.centre
+    apart = max(abs(x1 - x0), abs(y1 - y0)) / max(1, old.w)
+    ratio = new.w / max(1, old.w)
+    return max(0.0, 1 - apart) if 0.6 < ratio < 1.7 else 0.0
 
 
 def _blend(old: Box, new: Box, keep: float) -> Box:

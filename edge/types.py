@@ -69,7 +69,11 @@ class Track:
     box: Box
     first_s: float
     seen_s: float
-    """Time of the last frame in which the detector found it."""
+    """Time of the last frame in which it was found, or in which nothing moved around it."""
+    looked_s: float
+    """Time of the last frame in which it was looked for."""
+    shown: bool
+    """Whether it was found often enough to be believed."""
 
 
 @dataclass(frozen=True, slots=True)

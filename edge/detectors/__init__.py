@@ -15,10 +15,14 @@ DETECTORS = {"haar": "edge.detectors.haar:Haar"}
 
 
 class Detector(Protocol):
-    """Finds faces: ``luma`` (H, W) uint8 -> boxes in its pixels. ``max_side_px`` bounds the size searched; 0: none."""
+    """Finds faces: ``luma`` (H, W) uint8 -> boxes in its pixels.
 
-    def __call__(self, luma: Pixels, max_side_px: int) -> list[Box]:
-        """Boxes in pixels of ``luma``."""
+    ``smallest_px`` and ``largest_px`` (0: any) bound a face's side. ``sure`` is false where a face is expected and
+    little evidence is enough.
+    """
+
+    def __call__(self, luma: Pixels, smallest_px: int, largest_px: int = 0, sure: bool = True) -> list[Box]:
+        """Boxes in pixels of ``luma``, largest first."""
 
 
 def open_detector(settings: DetectorSettings) -> Detector:

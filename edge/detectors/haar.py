@@ -12,6 +12,9 @@ from edge.types import Box, Pixels
 
 CASCADE = Path(__file__).parents[1] / "assets" / "haarcascade_frontalface_default.xml"
 
+_EXPECTED_NEIGHBORS = 1
+"""Overlapping finds that are enough where a face was a moment ago."""
+
 
 class Haar:
     """Upright frontal faces in (H, W) uint8 luma; deterministic, boxes are square."""
@@ -26,19 +29,14 @@ class Haar:
             raise MissingLibrary(f"{CASCADE}: the cascade file is missing or damaged; install edgefer again")
         self._settings = settings
 
-    def __call__(self, luma: Pixels, max_side_px: int) -> list[Box]:
+    def __call__(self, luma: Pixels, smallest_px: int, largest_px: int = 0, sure: bool = True) -> list[Box]:
         """Boxes in pixels of ``luma``, largest first."""
-        shrink = max(luma.shape) / max_side_px if max_side_px else 1.0
-        if shrink > 1:
-            small = cv2.resize(luma, None, fx=1 / shrink, fy=1 / shrink, interpolation=cv2.INTER_AREA)
-        else:
-            shrink, small = 1.0, luma
-        smallest = self._settings.min_size_px
         found = self._cascade.detectMultiScale(
-            small,
+            luma,
             scaleFactor=self._settings.scale_factor,
-            minNeighbors=self._settings.min_neighbors,
-            minSize=(smallest, smallest),
+            minNeighbors=self._settings.min_neighbors if sure else min(_EXPECTED_NEIGHBORS, self._settings.min_neighbors),
+            minSize=(smallest_px, smallest_px),
+            maxSize=(largest_px, largest_px),
         )
-        boxes = [Box(*(round(float(side) * shrink) for side in box)) for box in found]
+        boxes = [Box(*map(int, box)) for box in found]
         return sorted(boxes, key=lambda box: (-box.area_px, box.x, box.y))

@@ -15,7 +15,7 @@ from edge.classify import Classifier
 from edge.detectors import open_detector
 from edge.errors import SourceError
 from edge.pipeline import Pipeline, run
-from edge.settings import Settings, SmoothSettings
+from edge.settings import ClassifySettings, DetectorSettings, GateSettings, Settings, SmoothSettings
 from edge.sinks import QuitRun
 from edge.sources import open_source
 from edge.sources.synthetic import Synthetic
@@ -99,15 +99,38 @@ def test_a_still_scene_is_rarely_searched_and_its_face_stays(classifier: Classif
     changed = Settings()
     detector = open_detector(changed.detector)
 
-    def counting(luma: np.ndarray, side: int) -> list[Box]:
+    def counting(luma: np.ndarray, *how: object) -> list[Box]:
         calls.append(1)
-        return detector(luma, side)
+        return detector(luma, *how)
 
     line = Pipeline(changed, counting, classifier, tracked=True)
     source = open_source("synthetic:?paced=false&seconds=3&size=320x240&still=true")
     seen = [line.process(frame) for frame in source]
     assert all(len(observation.faces) == 1 for observation in seen[2:])
-    assert len(calls) <= 10
+    assert len(calls) <= 3
+
+
+def test_a_face_that_hardly_changes_is_classified_now_and_then(classifier: Classifier) -> None:
+    asked: list[int] = []
+
+    class Counted:
+        card, labels = classifier.card, classifier.labels
+
+        def __call__(self, crops: np.ndarray) -> np.ndarray:
+            asked.append(len(crops))
+            return classifier(crops)
+
+    source = list(open_source("synthetic:?paced=false&seconds=4&size=320x240"))
+    often, rarely = (msgspec.structs.replace(Settings(), classify=ClassifySettings(change=change)) for change in (0.0, 255.0))
+    counts = []
+    for settings in (often, rarely):
+        asked.clear()
+        line = Pipeline(settings, open_detector(settings.detector), Counted(), tracked=True)  # type: ignore[arg-type]
+        for frame in source:
+            line.process(frame)
+        counts.append(sum(asked))
+    assert counts[0] >= 30
+    assert 7 <= counts[1] <= 11, "twice a second"
 
 
 def test_pictures_of_a_folder_are_not_tracked_from_one_to_the_next(classifier: Classifier, pictures: object) -> None:
@@ -131,15 +154,16 @@ def test_no_frame_size_breaks_the_loop(classifier: Classifier, shape: tuple[int,
 
 
 def test_a_frame_that_fails_is_said_once_counted_and_skipped(classifier: Classifier, caplog: pytest.LogCaptureFixture) -> None:
-    line = pipeline(classifier)
+    line = pipeline(classifier, gate=GateSettings(threshold=0), detector=DetectorSettings(every_s=0))
     good = line._detector
 
-    def sometimes(luma: np.ndarray, side: int) -> list[Box]:
+    def sometimes(luma: np.ndarray, *how: object) -> list[Box]:
         if luma[0, 0] == 7:
             raise ValueError("bad luma")
-        return good(luma, side)
+        return good(luma, *how)
 
     line._detector = sometimes
+    line.restart(tracked=True)
 
     class Source:
         live, tracked, description = False, True, "test"

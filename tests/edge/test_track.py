@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from edge.track import Tracker
 from edge.types import Box
 
@@ -31,8 +33,8 @@ def test_two_faces_crossing_with_speed_keep_their_ids() -> None:
     t = tracker(lost_s=1.0)
     for frame in range(41):
         a, b = face(10 + 10 * frame, 100), face(410 - 10 * frame, 130)
-        t.update([a, b], frame / 30)
-    assert {track.id: track.box.x for track in t.current()} == {1: 410, 2: 10}
+        tracks = t.update([a, b], frame / 30)
+    assert {track.id: track.box.x for track in tracks} == {1: 410, 2: 10}
 
 
 def test_a_face_missed_for_a_moment_stays_and_comes_back_with_its_id() -> None:
@@ -42,11 +44,33 @@ def test_a_face_missed_for_a_moment_stays_and_comes_back_with_its_id() -> None:
     assert [track.id for track in t.update([face(102)], 0.45)] == [1]
 
 
-def test_a_face_lost_for_longer_is_dropped_and_its_id_never_given_again() -> None:
+def test_a_face_lost_for_longer_is_no_longer_shown() -> None:
     t = tracker(lost_s=0.5)
     t.update([face(100)], 0.0)
     assert t.update([], 0.51) == []
-    assert [track.id for track in t.update([face(100)], 0.6)] == [2]
+
+
+def test_a_face_that_turned_away_has_its_id_again_when_it_turns_back() -> None:
+    t = tracker(lost_s=0.5)
+    t.update([face(100)], 0.0)
+    t.update([], 0.6)
+    (track,) = t.update([face(120)], 1.5)
+    assert (track.id, track.first_s, track.seen_s) == (1, 0.0, 1.5)
+
+
+@pytest.mark.parametrize(("box", "time_s"), [(face(100), 4.0), (face(200), 1.5), (face(100, side=100), 1.5)])
+def test_another_place_another_size_or_much_later_is_another_face(box: Box, time_s: float) -> None:
+    t = tracker(lost_s=0.5)
+    t.update([face(100)], 0.0)
+    t.update([], 0.6)
+    assert [track.id for track in t.update([box], time_s)] == [2]
+
+
+def test_one_face_that_went_comes_back_only_once() -> None:
+    t = tracker(lost_s=0.5)
+    t.update([face(100)], 0.0)
+    t.update([], 0.6)
+    assert {track.id for track in t.update([face(100), face(120, y=130)], 1.0)} == {1, 2}
 
 
 def test_a_false_alarm_of_one_frame_is_never_shown() -> None:
@@ -79,23 +103,29 @@ def test_steadiness_does_not_lag_behind_a_face_at_constant_speed() -> None:
     assert abs(tracks[0].box.x - (10 + 6 * 39)) <= 2
 
 
-def test_nothing_is_in_doubt_only_when_every_face_was_just_seen() -> None:
-    t = tracker(min_hits=2)
-    assert t.settled()
-    t.update([face(100)], 0.0)
-    assert not t.settled()
-    t.update([face(100)], 0.1)
-    assert t.settled()
-    t.update([], 0.2)
-    assert not t.settled()
-
-
-def test_a_face_held_through_a_still_scene_is_not_lost_when_the_scene_moves_again() -> None:
+def test_a_face_around_which_nothing_moves_is_not_lost() -> None:
     t = tracker(lost_s=0.5)
     t.update([face(100)], 0.0)
-    assert [track.id for track in t.hold(10.0)] == [1]
-    assert t.settled()
+    (track,) = t.update([], 10.0, still={1})
+    assert (track.id, track.seen_s) == (1, 10.0)
     assert [track.id for track in t.update([], 10.3)] == [1]
+    assert t.update([], 10.6) == []
+
+
+def test_a_face_passed_over_goes_on_at_its_speed_and_is_neither_seen_nor_lost() -> None:
+    t = tracker()
+    for frame in range(10):
+        t.update([face(10 + 6 * frame)], frame / 30)
+    (track,) = t.update([], 11 / 30, passed={1})
+    assert track.box.x == pytest.approx(10 + 6 * 11, abs=2)
+    assert track.seen_s == track.looked_s == 9 / 30
+
+
+def test_what_is_expected_includes_faces_not_shown_yet() -> None:
+    t = tracker(min_hits=2)
+    t.update([face(100)], 0.0)
+    (track,) = t.expected(0.1)
+    assert (track.shown, track.box) == (False, face(100))
 
 
 def test_a_clock_set_back_keeps_no_ghost() -> None:

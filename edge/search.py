@@ -1,0 +1,121 @@
+"""Where and when faces are looked for: around the known ones as they move, elsewhere where something else moved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from edge.detectors import Detector
+from edge.gate import Cells, Gate
+from edge.settings import DetectorSettings, GateSettings
+from edge.types import Box, Pixels, Track
+
+_ZONE = 0.35
+"""How far around its box a known face is looked for, as a share of the box, on every side."""
+_COARSE_PX, _FINE_PX = 40, 64
+"""Sides to which a known face is shrunk before it is looked for: the coarse one is three times cheaper, and misses some."""
+_LOOK_S = 0.09
+"""A known face is not looked for more often than after this many seconds: in between it is where its speed takes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What was seen in a frame: boxes of faces, ids of known faces around which nothing moved, and of those passed over."""
+
+    boxes: tuple[Box, ...]
+    still: frozenset[int] = frozenset()
+    passed: frozenset[int] = frozenset()
+
+
+class Search:
+    """Decides for every frame what the detector is shown; keeps the time of the last searches."""
+
+    def __init__(self, detector: Detector, how: DetectorSettings, gate: GateSettings) -> None:
+        self._detector, self._how, self._refresh_s = detector, how, gate.refresh_s
+        self._gate = Gate(gate.threshold)
+        self._searched_s = self._refreshed_s = float("-inf")
+        self._fine: set[int] = set()
+
+    def whole(self, luma: Pixels, max_side_px: int) -> Sighting:
+        """Faces anywhere in a picture (H, W) uint8, searched at ``max_side_px`` at most; 0: at full size."""
+        scale = min(1.0, max_side_px / max(luma.shape)) if max_side_px else 1.0
+        return Sighting(tuple(self._look(luma, Box(0, 0, luma.shape[1], luma.shape[0]), scale)))
+
+    def moved(self, luma: Pixels) -> Cells:
+        """The cells of a frame (H, W) uint8 that are not what they were when they were last searched."""
+        return self._gate.look(luma)
+
+    def follow(self, luma: Pixels, moved: Cells, time_s: float, known: list[Track]) -> Sighting:
+        """Faces of a frame that follows others; ``known`` are the faces so far, where they should be by now."""
+        boxes: list[Box] = []
+        still: set[int] = set()
+        passed: set[int] = set()
+        for track in known:
+            zone = _around(track.box, luma.shape)
+            cells = self._gate.cells(zone)
+            if track.shown and track.seen_s == track.looked_s and not moved[cells].any():
+                still.add(track.id)
+            elif track.shown and 0 <= time_s - track.looked_s < _LOOK_S:
+                passed.add(track.id)
+            else:
+                boxes += self._near(luma, track, zone)
+                self._gate.settle(cells)
+            moved[cells] = False
+        boxes += self._elsewhere(luma, time_s, moved)
+        self._fine &= {track.id for track in known}
+        return Sighting(tuple(_distinct(boxes)), frozenset(still), frozenset(passed))
+
+    def _elsewhere(self, luma: Pixels, time_s: float, moved: Cells) -> list[Box]:
+        """Search what moved apart from the known faces, some times a second; and everything, once in a while."""
+        scale = min(1.0, self._how.max_side_px / max(luma.shape)) if self._how.max_side_px else 1.0
+        if not 0 <= time_s - self._refreshed_s < self._refresh_s:
+            self._refreshed_s = self._searched_s = time_s
+            area = Box(0, 0, luma.shape[1], luma.shape[0])
+        elif moved.any() and not 0 <= time_s - self._searched_s < self._how.every_s:
+            self._searched_s = time_s
+            area = self._gate.area(moved)
+        else:
+            return []
+        self._gate.settle(self._gate.cells(area))
+        return self._look(luma, area, scale)
+
+    def _near(self, luma: Pixels, track: Track, zone: Box) -> list[Box]:
+        """Look for one known face around where it should be: coarsely if that was enough the last time, else finely."""
+        side = max(track.box.w, track.box.h)
+        for face_px in (_FINE_PX,) if track.id in self._fine or not track.shown else (_COARSE_PX, _FINE_PX):
+            scale = min(1.0, face_px / side)
+            found = self._look(luma, zone, scale, round(0.75 * side * scale), round(1.4 * side * scale), sure=False)
+            if found:
+                self._fine.discard(track.id)
+                return found
+        self._fine.add(track.id)
+        return []
+
+    def _look(self, luma: Pixels, area: Box, scale: float, smallest_px: int = 0, largest_px: int = 0, sure: bool = True) -> list[Box]:
+        """The detector on ``area`` shrunk by ``scale`` (0..1); sizes are in pixels of the shrunk picture."""
+        part: Pixels = luma[area.y : area.y + area.h, area.x : area.x + area.w]
+        if scale < 1:
+            size = (max(1, round(area.w * scale)), max(1, round(area.h * scale)))
+            part = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.uint8)
+        found = self._detector(part, smallest_px or self._how.min_size_px, largest_px, sure)
+        grow = 1 / min(1.0, scale)
+        return [Box(area.x + round(b.x * grow), area.y + round(b.y * grow), round(b.w * grow), round(b.h * grow)) for b in found]
+
+
+def _around(box: Box, shape: tuple[int, ...]) -> Box:
+    """``box`` widened by `_ZONE` on every side, within a frame of ``shape`` (H, W)."""
+    dx, dy = round(_ZONE * box.w), round(_ZONE * box.h)
+    left, top = max(0, box.x - dx), max(0, box.y - dy)
+    right, bottom = min(shape[1], box.x + box.w + dx), min(shape[0], box.y + box.h + dy)
+    return Box(left, top, max(1, right - left), max(1, bottom - top))
+
+
+def _distinct(boxes: list[Box]) -> list[Box]:
+    """Every face once: of boxes that overlap by half, the first."""
+    kept: list[Box] = []
+    for box in boxes:
+        if all(box.iou(other) < 0.5 for other in kept):
+            kept.append(box)
+    return kept

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edge.detectors import Detector, open_detector
+from edge.picture import luma_of
+from edge.search import Search
+from edge.settings import DetectorSettings, GateSettings
+from edge.sources.synthetic import Scene, SyntheticOptions
+from edge.track import Tracker
+from edge.types import Box, Pixels, Track
+
+
+class Watched:
+    """The real detector, and what it was shown: (height, width, least and greatest side looked for)."""
+
+    def __init__(self) -> None:
+        self.shown: list[tuple[int, int, int, int]] = []
+        self._detector: Detector = open_detector(DetectorSettings())
+
+    def __call__(self, luma: Pixels, smallest_px: int, largest_px: int = 0, sure: bool = True) -> list[Box]:
+        self.shown.append((*luma.shape, smallest_px, largest_px))
+        return self._detector(luma, smallest_px, largest_px, sure)
+
+    def pixels(self) -> int:
+        """Pixels shown so far; forgets them."""
+        shown, self.shown = self.shown, []
+        return sum(height * width for height, width, *_ in shown)
+
+
+class Watch:
+    """Frames through a search and a tracker, as the pipeline does it."""
+
+    def __init__(self, **settings: float) -> None:
+        self.detector = Watched()
+        self.search = Search(self.detector, DetectorSettings(**settings), GateSettings())
+        self.tracker = Tracker(0.3, 0.5, 2, 0.5)
+
+    def see(self, luma: Pixels, time_s: float) -> list[Track]:
+        seen = self.search.follow(luma, self.search.moved(luma), time_s, self.tracker.expected(time_s))
+        return self.tracker.update(seen.boxes, time_s, seen.still, seen.passed)
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    return Scene(SyntheticOptions())
+
+
+def drawn(scene: Scene, index: int) -> Pixels:
+    return luma_of(scene.draw(index))
+
+
+def test_the_first_frame_is_searched_whole_and_a_new_face_is_believed_in_the_next(scene: Scene) -> None:
+    watch = Watch()
+    assert watch.see(drawn(scene, 0), 0.0) == []
+    assert watch.detector.shown == [(360, 480, 30, 0)]
+    (track,) = watch.see(drawn(scene, 1), 1 / 30)
+    assert track.box.iou(scene.truth(1)[0].box) > 0.7
+
+
+def test_while_nothing_moves_nothing_is_searched_and_faces_stay(scene: Scene) -> None:
+    watch, still = Watch(), drawn(scene, 0)
+    for frame in range(3):
+        watch.see(still, frame / 30)
+    watch.detector.pixels()
+    assert all(len(watch.see(still, frame / 30)) == 1 for frame in range(3, 140))
+    assert watch.detector.shown == []
+    watch.see(still, 5.1)
+    assert watch.detector.shown == [(360, 480, 30, 0)], "everything is searched once in a while"
+
+
+def test_a_moving_face_is_followed_at_a_hundredth_of_the_pixels(scene: Scene) -> None:
+    watch = Watch()
+    for frame in range(10):
+        watch.see(drawn(scene, frame), frame / 30)
+    watch.detector.pixels()
+    for frame in range(10, 100):
+        (track,) = watch.see(drawn(scene, frame), frame / 30)
+        assert track.box.iou(scene.truth(frame)[0].box) > 0.5
+    assert watch.detector.pixels() < 90 * 640 * 480 / 50
+
+
+def test_a_face_that_appears_is_shown_within_half_a_second(scene: Scene) -> None:
+    empty = drawn(Scene(SyntheticOptions(faces=0)), 0)
+    for first in range(100, 110):
+        watch = Watch()
+        for frame in range(100):
+            watch.see(empty, frame / 30)
+        shown = [frame for frame in range(first, first + 20) if watch.see(drawn(scene, frame), frame / 30)]
+        assert (shown[0] - first) / 30 <= 0.5
+
+
+def test_a_face_that_leaves_is_dropped_within_half_a_second_and_a_bit(scene: Scene) -> None:
+    watch, empty = Watch(), drawn(Scene(SyntheticOptions(faces=0)), 0)
+    for frame in range(60):
+        watch.see(drawn(scene, frame), frame / 30)
+    still_there = [frame for frame in range(60, 90) if watch.see(empty, frame / 30)]
+    assert (still_there[-1] - 60) / 30 <= 0.55
+
+
+def test_only_what_moved_apart_from_the_faces_is_searched(scene: Scene) -> None:
+    watch, still = Watch(), drawn(scene, 0)
+    for frame in range(3):
+        watch.see(still, frame / 30)
+    watch.detector.pixels()
+    changed = still.copy()
+    changed[:60, :60] = 255 - changed[:60, :60]
+    watch.see(changed, 1.0)
+    ((height, width, *_),) = watch.detector.shown
+    assert height < 100
+    assert width < 100
+
+
+def test_motion_elsewhere_is_searched_some_times_a_second(scene: Scene) -> None:
+    watch, still, random = Watch(every_s=0.3), drawn(scene, 0), np.random.default_rng(0)
+    for frame in range(3):
+        watch.see(still, frame / 30)
+    watch.detector.pixels()
+    for frame in range(30, 60):
+        busy = still.copy()
+        busy[:120, :120] = random.integers(0, 256, (120, 120))
+        watch.see(busy, frame / 30)
+    elsewhere = [largest for *_, largest in watch.detector.shown if largest == 0]
+    assert 3 <= len(elsewhere) <= 5
+
+
+def test_a_photograph_is_searched_whole_at_full_size_or_shrunk(scene: Scene) -> None:
+    watch, picture, truth = Watch(), luma_of(Scene(SyntheticOptions(size="1280x720")).draw(0)), None
+    truth = Scene(SyntheticOptions(size="1280x720")).truth(0)[0].box
+    for side, shown in ((0, (720, 1280)), (640, (360, 640)), (320, (180, 320))):
+        seen = watch.search.whole(picture, side)
+        assert max(truth.iou(box) for box in seen.boxes) > 0.7
+        assert watch.detector.shown[-1][:2] == shown
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (48, 4000), (2, 700)])
+def test_no_frame_size_is_trouble(shape: tuple[int, int]) -> None:
+    watch = Watch()
+    for frame in range(4):
+        assert watch.see(np.full(shape, 60 * frame, np.uint8), frame / 3) == []
+
+
+def test_a_clock_set_back_only_means_that_everything_is_searched_again(scene: Scene) -> None:
+    watch, still = Watch(), drawn(scene, 0)
+    watch.see(still, 7200.0)
+    watch.see(still, 7200.1)
+    watch.detector.pixels()
+    watch.see(still, 3600.0)
+    assert (360, 480, 30, 0) in watch.detector.shown
