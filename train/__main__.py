@@ -14,6 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loade
 
 from edge.errors import DataError, EdgeferError, SettingsError
 from edge.quiet import quiet_native
+from train.cluster import read_cluster
 from train.data import WHERE_TO_GET, Dataset, audit, load, load_ferplus, targets
 from train.recipe import Recipe, load_recipe, recipe_names
 from train.versions import installed
@@ -29,6 +30,12 @@ def main() -> None:
     parser.add_argument("--ferplus", help=f"FER+ votes, {FERPLUS_NAME} (default: the one beside the data, if any)")
     parser.add_argument("--out", help="where the run is kept (default: runs/<recipe>)")
     parser.add_argument("--epochs", type=_positive, metavar="N", help="stop after N epochs of the recipe's; run again to go on")
+    parser.add_argument(
+        "--distribute",
+        choices=("none", "mirrored", "multiworker"),
+        default="none",
+        help="mirrored: over this machine's GPUs; multiworker: over the machines of TF_CONFIG; see docs/scaling.md",
+    )
     options = parser.parse_args()
     try:
         _train(options)
@@ -40,6 +47,10 @@ def main() -> None:
 
 def _train(options: argparse.Namespace) -> None:
     recipe = load_recipe(options.recipe)
+    cluster = read_cluster() if options.distribute == "multiworker" else None
+    chief = cluster is None or cluster.chief
+    if cluster and os.environ["TF_CPP_MIN_LOG_LEVEL"] == "2":
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # of a lost worker TensorFlow tells pages; we say it in a line
     if not options.data:
         raise DataError(f"which dataset? {WHERE_TO_GET}")
     data = load(Path(options.data), recipe.labels)
@@ -54,7 +65,8 @@ def _train(options: argparse.Namespace) -> None:
 
     out = Path(options.out or f"runs/{recipe.name}")
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        if chief:
+            out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError(f"{out}: cannot keep a run there: {error.strerror}; choose another OUT") from None
 
@@ -62,12 +74,19 @@ def _train(options: argparse.Namespace) -> None:
     with quiet_native():
         import keras
 
+        from train.distribute import strategy_for, workers_watched
         from train.finish import finish
         from train.fit import fit
 
     wanted = targets(train, classes, votes, recipe.ferplus)
     truth = targets(chosen_on, classes, None, 0)
-    history = fit(recipe, (train.images, wanted), (chosen_on.images, truth), out, options.epochs)
+    if cluster:
+        print(f"{cluster}: it begins when all are there", flush=True)
+    with workers_watched():
+        strategy = strategy_for(options.distribute)
+        history = fit(recipe, (train.images, wanted), (chosen_on.images, truth), out, options.epochs, strategy)
+    if not chief:
+        return
     _note_data(out, Path(options.data))
     started = datetime.fromtimestamp(history[0]["ended"] - history[0]["seconds"], UTC)
     provenance = {
