@@ -47,6 +47,9 @@ def main() -> None:
 
 def _train(options: argparse.Namespace) -> None:
     recipe = load_recipe(options.recipe)
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if options.distribute != "none" and backend != "tensorflow":
+        raise SettingsError(f"--distribute {options.distribute} needs Keras' backend tensorflow; KERAS_BACKEND is {backend}")
     cluster = read_cluster() if options.distribute == "multiworker" else None
     chief = cluster is None or cluster.chief
     if cluster and os.environ["TF_CPP_MIN_LOG_LEVEL"] == "2":
@@ -74,14 +77,14 @@ def _train(options: argparse.Namespace) -> None:
     with quiet_native():
         import keras
 
-        from train.distribute import strategy_for, workers_watched
+        from train.distribute import START_S, strategy_for, workers_watched
         from train.finish import finish
         from train.fit import fit
 
     wanted = targets(train, classes, votes, recipe.ferplus)
     truth = targets(chosen_on, classes, None, 0)
     if cluster:
-        print(f"{cluster}: it begins when all are there", flush=True)
+        print(f"{cluster}: waiting for the others, {START_S // 60} minutes at most", flush=True)
     with workers_watched():
         strategy = strategy_for(options.distribute)
         history = fit(recipe, (train.images, wanted), (chosen_on.images, truth), out, options.epochs, strategy)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ from edge.types import Pixels
 VALIDATION_SLICE = 256
 """Validation pictures a replica takes at once."""
 
+START_S = 600
+"""How long a worker waits at the start for the others to come."""
+
 
 def strategy_for(mode: str) -> tf.distribute.Strategy | None:
     """TensorFlow's strategy for ``--distribute``; None for "none". Must come before anything else is asked of TensorFlow.
@@ -32,16 +36,30 @@ def strategy_for(mode: str) -> tf.distribute.Strategy | None:
     if mode == "none":
         return None
     if keras.backend.backend() != "tensorflow":
-        raise SettingsError(f"--distribute {mode} needs Keras' backend tensorflow; this is {keras.backend.backend()} (KERAS_BACKEND)")
+        raise SettingsError(f"--distribute {mode} needs Keras' backend tensorflow; ~/.keras/keras.json says {keras.backend.backend()}")
     tf.get_logger().setLevel("ERROR")  # it announces each strategy, and a lost worker in pages
     if mode == "multiworker":
         try:
-            return tf.distribute.MultiWorkerMirroredStrategy()
+            with _start_bounded():
+                return tf.distribute.MultiWorkerMirroredStrategy()
         except tf.errors.UnknownError as error:
             raise SettingsError(f"TF_CONFIG: this worker cannot listen at its own address: {_reason(error)}") from None
     if not tf.config.list_physical_devices("GPU"):
         raise SettingsError("--distribute mirrored: TensorFlow finds no GPU here; without --distribute the CPU trains with all its cores")
     return tf.distribute.MirroredStrategy()
+
+
+@contextmanager
+def _start_bounded() -> Iterator[None]:
+    """TensorFlow waits for the workers for an hour, deaf to signals and holding Python's lock: here Ctrl-C and the alarm clock end it."""
+    kept = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.alarm(START_S)  # nobody catches it: the system ends the process
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGINT, kept)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # TensorFlow has put in a handler that lets the signal pass
 
 
 @contextmanager
@@ -61,7 +79,7 @@ def workers_watched() -> Iterator[None]:
 def agree(strategy: tf.distribute.Strategy, what: str) -> None:
     """Raises `SettingsError` unless every worker says the same ``what``: recipe, data, epochs done and epochs wanted."""
     number = int.from_bytes(hashlib.sha256(what.encode()).digest()[:7])
-    own = strategy.run(lambda: tf.constant([number], tf.int64))
+    own = strategy.experimental_distribute_values_from_function(lambda place: tf.constant([number], tf.int64))
     if len(set(strategy.gather(own, axis=0).numpy().tolist())) > 1:
         raise SettingsError(
             "the workers disagree: each needs the same recipe, data, votes and --epochs, and OUT on storage that all of them share"
