@@ -102,8 +102,8 @@ def history(out: Path) -> list[Epoch]:
 
 def assert_same_training(some: list[Epoch], other: list[Epoch]) -> None:
     for one, two in zip(some, other, strict=True):
-        assert two["loss"] == pytest.approx(one["loss"], rel=2e-4)
-        assert two["val_loss"] == pytest.approx(one["val_loss"], rel=2e-4)
+        assert two["loss"] == pytest.approx(one["loss"], rel=2e-5)
+        assert two["val_loss"] == pytest.approx(one["val_loss"], rel=2e-5)
         assert two["learning_rate"] == one["learning_rate"]
         assert two["accuracy"] == pytest.approx(one["accuracy"], abs=0.02)
 
