@@ -8,6 +8,7 @@ MODEL ?=
 DATA ?= $(firstword $(wildcard data/fer2013.zip data/fer2013.csv data/fer2013))
 OUT ?=
 RUN ?= runs/small
+DISTRIBUTE ?=
 ARGS ?=
 export TF_CPP_MIN_LOG_LEVEL := 2
 
@@ -26,8 +27,8 @@ help: ## list the verbs
 run: $(VENV)/.edge ## look at a camera, or at drawn faces without one   [ARGS='--source file:clip.mp4']
 	@$(BIN)/edgefer run $(ARGS)
 
-train: $(VENV)/.train ## train a model                                     DATA=… [RECIPE=small] [FERPLUS=…] [OUT=…]
-	@$(BIN)/python -m train --data "$(DATA)" --recipe "$(RECIPE)" $(if $(FERPLUS),--ferplus "$(FERPLUS)") $(if $(OUT),--out "$(OUT)") $(ARGS)
+train: $(VENV)/.train ## train a model                                     DATA=… [RECIPE=small] [FERPLUS=…] [OUT=…] [DISTRIBUTE=mirrored]
+	@$(BIN)/python -m train --data "$(DATA)" --recipe "$(RECIPE)" $(if $(FERPLUS),--ferplus "$(FERPLUS)") $(if $(OUT),--out "$(OUT)") $(if $(DISTRIBUTE),--distribute "$(DISTRIBUTE)") $(ARGS)
 
 convert: $(VENV)/.train ## quantize a trained model to TFLite               MODEL=… [RECIPE=int8] [DATA=…] [OUT=…]
 	@$(BIN)/python -m convert "$(MODEL)" --recipe "$(if $(filter command line,$(origin RECIPE)),$(RECIPE),int8)" $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)") $(if $(MAX_LOSS),--max-loss "$(MAX_LOSS)") $(ARGS)

@@ -6,6 +6,7 @@ EdgeferError
 ├── DataError        (ValueError)         a dataset is missing, incomplete or damaged
 ├── SourceError      (OSError)            a camera, a clip or a folder cannot be read
 ├── SinkError        (OSError)            an output cannot be opened or written
+├── WorkerLost       (ConnectionError)    another process of a training on several machines is gone
 └── MissingLibrary   (ImportError)        an optional library is absent
 """
 
@@ -32,6 +33,10 @@ class SourceError(EdgeferError, OSError):
 
 class SinkError(EdgeferError, OSError):
     """An output cannot be opened or written."""
+
+
+class WorkerLost(EdgeferError, ConnectionError):
+    """Another process of a training on several machines is gone."""
 
 
 class MissingLibrary(EdgeferError, ImportError):

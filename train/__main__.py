@@ -15,6 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loade
 
 from edge.errors import DataError, EdgeferError, SettingsError
 from edge.quiet import quiet_native
+from train.cluster import Cluster, read_cluster
 from train.data import FERPLUS_NAME, WHERE_TO_GET, Dataset, audit, find_ferplus, load, load_ferplus, targets
 from train.recipe import RECIPES, Recipe, load_recipe, recipe_names
 from train.versions import installed
@@ -31,31 +32,57 @@ def main() -> None:
     parser.add_argument("--ferplus", help=f"FER+ votes, {FERPLUS_NAME} (default: the one beside the data, if any)")
     parser.add_argument("--out", help="where the run is kept (default: runs/<recipe>)")
     parser.add_argument("--epochs", type=_positive, metavar="N", help="stop after N epochs of the recipe's; run again to go on")
+    parser.add_argument(
+        "--distribute",
+        choices=("none", "mirrored", "multiworker"),
+        default="none",
+        help="mirrored: over this machine's GPUs; multiworker: over the machines of TF_CONFIG; see docs/scaling.md",
+    )
     options = parser.parse_args()
     try:
         if not options.data:
             raise DataError(f"which dataset? {WHERE_TO_GET}")
         recipe = load_recipe(options.recipe)
         near = Path(options.recipe).parent if options.recipe.endswith(".toml") else RECIPES
-        _train_all(recipe, near, Path(options.out or f"runs/{recipe.name}"), options, ())
+        cluster = _cluster(options.distribute)
+        _train_all(recipe, near, Path(options.out or f"runs/{recipe.name}"), options, cluster)
     except EdgeferError as error:
         raise SystemExit(f"train: {error}") from None
     except KeyboardInterrupt:
         raise SystemExit("\ntrain: stopped; the same command goes on at the last finished epoch") from None
 
 
-def _train_all(recipe: Recipe, near: Path, out: Path, options: argparse.Namespace, wanted_by: tuple[str, ...]) -> None:
+def _cluster(distribute: str) -> Cluster | None:
+    """This process's place among several workers; raises `SettingsError` where it has none, before TensorFlow is loaded."""
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if distribute != "none" and backend != "tensorflow":
+        raise SettingsError(f"--distribute {distribute} needs Keras' backend tensorflow; KERAS_BACKEND is {backend}")
+    if distribute != "multiworker":
+        return None
+    if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "2":
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # of a lost worker TensorFlow tells pages; we say it in a line
+    return read_cluster()
+
+
+def _train_all(
+    recipe: Recipe, near: Path, out: Path, options: argparse.Namespace, cluster: Cluster | None, wanted_by: tuple[str, ...] = ()
+) -> None:
     """Train what ``recipe`` builds on where its run is not there yet, each beside ``out``, then ``recipe`` itself."""
     if recipe.name in wanted_by:
         raise SettingsError(f"recipes build on each other in a circle: {' -> '.join((*wanted_by, recipe.name))}")
     for name in recipe.builds_on():
-        if not run_of(name, out).is_file():
-            print(f"{recipe.name} builds on {name}, and there is no {run_of(name, out)}: training that first", flush=True)
-            _train_all(load_recipe(name, near), near, out.parent / name, options, (*wanted_by, recipe.name))
-    _train(recipe, out, options, None if wanted_by else options.epochs)
+        if run_of(name, out).is_file():
+            continue
+        if options.distribute != "none":
+            # A strategy serves one training a process, and the other workers would not see when the chief has finished.
+            raise SettingsError(f"{recipe.name} builds on {name}, and there is no {run_of(name, out)}: train {name} first, the same way")
+        print(f"{recipe.name} builds on {name}, and there is no {run_of(name, out)}: training that first", flush=True)
+        _train_all(load_recipe(name, near), near, out.parent / name, options, cluster, (*wanted_by, recipe.name))
+    _train(recipe, out, options, None if wanted_by else options.epochs, cluster)
 
 
-def _train(recipe: Recipe, out: Path, options: argparse.Namespace, until_epoch: int | None) -> None:
+def _train(recipe: Recipe, out: Path, options: argparse.Namespace, until_epoch: int | None, cluster: Cluster | None) -> None:
+    chief = cluster is None or cluster.chief
     data = load(Path(options.data), recipe.labels)
     found = audit(data)
     print("\n".join(found.lines), flush=True)
@@ -80,16 +107,22 @@ def _train(recipe: Recipe, out: Path, options: argparse.Namespace, until_epoch: 
         import keras
 
         from train.distill import soft_targets
+        from train.distribute import START_S, strategy_for, workers_watched
         from train.finish import finish
         from train.fit import fit
 
-    wanted = targets(train, classes, votes, recipe.ferplus)
+    wanted, truth = targets(train, classes, votes, recipe.ferplus), targets(chosen_on, classes, None, 0)
     teachers = [run_of(name, out) for name in recipe.distill.teachers]
-    if teachers:
-        wanted = soft_targets(recipe, train.images, wanted, teachers, out)
-    truth = targets(chosen_on, classes, None, 0)
     start = run_of(recipe.start, out) if recipe.start else None
-    history = fit(recipe, (train.images, wanted), (chosen_on.images, truth), out, until_epoch, start)
+    if cluster:
+        print(f"{cluster}: waiting for the others, {START_S // 60} minutes at most", flush=True)
+    with workers_watched():
+        strategy = strategy_for(options.distribute)
+        if teachers:
+            wanted = soft_targets(recipe, train.images, wanted, teachers, out)
+        history = fit(recipe, (train.images, wanted), (chosen_on.images, truth), out, until_epoch, start, strategy)
+    if not chief:
+        return
     _note_data(out, Path(options.data))
     made_from = {f"teacher {path.stem}": path for path in teachers} | ({f"start {start.stem}": start} if start else {})
     provenance = _provenance(recipe, Path(options.data), data, history, made_from, votes_path) | {"backend": keras.backend.backend()}

@@ -7,14 +7,17 @@ import json
 import sys
 import time
 import zipfile
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
 import keras
 import numpy.typing as npt
+import tensorflow as tf
 
 from edge.errors import SettingsError
 from edge.types import Pixels
+from train import distribute
 from train.model import build, for_training
 from train.pipeline import training_stream
 from train.recipe import Recipe
@@ -35,12 +38,14 @@ def fit(
     out: Path,
     until_epoch: int | None = None,
     start: Path | None = None,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> list[Epoch]:
     """Train, or go on where ``out`` stopped; returns the whole history.
 
     ``train`` and ``validation`` are (images (n, 48, 48) uint8, targets (n, classes) float32); training targets may be
     (views, n, classes), see `training_stream`. Leaves in ``out`` the checkpoint and the weights of the best epoch.
-    ``until_epoch`` stops early, for runs cut short on purpose; ``start`` is a ``.keras`` file to take first weights from.
+    ``until_epoch`` stops early, for runs cut short on purpose; ``start`` is a ``.keras`` file to take first weights from;
+    ``strategy`` spreads the same steps over several replicas; of several workers only the chief writes.
     Raises `SettingsError` when ``out`` holds a run of another recipe, other data or other votes, or ``start`` another network.
     """
     keras.utils.set_random_seed(recipe.seed)
@@ -50,15 +55,25 @@ def fit(
         checkpoint = out / CHECKPOINT
         history = _history(checkpoint, identity) if checkpoint.exists() else []
         last = recipe.epochs if until_epoch is None else min(recipe.epochs, until_epoch)
+        if strategy is not None:
+            distribute.agree(strategy, f"{identity} {len(history)} {last}")
         if len(history) >= last or stopped(history, recipe):
             return history
-        out.mkdir(parents=True, exist_ok=True)
         stream, steps = training_stream(*train, recipe, first_epoch=len(history))
-        model = keras.models.load_model(checkpoint) if history else compiled(recipe, train[1].shape[-1], steps)
-        if start and not history:
-            _begin_with(model, start)
-        journal = Journal(recipe, out, history, identity)
-        averaged = [keras.callbacks.SwapEMAWeights()] if recipe.optimizer.ema else []
+        if strategy is not None:
+            steps = distribute.steps_of(len(train[0]), recipe.batch_size, strategy.num_replicas_in_sync)
+        with strategy.scope() if strategy is not None else nullcontext():
+            model = keras.models.load_model(checkpoint) if history else compiled(recipe, train[1].shape[-1], steps)
+            if start and not history:
+                _begin_with(model, start)
+        journal = Journal(recipe, out, history, identity, writes=strategy is None or strategy.extended.should_checkpoint)
+        # The journal comes first: it sees the averaged weights in its on_test_end, before they are swapped back.
+        if journal.writes:
+            out.mkdir(parents=True, exist_ok=True)
+        callbacks = [journal, *([keras.callbacks.SwapEMAWeights()] if recipe.optimizer.ema else [])]
+        if strategy is not None:
+            distribute.fit(strategy, model, stream, steps, validation, range(len(history), last), callbacks)
+            return journal.history
         model.fit(
             stream,
             steps_per_epoch=steps,
@@ -67,8 +82,7 @@ def fit(
             validation_data=(validation[0][..., None], validation[1]),
             validation_batch_size=256,
             shuffle=False,  # the stream shuffles
-            # The journal comes first: it sees the averaged weights in its on_test_end, before they are swapped back.
-            callbacks=[journal, *averaged],
+            callbacks=callbacks,
             verbose=1 if sys.stdout.isatty() else 0,  # elsewhere the journal says a line an epoch
         )
         return journal.history
@@ -98,7 +112,7 @@ def compiled(recipe: Recipe, classes: int, steps: int) -> keras.Model:
     model.compile(
         optimizer=optimizers[how.name](),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
-        metrics=["accuracy"],
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],  # by name it would be made in the first step, too late for a strategy
     )
     return model
 
@@ -148,11 +162,14 @@ def plateau_rate(history: list[Epoch], recipe: Recipe, rate: float) -> float:
 
 
 class Journal(keras.callbacks.Callback):
-    """Writes down each epoch: its figures, the best weights, and one checkpoint that a resumed run starts from."""
+    """Writes down each epoch: its figures, the best weights, and one checkpoint that a resumed run starts from.
 
-    def __init__(self, recipe: Recipe, out: Path, history: list[Epoch], identity: dict[str, str]) -> None:
+    With ``writes`` off it only keeps the history and decides by it, as the chief's does.
+    """
+
+    def __init__(self, recipe: Recipe, out: Path, history: list[Epoch], identity: dict[str, str], writes: bool = True) -> None:
         super().__init__()
-        self.history = list(history)
+        self.history, self.writes = list(history), writes
         self._recipe, self._out, self._identity = recipe, out, identity
         self._begun_s = 0.0
 
@@ -165,7 +182,7 @@ class Journal(keras.callbacks.Callback):
         figures = {f"val_{name}": float(value) for name, value in (logs or {}).items()}
         monitor = self._recipe.monitor
         so_far = [epoch[monitor] for epoch in self.history]
-        if all(better(figures[monitor], value, monitor) for value in so_far):
+        if self.writes and all(better(figures[monitor], value, monitor) for value in so_far):
             part = self._out / f"part.{BEST}"
             self.model.save_weights(part)
             part.replace(self._out / BEST)
@@ -178,10 +195,10 @@ class Journal(keras.callbacks.Callback):
         self.history.append(figures)
         if self._recipe.schedule.name == "plateau":
             self.model.optimizer.learning_rate = plateau_rate(self.history, self._recipe, rate)
-        self._checkpoint()
-        self._tell()
+        if self.writes:
+            self._checkpoint()
+            self._tell()
         if stopped(self.history, self._recipe):
-            print(f"early stopping: no better {self._recipe.monitor} in {self._recipe.early_stop_epochs} epochs", flush=True)
             self.model.stop_training = True
 
     def _checkpoint(self) -> None:
@@ -205,6 +222,8 @@ class Journal(keras.callbacks.Callback):
             f"at most {minutes:.0f} min to go",
             flush=True,
         )
+        if stopped(self.history, self._recipe):
+            print(f"early stopping: no better {self._recipe.monitor} in {self._recipe.early_stop_epochs} epochs", flush=True)
 
 
 def _history(checkpoint: Path, identity: dict[str, str]) -> list[Epoch]:
