@@ -89,6 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     _shared(bench)
     bench.add_argument("--frames", type=int, default=300, metavar="N", help="frames to measure, after the warm-up (default 300)")
     bench.add_argument("--json", action="store_true", help="print the figures as JSON")
+    bench.add_argument("--markdown", action="store_true", help="print one row of a Markdown table, to share")
+    bench.add_argument("--chart", metavar="FILE.png", help="draw the figures as well")
+    bench.add_argument("--against", metavar="FILE.json", help="show the difference from figures kept with --json")
 
     show = verbs.add_parser("show", help="what a model file says of itself")
     show.set_defaults(verb=_show)
@@ -175,9 +178,19 @@ def _say(line: str) -> None:
 def _bench(options: argparse.Namespace) -> int:
     settings = _settings(options)
     from edge.bench import bench
+    from edge.scoreboard import chart, difference, markdown_row, read_report, table
 
-    report = bench(settings, options.frames)
-    print(json.dumps(msgspec.to_builtins(report), indent=1) if options.json else report.table())
+    against = Path(options.against) if options.against else None
+    kept = read_report(against) if against else None
+    report = bench(settings, options.frames, _version())
+    if options.json:
+        print(json.dumps(msgspec.to_builtins(report), indent=1))
+    else:
+        print(markdown_row(report) if options.markdown else table(report))
+    if options.chart:
+        chart(report, Path(options.chart))
+    if kept and against:
+        print("\n" + difference(report, kept, against.name), file=sys.stderr if options.json or options.markdown else sys.stdout)
     return 0
 
 

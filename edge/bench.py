@@ -1,9 +1,14 @@
-"""The benchmark: edgefer's pipeline against the naive loop, on the same frames, in one run, on this machine."""
+"""The benchmark: edgefer's pipeline against the loops it replaces, on the same frames, in one run, on this machine."""
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -15,11 +20,15 @@ from edge.errors import SettingsError
 from edge.pipeline import open_pipeline
 from edge.settings import DetectorSettings, Settings
 from edge.sources import open_source
-from edge.system import Machine, machine, peak_rss_mb
+from edge.store import find_model
+from edge.system import Machine, machine, peak_rss_mb, process_age_s
 from edge.types import Frame
 
 WARM_UP_FRAMES = 30
+INVOKES = 200
 DEFAULT_SOURCE = "synthetic:?paced=false"
+FLOAT_FILES = ("-float32.tflite", "-float16.tflite")
+"""What a float file of the same model may be called, beside the int8 one."""
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -38,118 +47,115 @@ class Loop(msgspec.Struct, frozen=True):
     wall: Spread
 
 
+class Invoke(msgspec.Struct, frozen=True):
+    """One classification, alone."""
+
+    file: str
+    threads: int
+    wall: Spread
+
+
 class Report(msgspec.Struct, frozen=True):
     """What ``edgefer bench`` found; temperatures in degrees Celsius, memory in 10^6 bytes."""
 
+    version: str
     machine: Machine
     source: str
     model: str
     frames: int
     with_face: int
     start_up_s: float
+    """From the start of the process to its first observation."""
+    source_ms_per_frame: float
+    """Reading (decoding, drawing) a frame: in none of the other figures, a camera needs none of it."""
     stages: dict[str, Spread]
     edgefer: Loop
     naive: Loop
+    """The report's loop with the int8 file: full-frame Haar (1.3, 5), every face classified in every frame."""
+    report: Loop | None
+    """The report's own loop, Keras ``predict`` and its own network; None where TensorFlow or `train` is not here."""
     cpu_ratio: float
     """The naive loop's CPU time a frame over edgefer's."""
+    report_cpu_ratio: float | None
+    """The same of the report's own loop."""
+    invokes: list[Invoke]
     peak_rss_mb: float
+    """Of edgefer alone: before the other loops ran."""
     temperature_after_c: float | None
+    throttled_after: tuple[str, ...]
     accelerated: bool
 
-    def table(self) -> str:
-        """The figures for people."""
-        box = self.machine
-        lines = [
-            f"{box.board}, {box.cores} cores, governor {box.governor or 'not known'}",
-            f"temperature {_degrees(box.temperature_c)} before, {_degrees(self.temperature_after_c)} after"
-            + (f"; {', '.join(box.throttled)}" if box.throttled else ""),
-            f"{self.model} on {self.source}, {self.frames} frames, a face in {self.with_face}"
-            + ("" if self.accelerated else "; WITHOUT XNNPACK"),
-            "",
-            f"{'':22}{'p50 ms':>9}{'p95 ms':>9}{'p99 ms':>9}{'CPU ms':>9}{'frames/s':>10}",
-        ]
-        for name, spread in self.stages.items():
-            lines.append(f"  {name:20}{spread.p50_ms:9.2f}{spread.p95_ms:9.2f}{spread.p99_ms:9.2f}")
-        for name, loop in (("edgefer", self.edgefer), ("naive int8 loop", self.naive)):
-            wall = loop.wall
-            lines.append(
-                f"{name:22}{wall.p50_ms:9.2f}{wall.p95_ms:9.2f}{wall.p99_ms:9.2f}{loop.cpu_ms_per_frame:9.2f}{loop.frames_per_s:10.1f}"
-            )
-        lines += [
-            "",
-            f"CPU a frame: the naive loop takes {self.cpu_ratio:.2f} times edgefer's",
-            "(naive: full-frame Haar 1.3/5, every face classified every frame)",
-            f"peak memory {self.peak_rss_mb:.0f} MB; ready {self.start_up_s:.2f} s after the start of the benchmark",
-        ]
-        return "\n".join(lines)
 
-
-def bench(settings: Settings, frames: int) -> Report:
-    """Run both loops over the first ``frames`` frames of the source, after a warm-up.
+def bench(settings: Settings, frames: int, version: str) -> Report:
+    """Run the loops over the first ``frames`` frames of the source, after a warm-up.
 
     Raises `SettingsError` when the source holds fewer than two frames.
     """
     if frames < 2:
         raise SettingsError(f"--frames {frames}: at least 2 are needed")
-    before, begun_s = machine(), time.perf_counter()
-    text = settings.source or DEFAULT_SOURCE
+    before, text = machine(), settings.source or DEFAULT_SOURCE
     pipeline = open_pipeline(settings)
-    classifier = pipeline.classifier
     stages: dict[str, list[float]] = {}
     found: list[bool] = []
-    start_up_s = time.perf_counter() - begun_s
+    ready_s: list[float] = []
 
     def ours(frame: Frame) -> None:
         observation = pipeline.process(frame)
         found.append(bool(observation.faces))
         for stage in ("gate", "detect", "classify"):
             stages.setdefault(stage, []).append(observation.timings_ms[stage])
+        if not ready_s:
+            ready_s.append(process_age_s())
 
-    edgefer, count = _loop(text, ours, frames, pipeline.restart)
-    naive, _ = _loop(text, _naive(classifier), frames)
+    edgefer, count, source_ms = measure(text, ours, frames, pipeline.restart)
+    rss_mb = peak_rss_mb()
+    naive, _, _ = measure(text, _naive(pipeline.classifier), frames)
+    report = _reports_loop(text, frames)
+    after = machine()
     return Report(
+        version=version,
         machine=before,
         source=text,
-        model=classifier.card.name,
+        model=pipeline.classifier.card.name,
         frames=count,
         with_face=sum(found[-count:]),
-        start_up_s=start_up_s,
+        start_up_s=round(ready_s[0], 3),
+        source_ms_per_frame=round(source_ms, 3),
         stages={stage: _spread(spent[-count:]) for stage, spent in stages.items()},
         edgefer=edgefer,
         naive=naive,
+        report=report,
         cpu_ratio=naive.cpu_ms_per_frame / max(edgefer.cpu_ms_per_frame, 1e-6),
-        peak_rss_mb=peak_rss_mb(),
-        temperature_after_c=machine().temperature_c,
-        accelerated=classifier.accelerated,
+        report_cpu_ratio=report.cpu_ms_per_frame / max(edgefer.cpu_ms_per_frame, 1e-6) if report else None,
+        invokes=_invokes(find_model(settings.model), before.cores),
+        peak_rss_mb=rss_mb,
+        temperature_after_c=after.temperature_c,
+        throttled_after=after.throttled,
+        accelerated=pipeline.classifier.accelerated,
     )
 
 
-def _naive(classifier: Classifier) -> Callable[[Frame], None]:
-    """The report's loop with a TFLite model: Haar on the full frame (1.3, 5), every face classified every frame."""
-    detector = open_detector(DetectorSettings(scale_factor=1.3, min_neighbors=5))
-    card = classifier.card
-
-    def process(frame: Frame) -> None:
-        for box in detector(frame.luma, 0):
-            classifier(crop_face(frame.luma, box, card.crop_margin, card.input.height_px, card.input.width_px)[None])
-
-    return process
-
-
-def _loop(
+def measure(
     text: str, process: Callable[[Frame], None], frames: int, begin: Callable[[bool], None] = lambda tracked: None
-) -> tuple[Loop, int]:
-    """Time ``process`` over a freshly opened source: wall and CPU of the processing alone, warm-up left out."""
+) -> tuple[Loop, int, float]:
+    """Time ``process`` over a freshly opened source: wall and CPU of the processing alone, warm-up left out.
+
+    Returns the figures, the number of frames measured and the milliseconds of CPU that reading one took.
+    """
     source = open_source(text)
     begin(source.tracked)
     wall_s: list[float] = []
     cpu_s: list[float] = []
+    read_s: list[float] = []
     try:
+        asked = time.process_time()
         for index, frame in enumerate(source):
             wall, cpu = time.perf_counter(), time.process_time()
+            read_s.append(cpu - asked)
             process(frame)
+            asked = time.process_time()
             wall_s.append(time.perf_counter() - wall)
-            cpu_s.append(time.process_time() - cpu)
+            cpu_s.append(asked - cpu)
             if index + 1 >= WARM_UP_FRAMES + frames:
                 break
     finally:
@@ -158,12 +164,49 @@ def _loop(
     wall_s, cpu_s = wall_s[skip:], cpu_s[skip:]
     if len(wall_s) < 2:
         raise SettingsError(f"{text}: too few frames to measure; give a longer clip or synthetic:")
-    return Loop(len(wall_s) / sum(wall_s), 1000 * sum(cpu_s) / len(cpu_s), _spread([1000 * s for s in wall_s])), len(wall_s)
+    figures = Loop(len(wall_s) / sum(wall_s), 1000 * sum(cpu_s) / len(cpu_s), _spread([1000 * s for s in wall_s]))
+    return figures, len(wall_s), 1000 * float(np.mean(read_s[skip:]))
+
+
+def _naive(classifier: Classifier) -> Callable[[Frame], None]:
+    detector, card = open_detector(DetectorSettings(scale_factor=1.3, min_neighbors=5)), classifier.card
+
+    def process(frame: Frame) -> None:
+        for box in detector(frame.luma, 30):
+            classifier(crop_face(frame.luma, box, card.crop_margin, card.input.height_px, card.input.width_px)[None])
+
+    return process
+
+
+def _reports_loop(text: str, frames: int) -> Loop | None:
+    """The student report's loop, in a process of its own: only a checkout with TensorFlow has it."""
+    if not importlib.util.find_spec("tensorflow") or not importlib.util.find_spec("train"):
+        return None
+    command = [sys.executable, "-m", "train.report_loop", text, str(frames)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return None if done.returncode else msgspec.convert(json.loads(done.stdout), Loop)
+
+
+def _invokes(model: Path, cores: int) -> list[Invoke]:
+    """One classification at 1, 2, 4 threads as far as there are cores; of the float file too, where it lies beside."""
+    stem = model.name.removesuffix("-int8.tflite")
+    beside = [path for suffix in FLOAT_FILES if (path := model.with_name(stem + suffix)) != model and path.is_file()]
+    crop = np.random.default_rng(0).integers(0, 256, (1, 48, 48), np.uint8)
+    found = []
+    for path in (model, *beside[:1]):
+        for threads in (count for count in (1, 2, 4) if count <= max(1, cores)):
+            classifier = Classifier(path, threads)
+            size = classifier.card.input
+            pixels = np.resize(crop, (1, size.height_px, size.width_px))
+            spent_ms = []
+            for turn in range(INVOKES + INVOKES // 10):
+                begun = time.perf_counter()
+                classifier(pixels)
+                if turn >= INVOKES // 10:
+                    spent_ms.append(1000 * (time.perf_counter() - begun))
+            found.append(Invoke(path.name, threads, _spread(spent_ms)))
+    return found
 
 
 def _spread(spent_ms: list[float]) -> Spread:
     return Spread(*(round(float(value), 3) for value in np.percentile(spent_ms, [50, 95, 99])))
-
-
-def _degrees(value: float | None) -> str:
-    return "not known" if value is None else f"{value:.0f} °C"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import resource
 import shutil
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +69,16 @@ def throttled() -> tuple[str, ...]:
 def peak_rss_mb() -> float:
     """The most memory this process has held so far, in megabytes (10^6 bytes)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def process_age_s() -> float:
+    """Seconds since this process was started, the interpreter's own start included; 0 where the system does not say."""
+    try:
+        # Field 22 of stat, after the name in brackets: clock ticks after boot.
+        ticks = int(Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError, AttributeError):
+        return 0.0
 
 
 def _cpus(root: Path) -> list[Path]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import pytest
 from command import Run, one_line
 
@@ -190,11 +192,38 @@ def test_the_benchmark_compares_with_the_naive_loop(edgefer: Run) -> None:
     assert set(report["stages"]) == STAGES - {"capture"}
     assert report["edgefer"]["frames_per_s"] > 0
     assert report["naive"]["cpu_ms_per_frame"] > 0
+    assert report["cpu_ratio"] == pytest.approx(report["naive"]["cpu_ms_per_frame"] / report["edgefer"]["cpu_ms_per_frame"])
+    assert report["cpu_ratio"] > 3, "a drawn face: 14 is usual"
     assert report["peak_rss_mb"] > 10
+    assert report["start_up_s"] > 0
     assert report["machine"]["board"]
-    table = edgefer("bench", "--frames", "10", "--source", "synthetic:?paced=false&size=320x240").stdout
-    assert "naive int8 loop" in table
-    assert "peak memory" in table
+    assert {(invoke["file"], invoke["threads"]) for invoke in report["invokes"]} >= {("small-int8.tflite", 1)}
+
+
+def test_the_benchmark_shows_a_table_a_row_a_chart_and_the_difference_from_before(edgefer: Run, tmp_path: Path) -> None:
+    short = ("bench", "--frames", "10", "--source", "synthetic:?paced=false&size=320x240")
+    (tmp_path / "before.json").write_text(edgefer(*short, "--json").stdout)
+    chart = ["--chart", "chart.png"] if importlib.util.find_spec("matplotlib") else []
+    done = edgefer(*short, "--against", "before.json", *chart)
+    assert done.returncode == 0, done.stderr
+    for said in ("naive int8 loop", "peak memory", "against before.json", "now/then"):
+        assert said in done.stdout
+    if chart:
+        picture = cv2.imread(str(tmp_path / "chart.png"))
+        assert picture is not None
+        assert picture.std() > 3
+    row = edgefer(*short, "--markdown").stdout.splitlines()
+    assert len(row) == 3
+    assert len({line.count("|") for line in row}) == 1
+
+
+@pytest.mark.parametrize("content", [None, "{}", "not json"])
+def test_figures_that_cannot_be_compared_with_are_one_line(edgefer: Run, tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "before.json").write_text(content)
+    done = edgefer("bench", "--against", "before.json")
+    assert done.returncode == 1
+    assert "--against before.json" in one_line(done.stderr)
 
 
 def test_a_full_disk_is_said_and_the_run_counts_as_failed(edgefer: Run) -> None:

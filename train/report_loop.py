@@ -1,0 +1,41 @@
+"""The student report's own loop, for `edgefer bench` to stand beside: Haar on the full frame, Keras ``predict`` for each face."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import cv2
+import msgspec
+import numpy as np
+
+from edge.bench import measure
+from edge.detectors import open_detector
+from edge.quiet import quiet_native
+from edge.settings import DetectorSettings
+from edge.types import Frame
+from train.model import build
+from train.recipe import load_recipe
+
+
+def main() -> None:
+    """``python -m train.report_loop SOURCE FRAMES``: prints its figures as JSON. Its weights are random: they cost the same."""
+    text, frames = sys.argv[1], int(sys.argv[2])
+    recipe = load_recipe("report")
+    with quiet_native():
+        network = build(recipe.model, len(recipe.labels))
+        network.predict(np.zeros((1, 48, 48, 1), np.float32), verbose=0)
+    detector = open_detector(DetectorSettings(scale_factor=1.3, min_neighbors=5))
+
+    def process(frame: Frame) -> None:
+        for box in detector(frame.luma, 30):
+            face = frame.luma[box.y : box.y + box.h, box.x : box.x + box.w]
+            network.predict(cv2.resize(face, (48, 48), interpolation=cv2.INTER_AREA)[None, ..., None], verbose=0)
+
+    sys.stdout.write(msgspec.json.encode(measure(text, process, frames)[0]).decode())
+
+
+if __name__ == "__main__":
+    main()
