@@ -136,6 +136,7 @@ def _settings(options: argparse.Namespace) -> Settings:
 def _run(options: argparse.Namespace) -> int:
     settings = _settings(options)
     # Imported here: --help and a wrong flag answer without loading OpenCV.
+    from edge.pace import Pace
     from edge.pipeline import open_pipeline, run
     from edge.sinks import Background, Sink, close_all, open_sink
     from edge.sinks.snapshots import Snapshots
@@ -163,7 +164,7 @@ def _run(options: argparse.Namespace) -> int:
         _say(f"source: {source.description}; model: {pipeline.classifier.path}")
         if folders:
             _say(f"annotated pictures: {', '.join(folders)}")
-        summary = run(source, pipeline, sinks, stop, settings.source_timeout_s)
+        summary = run(source, pipeline, sinks, stop, settings.source_timeout_s, Pace(settings.pace))
     _say(str(summary))
     background = [sink for sink in sinks if isinstance(sink, Background)]
     for complaint in filter(None, (sink.complaint() for sink in background)):

@@ -18,6 +18,7 @@ from edge.crop import crop_face
 from edge.detectors import Detector, open_detector
 from edge.errors import SourceError
 from edge.mailbox import Mailbox
+from edge.pace import Pace
 from edge.search import Search, Sighting
 from edge.settings import Settings
 from edge.sinks import QuitRun, Sink
@@ -168,11 +169,12 @@ def run(
     sinks: Sequence[Sink],
     stop: threading.Event,
     timeout_s: float,
+    pace: Pace | None = None,
 ) -> Summary:
     """Frames through the pipeline into the sinks until the source ends, ``stop`` is set, or someone quits.
 
     A frame on which a stage fails is logged once per kind of failure and counted, and the loop goes on.
-    Raises `SourceError` when the source fails or a live one is silent for ``timeout_s``.
+    ``pace`` slows a live source down. Raises `SourceError` when the source fails or a live one is silent for ``timeout_s``.
     """
     pipeline.restart(source.tracked)
     summary, faults, begun_s = Summary(), set[str](), time.monotonic()
@@ -192,6 +194,8 @@ def run(
             summary.add(observation)
             for sink in sinks:
                 sink.write(observation)
+            if pace and source.live:
+                stop.wait(pace.pause_s())
     except QuitRun:
         pass
     finally:

@@ -83,6 +83,17 @@ class SmoothSettings(Table, frozen=True):
     """0..1, below this probability the answer is "uncertain"; "model" takes what the model's card says."""
 
 
+class PaceSettings(Table, frozen=True):
+    """``[pace]``: how much a camera's frames may cost; files and pictures go as fast as they can."""
+
+    max_fps: Annotated[float, Meta(ge=0, le=240)] = 0.0
+    """Frames a second at most; 0: as many as the camera gives."""
+    max_cpu_percent: Annotated[float, Meta(ge=0, le=1600)] = 0.0
+    """CPU of the whole process at most, in per cent of one core; 0: no limit."""
+    hot_c: Annotated[float, Meta(ge=0, le=120)] = 80.0
+    """From this temperature on, in degrees Celsius, or while the board is throttled, half the frames; 0: never."""
+
+
 class Settings(Table, frozen=True):
     """The whole configuration; every key has a default, and ``deploy/config.toml`` shows them all."""
 
@@ -103,6 +114,7 @@ class Settings(Table, frozen=True):
     track: TrackSettings = TrackSettings()
     classify: ClassifySettings = ClassifySettings()
     smooth: SmoothSettings = SmoothSettings()
+    pace: PaceSettings = PaceSettings()
 
 
 def load_settings(path: Path | None) -> Settings:

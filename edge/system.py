@@ -54,7 +54,7 @@ def governor(root: Path = Path("/")) -> str | None:
     return _read(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip() or None
 
 
-def throttled() -> tuple[str, ...]:
+def throttled(now_only: bool = False) -> tuple[str, ...]:
     """What the Pi's firmware says of power and heat, now and since boot; empty where all is well or it is no Pi."""
     if not shutil.which("vcgencmd"):
         return ()
@@ -63,7 +63,7 @@ def throttled() -> tuple[str, ...]:
         bits = int(said.partition("=")[2], 16)
     except (OSError, subprocess.SubprocessError, ValueError):
         return ()
-    return tuple(name for bit, name in THROTTLE_BITS.items() if bits >> bit & 1)
+    return tuple(name for bit, name in THROTTLE_BITS.items() if bits >> bit & 1 and (bit < 16 or not now_only))
 
 
 def peak_rss_mb() -> float:
