@@ -1,28 +1,17 @@
-"""The classifier: crops in, probabilities out, through LiteRT (or tflite-runtime), the card checked against the tensors."""
+"""The classifier: crops in, probabilities out, through the TFLite runtime, the card checked against the tensors."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from edge.card import Card, read_model, split_card
-from edge.errors import MissingLibrary, ModelError
-from edge.quiet import quiet_native
+from edge.errors import ModelError
+from edge.runtime import open_interpreter
 from edge.store import check_published
 from edge.types import Pixels, Scores
-
-
-class _Interpreter(Protocol):
-    """The part of the TFLite interpreter that both runtimes share."""
-
-    def allocate_tensors(self) -> None: ...
-    def get_input_details(self) -> list[dict[str, Any]]: ...
-    def get_output_details(self) -> list[dict[str, Any]]: ...
-    def set_tensor(self, index: int, value: Any) -> None: ...
-    def get_tensor(self, index: int) -> Any: ...
-    def invoke(self) -> None: ...
 
 
 class Classifier:
@@ -43,12 +32,7 @@ class Classifier:
         model, self.card = split_card(content, str(path))
         self.sha256 = check_published(path, content)
         self.size_bytes = len(content)
-        try:
-            with quiet_native():
-                self._interpreter = _interpreter(model, threads)
-                self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise ModelError(f"{path}: not a TFLite model this runtime can run: {str(error).splitlines()[0]}") from None
+        self._interpreter = open_interpreter(model, threads, path)
         self.input = self._interpreter.get_input_details()[0]
         self.output = self._interpreter.get_output_details()[0]
         _check_tensors(self.card, self.input, self.output, path)
@@ -83,20 +67,6 @@ class Classifier:
         """Quantized softmax -> 0..1: widen to float32 before subtracting, or int8 minus -128 wraps around."""
         scale, zero_point = self.output["quantization"]
         return raw if scale == 0 else (raw.astype(np.float32) - zero_point) * np.float32(scale)
-
-
-def _interpreter(model: bytes, threads: int) -> _Interpreter:
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError:
-        try:
-            from tflite_runtime.interpreter import Interpreter
-        except ImportError:
-            raise MissingLibrary(
-                "no TFLite runtime: 'pip install ai-edge-litert' (64-bit), or 'pip install tflite-runtime' (32-bit, Python 3.11 or older)"
-            ) from None
-    interpreter: _Interpreter = Interpreter(model_content=model, num_threads=threads)
-    return interpreter
 
 
 def _check_tensors(card: Card, tensor: dict[str, Any], output: dict[str, Any], path: Path) -> None:
