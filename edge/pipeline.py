@@ -45,25 +45,35 @@ class Pipeline:
     """Turns frames into observations and keeps all state between them; one thread.
 
     ``tracked`` says whether frames follow each other; if not, each starts afresh, and its faces are numbered from 1.
+    ``detector`` takes the place of the one the settings name.
     """
 
     def __init__(
-        self, settings: Settings, detector: Detector, classifier: Classifier, tracked: bool, clock: Clock = time.perf_counter
+        self, settings: Settings, classifier: Classifier, tracked: bool, detector: Detector | None = None, clock: Clock = time.perf_counter
     ) -> None:
         self._settings, self._detector, self.classifier = settings, detector, classifier
         self._clock = clock
+        self._detectors: dict[bool, Detector] = {}
         self.restart(tracked)
 
     def restart(self, tracked: bool) -> None:
         """Forget every face, and say whether the frames to come follow each other."""
         self._tracked, settings = tracked, self._settings
         track, smooth = settings.track, settings.smooth
-        self._search = Search(self._detector, settings.detector, settings.gate)
+        self._search = Search(self._detector_for(photos=not tracked), settings.detector, settings.gate)
         self._tracker = Tracker(track.min_iou, track.lost_s, track.min_hits if tracked else 1, track.steady)
         below = self.classifier.card.uncertain_below if smooth.uncertain_below == "model" else smooth.uncertain_below
         self._smoother = Smoother(self.classifier.labels, smooth.window_s, smooth.margin if tracked else 0, below)
         self._answers: dict[int, _Answer] = {}
         self._faces: dict[int, Face] = {}
+
+    def _detector_for(self, photos: bool) -> Detector:
+        """The detector given, else the one of the settings, opened when it is first needed."""
+        if self._detector:
+            return self._detector
+        if photos not in self._detectors:
+            self._detectors[photos] = open_detector(self._settings.detector, photos)
+        return self._detectors[photos]
 
     def process(self, frame: Frame, capture_ms: float = 0.0) -> Observation:
         """One frame through every stage."""
@@ -130,7 +140,7 @@ def open_pipeline(settings: Settings, tracked: bool = True) -> Pipeline:
     ...     print(pipeline.process(frame).faces)
     """
     classifier = Classifier(find_model(settings.model), settings.threads)
-    return Pipeline(settings, open_detector(settings.detector), classifier, tracked)
+    return Pipeline(settings, classifier, tracked)
 
 
 @dataclass(slots=True)

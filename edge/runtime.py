@@ -10,8 +10,9 @@ from edge.quiet import quiet_native
 
 
 class Interpreter(Protocol):
-    """The part of the interpreter that both runtimes share."""
+    """The part of the interpreter that both runtimes share; see TensorFlow's ``tf.lite.Interpreter``."""
 
+    # ruff: noqa: D102
     def allocate_tensors(self) -> None: ...
     def get_input_details(self) -> list[dict[str, Any]]: ...
     def get_output_details(self) -> list[dict[str, Any]]: ...

@@ -26,7 +26,9 @@ class DetectorSettings(Table, frozen=True):
     """``[detector]``: how faces are found."""
 
     name: str = "haar"
-    """A detector of `edge.detectors`."""
+    """The detector of `edge.detectors` that frames of a camera or a clip are shown."""
+    photo_name: str = "blazeface"
+    """The one that single photographs are shown: it may take its time."""
     max_side_px: Annotated[int, Meta(ge=0, le=8192)] = 480
     """Frames with a longer side are shrunk to this before the search; 0 searches the full size."""
     photo_max_side_px: Annotated[int, Meta(ge=0, le=8192)] = 0

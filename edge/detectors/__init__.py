@@ -10,7 +10,7 @@ from edge.types import Box, Pixels
 
 __all__ = ["DETECTORS", "Detector", "open_detector"]
 
-DETECTORS = {"haar": "edge.detectors.haar:Haar"}
+DETECTORS = {"haar": "edge.detectors.haar:Haar", "blazeface": "edge.detectors.blazeface:BlazeFace"}
 """Name -> "module:Class", imported on use. A class is called with the settings."""
 
 
@@ -25,7 +25,8 @@ class Detector(Protocol):
         """Boxes in pixels of ``luma``, largest first."""
 
 
-def open_detector(settings: DetectorSettings) -> Detector:
-    """The detector the settings name; raises `SettingsError` for an unknown one."""
-    detector: Detector = resolve(DETECTORS, settings.name, "detector")(settings)
+def open_detector(settings: DetectorSettings, photos: bool = False) -> Detector:
+    """The detector the settings name for frames, or for single ``photos``; raises `SettingsError` for an unknown one."""
+    name = settings.photo_name if photos else settings.name
+    detector: Detector = resolve(DETECTORS, name, "detector")(settings)
     return detector

@@ -60,7 +60,7 @@ def test_an_opencv_without_cascades_is_said_with_the_way_out(monkeypatch: pytest
 
 
 def test_an_unknown_detector_lists_the_known_ones() -> None:
-    with pytest.raises(SettingsError, match="no detector 'magic'; there are haar"):
+    with pytest.raises(SettingsError, match="no detector 'magic'; there are haar, blazeface"):
         open_detector(DetectorSettings(name="magic"))
 
 

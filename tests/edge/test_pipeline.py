@@ -31,7 +31,7 @@ def classifier() -> Classifier:
 def pipeline(classifier: Classifier, tracked: bool = True, **settings: object) -> Pipeline:
     changed = msgspec.structs.replace(Settings(), **settings)
     ticks = itertools.count()
-    return Pipeline(changed, open_detector(changed.detector), classifier, tracked, clock=lambda: next(ticks) / 1000)
+    return Pipeline(changed, classifier, tracked, clock=lambda: next(ticks) / 1000)
 
 
 class Memory:
@@ -103,7 +103,7 @@ def test_a_still_scene_is_rarely_searched_and_its_face_stays(classifier: Classif
         calls.append(1)
         return detector(luma, *how)
 
-    line = Pipeline(changed, counting, classifier, tracked=True)
+    line = Pipeline(changed, classifier, True, counting)
     source = open_source("synthetic:?paced=false&seconds=3&size=320x240&still=true")
     seen = [line.process(frame) for frame in source]
     assert all(len(observation.faces) == 1 for observation in seen[2:])
@@ -125,7 +125,7 @@ def test_a_face_that_hardly_changes_is_classified_now_and_then(classifier: Class
     counts = []
     for settings in (often, rarely):
         asked.clear()
-        line = Pipeline(settings, open_detector(settings.detector), Counted(), tracked=True)  # type: ignore[arg-type]
+        line = Pipeline(settings, Counted(), tracked=True)  # type: ignore[arg-type]
         for frame in source:
             line.process(frame)
         counts.append(sum(asked))
@@ -155,7 +155,7 @@ def test_no_frame_size_breaks_the_loop(classifier: Classifier, shape: tuple[int,
 
 def test_a_frame_that_fails_is_said_once_counted_and_skipped(classifier: Classifier, caplog: pytest.LogCaptureFixture) -> None:
     line = pipeline(classifier, gate=GateSettings(threshold=0), detector=DetectorSettings(every_s=0))
-    good = line._detector
+    good = open_detector(DetectorSettings())
 
     def sometimes(luma: np.ndarray, *how: object) -> list[Box]:
         if luma[0, 0] == 7:

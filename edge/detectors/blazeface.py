@@ -1,0 +1,98 @@
+"""MediaPipe's BlazeFace (Bazarevsky et al. 2019), the "back camera" file: finds turned, tilted and dim faces that Haar misses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge.runtime import open_interpreter
+from edge.settings import DetectorSettings
+from edge.types import Box, Pixels
+
+MODEL = Path(__file__).parents[1] / "assets" / "blazeface.tflite"
+
+_SIZE_PX = 256
+_GRIDS = ((16, 2), (8, 6))
+"""The anchors: cells a side, and anchors a cell; an anchor is the middle of its cell."""
+_SURE, _EXPECTED = 0.5, 0.3
+"""Scores, 0..1, from which a find counts: anywhere, and where a face was a moment ago."""
+_SAME_IOU = 0.3
+_GROW, _RAISE = 1.14, 0.127
+"""From BlazeFace's box to Haar's, which the classifiers are trained on: medians over 737 faces that both found."""
+
+
+class BlazeFace:
+    """Faces in (H, W) uint8 luma, upright to some 45 degrees, from about a twelfth of the longer side; deterministic.
+
+    Boxes are square and as large as Haar's would be.
+    """
+
+    def __init__(self, settings: DetectorSettings) -> None:
+        self._interpreter = open_interpreter(MODEL.read_bytes(), 1, MODEL)
+        outputs = {int(output["shape"][-1]): int(output["index"]) for output in self._interpreter.get_output_details()}
+        self._input, self._boxes, self._scores = int(self._interpreter.get_input_details()[0]["index"]), outputs[16], outputs[1]
+        self._anchors = np.concatenate([_anchors(cells, each) for cells, each in _GRIDS])
+        self._canvas = np.zeros((1, _SIZE_PX, _SIZE_PX, 3), np.float32)
+
+    def __call__(self, luma: Pixels, smallest_px: int, largest_px: int = 0, sure: bool = True) -> list[Box]:
+        """Boxes in pixels of ``luma``, largest first."""
+        scale = self._show(luma)
+        self._interpreter.set_tensor(self._input, self._canvas)
+        self._interpreter.invoke()
+        logits = self._interpreter.get_tensor(self._scores)[0, :, 0]
+        scores = 1 / (1 + np.exp(-np.clip(logits, -50, 50)))
+        likely = scores >= (_SURE if sure else _EXPECTED)
+        raw = self._interpreter.get_tensor(self._boxes)[0, likely, :4]
+        # Offsets from the anchor, then width and height, in pixels of the canvas.
+        centres = (raw[:, :2] + _SIZE_PX * self._anchors[likely]) / scale
+        found = [_as_haar(*row) for row in _merged(np.hstack([centres, raw[:, 2:] / scale]), scores[likely])]
+        kept = [box for box in found if smallest_px <= box.w <= (largest_px or box.w) and _within(box, luma)]
+        return sorted(kept, key=lambda box: (-box.area_px, box.x, box.y))
+
+    def _show(self, luma: Pixels) -> float:
+        """Put the picture into the upper left of the canvas, -1..1 in each of three channels; returns the scale."""
+        height, width = luma.shape
+        scale = float(_SIZE_PX / max(height, width))
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        small = cv2.resize(luma, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        self._canvas[:] = -1
+        self._canvas[0, : size[1], : size[0]] = (small.astype(np.float32) / 127.5 - 1)[:, :, None]
+        return scale
+
+
+def _within(box: Box, luma: Pixels) -> bool:
+    """Whether the middle of a box lies in the picture and not in what was added to make it square."""
+    x, y = box.centre
+    return bool(0 <= x < luma.shape[1] and 0 <= y < luma.shape[0])
+
+
+def _anchors(cells: int, each: int) -> npt.NDArray[np.float32]:
+    """(cells * cells * each, 2) middles of a grid's cells as x, y in 0..1, row by row."""
+    middles = (np.arange(cells, dtype=np.float32) + 0.5) / cells
+    grid = np.stack(np.meshgrid(middles, middles), axis=-1).reshape(-1, 2)
+    return np.repeat(grid, each, axis=0)
+
+
+def _merged(boxes: npt.NDArray[np.float32], scores: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
+    """Overlapping (n, 4) boxes (x and y of the middle, width, height) as one each: their mean, weighted by score."""
+    corners = np.hstack([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2])
+    areas = np.prod(np.maximum(boxes[:, 2:], 0), axis=1)
+    left, found = scores.copy(), []
+    while left.any():
+        best = int(left.argmax())
+        overlap = np.minimum(corners[:, 2:], corners[best, 2:]) - np.maximum(corners[:, :2], corners[best, :2])
+        shared = np.prod(np.maximum(overlap, 0), axis=1)
+        same = (left > 0) & (shared >= _SAME_IOU * (areas + areas[best] - shared))
+        same[best] = True
+        found.append(np.average(boxes[same], axis=0, weights=scores[same]))
+        left[same] = 0
+    return found
+
+
+def _as_haar(x: float, y: float, width: float, height: float) -> Box:
+    """The square that Haar would draw around the face in BlazeFace's box."""
+    side = _GROW * (width + height) / 2
+    return Box(round(x - side / 2), round(y - _RAISE * height - side / 2), round(side), round(side))
