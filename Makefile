@@ -17,7 +17,7 @@ ON_PI := $(shell $(PYTHON) -c 'import importlib.util as u; print("yes" if u.find
 EDGE_PACKAGES := $(if $(ON_PI),requirements/pi.txt,requirements/edge.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help run train convert evaluate robustness bench test check wheel publish clean
+.PHONY: help run train convert evaluate robustness bench benchmarks test check wheel publish clean
 
 help: ## list the verbs
 	@echo "edgefer: facial-expression recognition for low-power devices"; echo
@@ -41,6 +41,10 @@ robustness: $(VENV)/.train ## score models on varied pictures: blur, noise, … 
 
 bench: $(VENV)/.edge ## measure frames a second, CPU and memory here      [ARGS='--json']
 	@$(BIN)/edgefer bench $(ARGS)
+
+benchmarks: $(VENV)/.edge ## what following costs and loses; detectors on photographs
+	@PYTHONPATH=. $(BIN)/python tests/benchmarks/following.py
+	@PYTHONPATH=. $(BIN)/python tests/benchmarks/detection.py
 
 test: $(VENV)/.dev ## run the tests
 	@$(BIN)/python -m pytest $(ARGS)

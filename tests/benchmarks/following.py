@@ -2,8 +2,9 @@
 
     python tests/benchmarks/following.py [SOURCE ...]     default: drawn faces, and the clips of the development data
 
-A line a source: frames whose largest face has a box (IoU 0.5), all faces, the same label, the longest wait for a face that stays half a second,
-ids a face, faces nobody else sees, and the CPU time a frame of the naive int8 loop (Haar 1.3/5) over edgefer's.
+A line a source: frames whose largest face has a box (IoU 0.5), all faces, the same label, the same label as classifying at
+every look, the longest wait for a face that stays half a second, ids a face, faces nobody else sees, and the CPU time a
+frame of the naive int8 loop (Haar 1.3/5) over edgefer's.
 """
 
 from __future__ import annotations
@@ -96,8 +97,9 @@ def compare(text: str, classifier: Classifier) -> str:
     waits = [met.get(id, last[id]) - first[id] for id in first if last[id] - first[id] >= 0.5]
     ratio = np.mean(reference.cpu_s[SKIP:]) / np.mean(cpu_s[SKIP:])
     shares = " ".join(f"{100 * np.mean(hits):7.1f} %" if hits else "      - %" for hits in (largest, faces, labels, own_labels))
+    ids_each = np.mean([len(of) for of in ids.values()] or [0])
     return (
-        f"{text[-42:]:42} {frames:6} {shares} {max(waits, default=0):7.2f} s {np.mean([len(of) for of in ids.values()] or [0]):5.2f} {extra:6} "
+        f"{text[-42:]:42} {frames:6} {shares} {max(waits, default=0):7.2f} s {ids_each:5.2f} {extra:6} "
         f"{1000 * np.mean(cpu_s[SKIP:]):8.2f} {ratio:8.1f}"
     )
 
