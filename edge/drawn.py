@@ -111,7 +111,7 @@ class _Look:
         self.long_hair = (seed + face) % 2 == 1
         self.jaw, self.nose = rng.uniform(0.10, 0.22), rng.uniform(0.85, 1.15)
         self.brow, self.eyes = rng.uniform(0.033, 0.042), rng.uniform(0.40, 0.43)
-        self.volume, self.hairline, self.part = rng.uniform((1.10, 0.80, -0.35), (1.18, 0.92, 0.35))
+        self.volume, self.hairline, self.part = map(float, rng.uniform((1.10, 0.80, -0.35), (1.18, 0.92, 0.35)))
         self.phase = rng.uniform(0, 2 * math.pi, 8)
 
 
@@ -160,7 +160,7 @@ def _lambert(height: Any, k: float) -> tuple[Any, Any]:
 def _relief(look: _Look, e: Expression, x: Field, y: Field) -> tuple[Any, Any]:
     """Height of a face in head units, and how far inside the outline a pixel is: 1 in the middle, 0 there."""
     ax, chin = np.abs(x), 1.28 + 0.09 * e.mouth_open
-    inside = 1 - (x / (1 - look.jaw * smooth_step(0, 1.4, y))) ** 2 - (y / np.where(y > 0, chin, 1.4)) ** 2
+    inside = 1 - (x / (1 - look.jaw * smooth_step(0, 1.4, y))) ** 2 - (y / np.where(y > 0, np.float32(chin), np.float32(1.4))) ** 2
     z = 0.85 * np.sqrt(np.clip(inside, 0.001, 1))
     down = np.clip((y + 0.25) / 0.65, 0, 1)
     ridge = np.exp(-((x / (0.10 + 0.06 * down)) ** 2)) * smooth_step(-0.40, 0, y) * smooth_step(0.56, 0.40, y)
@@ -206,8 +206,8 @@ def _hair(look: _Look, k: float) -> tuple[Field, Field]:
     noise = np.convolve(look.rng.normal(size=1024), np.ones(3) / 3, "same")
     # Strands run from the crown outwards, so their shade depends on the angle alone.
     angle, far = np.arctan2(x - look.part, y + 1.55), np.hypot(x - look.part, y + 1.55)
-    strand = np.interp(angle, np.linspace(-math.pi, math.pi, 1024), noise)
-    lock = np.interp(angle, np.linspace(-math.pi, math.pi, 64), noise[:64])
+    strand = np.interp(angle, np.linspace(-math.pi, math.pi, 1024), noise).astype(np.float32)
+    lock = np.interp(angle, np.linspace(-math.pi, math.pi, 64), noise[:64]).astype(np.float32)
     ragged = 0.02 * lock + 0.012 * strand
     cap = 1 - (x / wide) ** 2 - ((y + 0.10) / (1.32 * wide)) ** 2
     face = 1 - ((x - 0.25 * look.part) / 0.93) ** 2 - ((y - 0.42) / (0.42 + look.hairline)) ** 2 + ragged
