@@ -87,7 +87,8 @@ def _publish(run: Path, asked_data: str | None, models: Path, replace: bool) -> 
         page = _page("model-card.md", m=figures, int8=int8, varied=varied, agreement=agreement)
         (part / "README.md").write_text(page, encoding="utf-8")
         _swap(part, place)
-    published = [json.loads(path.read_text(encoding="utf-8")) for path in models.glob(f"*/{METRICS}")]
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in models.glob(f"*/{METRICS}")]
+    published = [metrics for metrics in found if "files" in metrics]  # what was published by hand has none
     published.sort(key=lambda metrics: -metrics["macs"])
     (models / "README.md").write_text(_page("models.md", published=published), encoding="utf-8")
     _write_sums(models)
@@ -119,7 +120,7 @@ def _baseline(models: Path, name: str) -> dict[str, Metrics]:
     """The int8 file of the student report's network, as published, for every other model to stand beside."""
     try:
         files = json.loads((models / BASELINE / METRICS).read_text(encoding="utf-8"))["files"]
-    except FileNotFoundError:
+    except (FileNotFoundError, KeyError):
         return {}
     return {file: of for file, of in files.items() if name != BASELINE and file.endswith(SHIPPED[0])}
 
@@ -152,7 +153,10 @@ def _page(template: str, **values: object) -> str:
     pages.filters["size"] = lambda count: f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
     pages.filters["millions"] = lambda count, digits=1: f"{count / 1e6:.{digits}f} M"
     pages.filters["grouped"] = lambda count: f"{count:,}"
-    return pages.get_template(template).render(**values)
+    try:
+        return pages.get_template(template).render(**values)
+    except jinja2.UndefinedError as error:
+        raise ModelError(f"{METRICS} lacks a figure ({error}): an older edgefer finished this run; train it again") from None
 
 
 def _write_sums(models: Path) -> None:

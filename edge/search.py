@@ -40,8 +40,7 @@ class Search:
 
     def whole(self, luma: Pixels, max_side_px: int) -> Sighting:
         """Faces anywhere in a picture (H, W) uint8, searched at ``max_side_px`` at most; 0: at full size."""
-        scale = min(1.0, max_side_px / max(luma.shape)) if max_side_px else 1.0
-        return Sighting(tuple(self._look(luma, Box(0, 0, luma.shape[1], luma.shape[0]), scale)))
+        return Sighting(tuple(self._look(luma, _all_of(luma), _shrink(luma, max_side_px))))
 
     def moved(self, luma: Pixels) -> Cells:
         """The cells of a frame (H, W) uint8 that are not what they were when they were last searched."""
@@ -69,17 +68,16 @@ class Search:
 
     def _elsewhere(self, luma: Pixels, time_s: float, moved: Cells) -> list[Box]:
         """Search what moved apart from the known faces, some times a second; and everything, once in a while."""
-        scale = min(1.0, self._how.max_side_px / max(luma.shape)) if self._how.max_side_px else 1.0
         if not 0 <= time_s - self._refreshed_s < self._refresh_s:
             self._refreshed_s = self._searched_s = time_s
-            area = Box(0, 0, luma.shape[1], luma.shape[0])
+            area = _all_of(luma)
         elif moved.any() and not 0 <= time_s - self._searched_s < self._how.every_s:
             self._searched_s = time_s
             area = self._gate.area(moved)
         else:
             return []
         self._gate.settle(self._gate.cells(area))
-        return self._look(luma, area, scale)
+        return self._look(luma, area, _shrink(luma, self._how.max_side_px))
 
     def _near(self, luma: Pixels, track: Track, zone: Box) -> list[Box]:
         """Look for one known face around where it should be: coarsely if that was enough the last time, else finely."""
@@ -100,8 +98,17 @@ class Search:
             size = (max(1, round(area.w * scale)), max(1, round(area.h * scale)))
             part = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.uint8)
         found = self._detector(part, smallest_px or self._how.min_size_px, largest_px, sure)
-        grow = 1 / min(1.0, scale)
+        grow = 1 / scale
         return [Box(area.x + round(b.x * grow), area.y + round(b.y * grow), round(b.w * grow), round(b.h * grow)) for b in found]
+
+
+def _all_of(luma: Pixels) -> Box:
+    return Box(0, 0, luma.shape[1], luma.shape[0])
+
+
+def _shrink(luma: Pixels, max_side_px: int) -> float:
+    """The scale, at most 1, at which the longer side is ``max_side_px``; 0: full size."""
+    return min(1.0, max_side_px / max(luma.shape)) if max_side_px else 1.0
 
 
 def _around(box: Box, shape: tuple[int, ...]) -> Box:

@@ -95,6 +95,25 @@ def test_a_published_model_is_replaced_only_when_asked(models: Path, finished: P
     assert not list(models.glob(".*"))
 
 
+def test_a_model_published_by_hand_is_left_out_of_the_comparison(models: Path, finished: Path, data: Path) -> None:
+    (models / "old").mkdir()
+    (models / "old" / "metrics.json").write_text('{"name": "old", "macs": 1}')
+    done = run("convert.publish", finished, "--data", data, "--models", models, "--replace")
+    assert done.returncode == 0, done.stderr
+    assert "| `toy_recipe-int8.tflite` |" in (models / "README.md").read_text()
+
+
+def test_a_run_whose_figures_are_not_all_there_is_one_line(finished: Path, data: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "toy_recipe")
+    figures = json.loads((tmp_path / "toy_recipe" / "metrics.json").read_text())
+    del figures["temperature"]
+    (tmp_path / "toy_recipe" / "metrics.json").write_text(json.dumps(figures))
+    done = run("convert.publish", tmp_path / "toy_recipe", "--data", data, "--models", tmp_path / "models")
+    assert done.returncode == 1
+    assert "train it again" in one_line(done.stderr)
+    assert not (tmp_path / "models" / "toy_recipe").exists()
+
+
 def test_what_is_missing_is_said_in_one_line_and_nothing_is_published(finished: Path, folder: Path, tmp_path: Path) -> None:
     for run_folder, of, said in (
         (tmp_path / "none", folder, "run make train RECIPE=none, then make convert"),
