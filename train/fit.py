@@ -20,6 +20,7 @@ from edge.types import Pixels
 from train import distribute
 from train.model import build, for_training
 from train.pipeline import training_stream
+from train.pretrained import PRETRAINED
 from train.recipe import Recipe
 
 Epoch = dict[str, float]
@@ -64,8 +65,8 @@ def fit(
             steps = distribute.steps_of(len(train[0]), recipe.batch_size, strategy.num_replicas_in_sync)
         with strategy.scope() if strategy is not None else nullcontext():
             model = keras.models.load_model(checkpoint) if history else compiled(recipe, train[1].shape[-1], steps)
-            if start and not history:
-                _begin_with(model, start)
+            if not history:
+                _begin(model, recipe, start, train[0], out)
         journal = Journal(recipe, out, history, identity, writes=strategy is None or strategy.extended.should_checkpoint)
         # The journal comes first: it sees the averaged weights in its on_test_end, before they are swapped back.
         if journal.writes:
@@ -117,11 +118,25 @@ def compiled(recipe: Recipe, classes: int, steps: int) -> keras.Model:
     return model
 
 
+def _begin(model: keras.Model, recipe: Recipe, start: Path | None, images: Pixels, out: Path) -> None:
+    """Give a fresh ``model`` the weights its recipe says it begins with."""
+    if recipe.pretrained:
+        PRETRAINED[recipe.pretrained](model, images, out.parent / "pretrained")
+    if start:
+        _begin_with(model, start)
+
+
 def _begin_with(model: keras.Model, start: Path) -> None:
-    try:
-        model.set_weights(keras.models.load_model(start, compile=False).get_weights())
-    except ValueError as error:
-        raise SettingsError(f"{start}: another network than the recipe's, its weights do not fit: {str(error).splitlines()[0]}") from None
+    """Take from the network in ``start`` the weights of every layer that both have, by name and shape."""
+    theirs = {layer.name: layer.get_weights() for layer in keras.models.load_model(start, compile=False).layers}
+    fitting = 0
+    for layer in model.layers:
+        ours, given = layer.get_weights(), theirs.get(layer.name, [])
+        if ours and [w.shape for w in ours] == [w.shape for w in given]:
+            layer.set_weights(given)
+            fitting += 1
+    if not fitting:
+        raise SettingsError(f"{start}: another network than the recipe's: no layer of the two has the same name and shape")
 
 
 def better(value: float, than: float, monitor: str) -> bool:

