@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,7 @@ from edge.types import Frame
 WARM_UP_FRAMES = 30
 INVOKES = 200
 DEFAULT_SOURCE = "synthetic:?paced=false"
+LITERT_TOOL = "ai_edge_litert.tools.benchmark_litert_model"
 FLOAT_FILES = ("-float32.tflite", "-float16.tflite")
 """What a float file of the same model may be called, beside the int8 one."""
 
@@ -84,6 +86,8 @@ class Report(msgspec.Struct, frozen=True):
     temperature_after_c: float | None
     throttled_after: tuple[str, ...]
     accelerated: bool
+    litert_tool_ms: float | None = None
+    """The median of LiteRT's own benchmark tool for the same file on one thread; None where the tool is not here."""
 
 
 def bench(settings: Settings, frames: int, version: str) -> Report:
@@ -128,6 +132,7 @@ def bench(settings: Settings, frames: int, version: str) -> Report:
         cpu_ratio=naive.cpu_ms_per_frame / max(edgefer.cpu_ms_per_frame, 1e-6),
         report_cpu_ratio=report.cpu_ms_per_frame / max(edgefer.cpu_ms_per_frame, 1e-6) if report else None,
         invokes=_invokes(find_model(settings.model), before.cores),
+        litert_tool_ms=_litert_tool_ms(find_model(settings.model)),
         peak_rss_mb=rss_mb,
         temperature_after_c=after.temperature_c,
         throttled_after=after.throttled,
@@ -206,6 +211,18 @@ def _invokes(model: Path, cores: int) -> list[Invoke]:
                     spent_ms.append(1000 * (time.perf_counter() - begun))
             found.append(Invoke(path.name, threads, _spread(spent_ms)))
     return found
+
+
+def _litert_tool_ms(model: Path) -> float | None:
+    """A second opinion: the runtime's own benchmark, without our loop, crop or widening around it."""
+    with tempfile.TemporaryDirectory() as folder:
+        kept = Path(folder) / "result.json"
+        flags = f"--model={model}", f"--num_runs={INVOKES}", "--num_threads=1", f"--result_json={kept}"
+        try:
+            subprocess.run([sys.executable, "-m", LITERT_TOOL, *flags], capture_output=True, check=True, timeout=60)
+            return float(json.loads(kept.read_bytes())["latency"]["median_ms"])
+        except (OSError, subprocess.SubprocessError, ValueError, KeyError):
+            return None  # tflite-runtime has no such tool, and LiteRT's asks for a library that only training installs
 
 
 def _spread(spent_ms: list[float]) -> Spread:

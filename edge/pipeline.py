@@ -31,6 +31,11 @@ from edge.types import Face, Frame, Observation, Pixels, Scores, Track
 _LOG = logging.getLogger(__name__)
 Clock = Callable[[], float]
 
+_CALM = 0.15
+"""Two answers whose probabilities differ by less than this in sum are nearly the same."""
+_CALM_CHANGE = 2.5
+"""How many times as much a calm face may change before it is classified again."""
+
 
 @dataclass(slots=True)
 class _Answer:
@@ -39,6 +44,8 @@ class _Answer:
     crop: Pixels
     scores: Scores
     time_s: float
+    calm: bool = False
+    """Whether the answer before was nearly the same."""
 
 
 class Pipeline:
@@ -124,12 +131,15 @@ class Pipeline:
                 changed.append((track.id, crop))
         if changed:
             for (id, crop), scores in zip(changed, self.classifier(np.stack([crop for _, crop in changed])), strict=True):
-                self._answers[id] = _Answer(crop, scores, frame.time_s)
+                last = self._answers.get(id)
+                calm = last is not None and float(np.abs(scores - last.scores).sum()) < _CALM
+                self._answers[id] = _Answer(crop, scores, frame.time_s, calm)
 
     def _holds(self, answer: _Answer, crop: Pixels, time_s: float) -> bool:
         """Whether an answer is young, and the face still looks as it did."""
-        how = self._settings.classify
-        return 0 <= time_s - answer.time_s < how.every_s and cv2.norm(crop, answer.crop, cv2.NORM_L1) < how.change * crop.size
+        how, age_s = self._settings.classify, time_s - answer.time_s
+        change = how.change * (_CALM_CHANGE if answer.calm and age_s < how.calm_s else 1)
+        return 0 <= age_s < how.every_s and cv2.norm(crop, answer.crop, cv2.NORM_L1) < change * crop.size
 
 
 def open_pipeline(settings: Settings, tracked: bool = True) -> Pipeline:

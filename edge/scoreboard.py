@@ -36,6 +36,8 @@ def table(report: Report) -> str:
     for invoke in report.invokes:
         name = f"{invoke.file}, {invoke.threads} thread{'s' if invoke.threads > 1 else ''}"
         lines.append(f"  {name:32}{invoke.wall.p50_ms:7.3f} ms a face (p95 {invoke.wall.p95_ms:.3f})")
+    if report.litert_tool_ms is not None:
+        lines.append(f"  {'1 thread, by the tool of LiteRT':32}{report.litert_tool_ms:7.3f} ms a face")
     lines += [
         "",
         f"CPU a frame: the naive loop takes {report.cpu_ratio:.1f} times edgefer's"

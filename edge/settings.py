@@ -72,6 +72,8 @@ class ClassifySettings(Table, frozen=True):
     """Mean change of the face's pixels, in levels of 0..255, from which it is classified again; 0: in every frame."""
     every_s: Seconds = 0.5
     """A face that hardly changes is classified again after this many seconds."""
+    calm_s: Seconds = 0.2
+    """A face whose last two answers were nearly the same may change 2.5 times as much for this many seconds; 0 is off."""
 
 
 class SmoothSettings(Table, frozen=True):

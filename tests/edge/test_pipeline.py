@@ -110,7 +110,8 @@ def test_a_still_scene_is_rarely_searched_and_its_face_stays(classifier: Classif
     assert len(calls) <= 3
 
 
-def test_a_face_that_hardly_changes_is_classified_now_and_then(classifier: Classifier) -> None:
+def classified(classifier: Classifier, scores: list[list[float]] | None = None, **how: float) -> int:
+    """How many faces are classified in four seconds of a drawn face; ``scores``, in turn, take the place of the model's."""
     asked: list[int] = []
 
     class Counted:
@@ -118,19 +119,25 @@ def test_a_face_that_hardly_changes_is_classified_now_and_then(classifier: Class
 
         def __call__(self, crops: np.ndarray) -> np.ndarray:
             asked.append(len(crops))
-            return classifier(crops)
+            return np.float32([scores[len(asked) % len(scores)]] * len(crops)) if scores else classifier(crops)
 
-    source = list(open_source("synthetic:?paced=false&seconds=4&size=320x240"))
-    often, rarely = (msgspec.structs.replace(Settings(), classify=ClassifySettings(change=change)) for change in (0.0, 255.0))
-    counts = []
-    for settings in (often, rarely):
-        asked.clear()
-        line = Pipeline(settings, Counted(), tracked=True)  # type: ignore[arg-type]
-        for frame in source:
-            line.process(frame)
-        counts.append(sum(asked))
-    assert counts[0] >= 30
-    assert 7 <= counts[1] <= 11, "twice a second"
+    settings = msgspec.structs.replace(Settings(), classify=ClassifySettings(**how))
+    line = Pipeline(settings, Counted(), tracked=True)  # type: ignore[arg-type]
+    for frame in open_source("synthetic:?paced=false&seconds=4&size=320x240"):
+        line.process(frame)
+    return sum(asked)
+
+
+def test_a_face_that_hardly_changes_is_classified_now_and_then(classifier: Classifier) -> None:
+    assert classified(classifier, change=0.0) >= 30
+    assert 7 <= classified(classifier, change=255.0) <= 11, "twice a second"
+
+
+def test_a_face_is_classified_less_often_while_its_answers_agree(classifier: Classifier) -> None:
+    one, other = [0.8, 0.2, 0, 0, 0, 0, 0], [0.2, 0.8, 0, 0, 0, 0, 0]
+    always = classified(classifier, calm_s=0.0)
+    assert classified(classifier, [one], calm_s=0.5) < 0.8 * always
+    assert classified(classifier, [one, other], calm_s=0.5) == always
 
 
 def test_pictures_of_a_folder_are_not_tracked_from_one_to_the_next(classifier: Classifier, pictures: object) -> None:
