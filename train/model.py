@@ -73,12 +73,13 @@ def mobilenet(x: keras.KerasTensor, spec: Model) -> keras.KerasTensor:
     """Depthwise separable blocks (Howard et al. 2017, MobileNet), ReLU6 throughout; the stem keeps the full size.
 
     ``channels`` gives the stem's width, then each stage's; ``blocks`` how many blocks a stage has; every stage after the first halves
-    the side. Blocks are named ``s<stage>_b<block>``, so that a shorter network can begin with a longer one's weights.
+    the side, and the stem does where ``half`` is set; ``features`` is the width of the very last block where it is not its stage's.
+    Blocks are named ``s<stage>_b<block>``, so that a shorter network can begin with a longer one's weights.
     """
     stem, *stages = spec.channels
     if len(stages) != len(spec.blocks):
         raise SettingsError(f"model.channels has {len(stages)} stages after the stem, model.blocks {len(spec.blocks)}")
-    x = layers.ReLU(6.0)(_conv(x, stem, 3, name="stem"))
+    x = layers.ReLU(6.0)(_conv(x, stem, 3, 2 if spec.half else 1, name="stem"))
     for stage, (filters, blocks) in enumerate(zip(stages, spec.blocks, strict=True), 1):
         for block in range(1, blocks + 1):
             name, stride = f"s{stage}_b{block}", 2 if block == 1 and stage > 1 else 1
@@ -86,7 +87,8 @@ def mobilenet(x: keras.KerasTensor, spec: Model) -> keras.KerasTensor:
             how = "float32" if stride > 1 else None
             x = layers.DepthwiseConv2D(3, stride, padding="same", use_bias=False, dtype=how, name=f"{name}_dw")(x)
             x = layers.ReLU(6.0)(layers.BatchNormalization(name=f"{name}_dw_bn")(x))
-            x = layers.ReLU(6.0)(_conv(x, filters, 1, name=f"{name}_pw"))
+            last = spec.features and (stage, block) == (len(stages), blocks)
+            x = layers.ReLU(6.0)(_conv(x, spec.features if last else filters, 1, name=f"{name}_pw"))
     x = layers.GlobalAveragePooling2D()(x)
     return layers.Dropout(spec.dropout)(x)
 

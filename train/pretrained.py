@@ -33,10 +33,10 @@ Weights = npt.NDArray[np.float32]
 Layer = tuple[Weights, Weights]
 """Kernel and bias of one convolution, batch normalisation folded in."""
 
-PIXEL_MEAN = np.float32([103.939, 116.779, 123.68])
+PIXEL_MEAN = np.array([103.939, 116.779, 123.68], np.float32)
 """What the network takes from each of its three channels, in grey levels."""
 
-ENLARGE_AND_SKIP = np.float32([[0.25, 0.75, 0], [0, 0.75, 0.25], [0, 0.25, 0.75]])
+ENLARGE_AND_SKIP = np.array([[0.25, 0.75, 0], [0, 0.75, 0.25], [0, 0.25, 0.75]], np.float32)
 """Row u: which of the pixels i-1, i, i+1 the tap u of a stride-2 kernel sees after bilinear enlargement by two."""
 
 

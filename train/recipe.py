@@ -31,6 +31,8 @@ class Model(Section, frozen=True):
     blocks: Annotated[list[Positive], Meta(min_length=1)]
     dropout: Share
     frozen: str
+    half: bool
+    features: Annotated[int, Meta(ge=0)]
 
 
 class Optimizer(Section, frozen=True):
