@@ -26,10 +26,10 @@ from train.data import FERPLUS_NAME, Dataset, ferplus_majority, find_ferplus, lo
 from train.evaluate import scores_of, views_of
 from train.metrics import Classes, measure
 from train.plots import confusion, coverage, reliability_diagram, robustness_chart
+from train.recipe import MODELS
 from train.robustness import robustness
 
 TEMPLATES = Path(__file__).parent / "templates"
-MODELS = Path(__file__).parent.parent / "models"
 METRICS, CURVES = "metrics.json", "curves.png"
 BASELINE = "report"
 SHIPPED = ("-int8.tflite", "-float16.tflite", ".keras")

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loaded: its banner is not for users
 
+from edge.card import read_card
 from edge.errors import DataError, EdgeferError, SettingsError
 from edge.quiet import quiet_native
 from train.cluster import Cluster, read_cluster
 from train.data import FERPLUS_NAME, WHERE_TO_GET, Dataset, audit, find_ferplus, load, load_ferplus, targets
-from train.recipe import RECIPES, Recipe, load_recipe, recipe_names
+from train.recipe import MODELS, RECIPES, Recipe, load_recipe, recipe_names
 from train.versions import installed
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ def _train(recipe: Recipe, out: Path, options: argparse.Namespace, until_epoch: 
         from train.distribute import START_S, strategy_for, workers_watched
         from train.finish import finish
         from train.fit import fit
+        from train.pretrained import SHA256
 
     wanted, truth = targets(train, classes, votes, recipe.ferplus), targets(chosen_on, classes, None, 0)
     teachers = [run_of(name, out) for name in recipe.distill.teachers]
@@ -126,6 +128,10 @@ def _train(recipe: Recipe, out: Path, options: argparse.Namespace, until_epoch: 
     _note_data(out, Path(options.data))
     made_from = {f"teacher {path.stem}": path for path in teachers} | ({f"start {start.stem}": start} if start else {})
     provenance = _provenance(recipe, Path(options.data), data, history, made_from, votes_path) | {"backend": keras.backend.backend()}
+    if recipe.pretrained:
+        provenance |= {f"pretrained {name}": digest for name, digest in SHA256.items()}
+    if start:
+        provenance |= {key: value for key, value in read_card(start).provenance.items() if key.startswith("pretrained ")}
     finish(recipe, data, found, history, provenance, out)
 
 
@@ -150,8 +156,9 @@ def _provenance(
 
 
 def run_of(name: str, beside: Path) -> Path:
-    """The model of a finished run of recipe ``name``, kept beside the run folder ``beside``."""
-    return beside.parent / name / f"{name}.keras"
+    """The model of a finished run of recipe ``name``, kept beside the run folder ``beside``; where there is none, the published one."""
+    run, published = (folder / name / f"{name}.keras" for folder in (beside.parent, MODELS))
+    return published if published.is_file() and not run.is_file() else run
 
 
 def _positive(text: str) -> int:

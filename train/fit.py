@@ -20,7 +20,7 @@ from edge.types import Pixels
 from train import distribute
 from train.model import build, for_training
 from train.pipeline import training_stream
-from train.pretrained import PRETRAINED
+from train.pretrained import begin_with_faces
 from train.recipe import Recipe
 
 Epoch = dict[str, float]
@@ -121,7 +121,7 @@ def compiled(recipe: Recipe, classes: int, steps: int) -> keras.Model:
 def _begin(model: keras.Model, recipe: Recipe, start: Path | None, images: Pixels, out: Path) -> None:
     """Give a fresh ``model`` the weights its recipe says it begins with."""
     if recipe.pretrained:
-        PRETRAINED[recipe.pretrained](model, images, out.parent / "pretrained")
+        begin_with_faces(model, images, out.parent / "pretrained")
     if start:
         _begin_with(model, start)
 

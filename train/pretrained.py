@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -134,6 +133,3 @@ def _download(cache: Path) -> None:
                 part = Path(folder) / name
                 part.write_bytes(member.read() if member else b"")
                 part.replace(cache / name)
-
-
-PRETRAINED: dict[str, Callable[[keras.Model, Pixels, Path], None]] = {"faces": begin_with_faces}

@@ -13,6 +13,8 @@ from edge.errors import SettingsError
 from edge.settings import checked, read_toml
 
 RECIPES = Path(__file__).parent / "recipes"
+MODELS = Path(__file__).parent.parent / "models"
+"""What `convert.publish` published of recipes' runs."""
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -85,7 +87,7 @@ class Recipe(Section, frozen=True):
     batch_size: Positive
     seed: int
     start: str
-    pretrained: str
+    pretrained: Literal["", "faces"]
     precision: Literal["float32", "mixed_bfloat16"]
     label_smoothing: Share
     ferplus: Share

@@ -13,6 +13,7 @@ from command import one_line
 from toy import LABELS
 
 from edge.card import read_card
+from train import __main__ as command
 from train.data import Split, load
 from train.distill import soft_targets
 from train.evaluate import scores_of
@@ -118,3 +119,13 @@ def test_a_recipe_that_builds_on_what_cannot_be_is_one_line(folder: Path, tmp_pa
     assert done.returncode == 1
     assert said in one_line(done.stderr)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_published_teacher_stands_in_for_a_run_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "MODELS", tmp_path / "models")
+    own, published = tmp_path / "runs/master/master.keras", tmp_path / "models/master/master.keras"
+    assert command.run_of("master", tmp_path / "runs/pupil") == own, "neither is there: the one that training would make"
+    for path in (published, own):
+        path.parent.mkdir(parents=True)
+        path.touch()
+        assert command.run_of("master", tmp_path / "runs/pupil") == path
