@@ -121,7 +121,7 @@ def _train(recipe: Recipe, out: Path, options: argparse.Namespace, until_epoch: 
     with workers_watched():
         strategy = strategy_for(options.distribute)
         if teachers:
-            wanted = soft_targets(recipe, train.images, wanted, teachers, out)
+            wanted = soft_targets(recipe, train.images, wanted, teachers, out.parent / "soft")
         history = fit(recipe, (train.images, wanted), (chosen_on.images, truth), out, until_epoch, start, strategy)
     if not chief:
         return

@@ -28,7 +28,8 @@ def soft_targets(
 ) -> npt.NDArray[np.float32]:
     """Targets (views, n, K) float32: ``wanted`` (n, K) blended with the teachers' mean probabilities for every view.
 
-    What each teacher said is kept in ``out`` and asked for again only when teacher, pictures or augmentation change.
+    What each teacher said is kept in ``out``, for every student that sees the same views, and asked for again only where
+    teacher, pictures or augmentation are others.
     """
     said = np.mean([_ask(recipe, images, teacher, out) for teacher in teachers], axis=0, dtype=np.float32)
     share = recipe.distill.share
@@ -40,7 +41,7 @@ def _ask(recipe: Recipe, images: Pixels, teacher: Path, out: Path) -> npt.NDArra
     views = recipe.distill.views
     how = msgspec.json.encode((recipe.augment, recipe.seed, recipe.batch_size, views))
     key = hashlib.sha256(teacher.read_bytes() + images.tobytes() + how).hexdigest()
-    kept = out / f"soft-{teacher.stem}.npz"
+    kept = out / f"{teacher.stem}-{key[:12]}.npz"
     try:
         with np.load(kept) as archive:
             if str(archive["key"]) == key:
@@ -48,6 +49,8 @@ def _ask(recipe: Recipe, images: Pixels, teacher: Path, out: Path) -> npt.NDArra
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass  # never asked, or killed while writing: ask again
     network = keras.models.load_model(teacher, compile=False)
+    for layer in network.layers[1:-1]:  # all but the input and the softmax: half the time, and two digits are enough of an opinion
+        layer.dtype_policy = recipe.precision
     stream, steps = varied(images, recipe, views=views)
     said = np.empty((views, len(images), network.output_shape[-1]), np.float16)
     begun = time.monotonic()
@@ -56,7 +59,8 @@ def _ask(recipe: Recipe, images: Pixels, teacher: Path, out: Path) -> npt.NDArra
         if step % steps == 0:
             left = (time.monotonic() - begun) / step * (views * steps - step) / 60
             print(f"asking {teacher.stem}: view {step // steps}/{views}, {left:.0f} min to go", flush=True)
-    part = out / f"part.soft-{teacher.stem}.npz"
+    out.mkdir(parents=True, exist_ok=True)
+    part = out / f"part.{kept.name}"
     np.savez(part, key=np.array(key), said=said)
     part.replace(kept)
     return said
