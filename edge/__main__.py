@@ -11,13 +11,13 @@ import sys
 import threading
 from contextlib import ExitStack
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
 
 from edge.errors import EdgeferError, SettingsError
 from edge.settings import Settings, load_settings
+from edge.system import version
 
 NOTICE = (
     "An expression is not an emotion. Inferring emotions at work or in education is forbidden in the EU "
@@ -73,7 +73,7 @@ def _flush_output() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="edgefer", description="Recognises facial expressions on low-power devices.")
-    parser.add_argument("--version", action="version", version=_version())
+    parser.add_argument("--version", action="version", version=version())
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
 
     run = verbs.add_parser(
@@ -183,7 +183,7 @@ def _bench(options: argparse.Namespace) -> int:
 
     against = Path(options.against) if options.against else None
     kept = read_report(against) if against else None
-    report = bench(settings, options.frames, _version())
+    report = bench(settings, options.frames, version())
     if options.json:
         print(json.dumps(msgspec.to_builtins(report), indent=1))
     else:
@@ -217,7 +217,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
     checks = examine(options.model)
     if options.json:
-        print(json.dumps({"version": _version(), "checks": [asdict(check) for check in checks]}, indent=1))
+        print(json.dumps({"version": version(), "checks": [asdict(check) for check in checks]}, indent=1))
     else:
         for check in checks:
             print(f"{check.state:5} {check.name:8} {check.found}" + (f"\n      mend:    {check.mend}" if check.mend else ""))
@@ -241,20 +241,14 @@ def _check_config(options: argparse.Namespace) -> int:
         if settings.source:
             resolve(SOURCES, parse_spec(settings.source).scheme, "source")
         for spec in settings.sinks:
-            resolve(SINKS, parse_spec(spec).scheme, "sink")
+            sink = parse_spec(spec)
+            getattr(resolve(SINKS, sink.scheme, "sink"), "check", lambda _: None)(sink)
         resolve(DETECTORS, settings.detector.name, "detector")
         read_card(find_model(settings.model))
     except EdgeferError as error:
         raise SettingsError(f"{name}: {error}") from None
     print(f"{name}: good")
     return 0
-
-
-def _version() -> str:
-    try:
-        return version("edgefer")
-    except PackageNotFoundError:
-        return "not installed"
 
 
 if __name__ == "__main__":
