@@ -136,8 +136,10 @@ def _settings(options: argparse.Namespace) -> Settings:
 def _run(options: argparse.Namespace) -> int:
     settings = _settings(options)
     # Imported here: --help and a wrong flag answer without loading OpenCV.
+    from edge.actions import Actions
     from edge.pace import Pace
     from edge.pipeline import open_pipeline, run
+    from edge.rule import check_rules
     from edge.sinks import Background, Sink, close_all, open_sink
     from edge.sinks.snapshots import Snapshots
     from edge.sources import open_source, pick_source
@@ -160,6 +162,9 @@ def _run(options: argparse.Namespace) -> int:
             sinks.append(sink if sink.main_thread else Background(sink, spec, stop, lossless=not source.live))
             if isinstance(sink, Snapshots):
                 folders.append(str(sink.folder.resolve()))
+        if settings.action:
+            check_rules(settings.action, pipeline.classifier.labels)
+            sinks.append(Background(Actions(settings.action), "actions", stop, lossless=not source.live))
         _say(NOTICE)
         _say(f"source: {source.description}; model: {pipeline.classifier.path}")
         if folders:
@@ -228,6 +233,7 @@ def _check_config(options: argparse.Namespace) -> int:
     from edge.card import read_card
     from edge.detectors import DETECTORS
     from edge.plug import parse_spec, resolve
+    from edge.rule import check_rules
     from edge.sinks import SINKS
     from edge.sources import SOURCES
     from edge.store import find_model
@@ -244,7 +250,7 @@ def _check_config(options: argparse.Namespace) -> int:
             sink = parse_spec(spec)
             getattr(resolve(SINKS, sink.scheme, "sink"), "check", lambda _: None)(sink)
         resolve(DETECTORS, settings.detector.name, "detector")
-        read_card(find_model(settings.model))
+        check_rules(settings.action, read_card(find_model(settings.model)).labels)
     except EdgeferError as error:
         raise SettingsError(f"{name}: {error}") from None
     print(f"{name}: good")

@@ -76,9 +76,7 @@ def parse_address(text: str) -> Address:
     except ValueError:
         raise SettingsError(f"{text}: the port is no number from 1 to 65535; write mqtt://host:1883/base/node") from None
     host = url.hostname or ""
-    if url.scheme not in ("mqtt", "mqtts") or not re.fullmatch(
-        r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*", host
-    ):
+    if url.scheme not in ("mqtt", "mqtts") or not _HOST.fullmatch(host):
         raise SettingsError(f"{text}: not a broker's address; write mqtt://host/base/node, or mqtts:// for TLS")
     path = tuple(unquote(level) for level in url.path.split("/") if level)
     for level in path:
