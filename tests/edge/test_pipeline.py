@@ -114,7 +114,7 @@ def test_a_face_that_hardly_changes_is_classified_now_and_then(classifier: Class
     asked: list[int] = []
 
     class Counted:
-        card, labels = classifier.card, classifier.labels
+        card, labels, identity = classifier.card, classifier.labels, classifier.identity
 
         def __call__(self, crops: np.ndarray) -> np.ndarray:
             asked.append(len(crops))
