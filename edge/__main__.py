@@ -17,7 +17,7 @@ import msgspec
 
 from edge.errors import EdgeferError, SettingsError
 from edge.settings import Settings, load_settings
-from edge.system import version
+from edge.system import state_dir, version
 
 NOTICE = (
     "An expression is not an emotion. Inferring emotions at work or in education is forbidden in the EU "
@@ -141,8 +141,10 @@ def _run(options: argparse.Namespace) -> int:
     from edge.pipeline import open_pipeline, run
     from edge.rule import check_rules
     from edge.sinks import Background, Sink, close_all, open_sink
+    from edge.sinks.mqtt import Mqtt
     from edge.sinks.snapshots import Snapshots
     from edge.sources import open_source, pick_source
+    from edge.updater import Updater
 
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -152,7 +154,8 @@ def _run(options: argparse.Namespace) -> int:
         specs.append("status:")
     folders: list[str] = []
     with ExitStack() as stack:
-        pipeline = open_pipeline(settings)
+        updater = stack.enter_context(Updater(settings, specs, state_dir())) if settings.update.enabled else None
+        pipeline = open_pipeline(updater.settings if updater else settings)
         source = open_source(settings.source or pick_source(_say))
         stack.callback(source.close)
         sinks: list[Sink] = []
@@ -162,6 +165,8 @@ def _run(options: argparse.Namespace) -> int:
             sinks.append(sink if sink.main_thread else Background(sink, spec, stop, lossless=not source.live))
             if isinstance(sink, Snapshots):
                 folders.append(str(sink.folder.resolve()))
+            if updater and isinstance(sink, Mqtt):
+                updater.listen(sink.connection, sink.topics)
         if settings.action:
             check_rules(settings.action, pipeline.classifier.labels)
             sinks.append(Background(Actions(settings.action), "actions", stop, lossless=not source.live))
@@ -169,7 +174,8 @@ def _run(options: argparse.Namespace) -> int:
         _say(f"source: {source.description}; model: {pipeline.classifier.path}")
         if folders:
             _say(f"annotated pictures: {', '.join(folders)}")
-        summary = run(source, pipeline, sinks, stop, settings.source_timeout_s, Pace(settings.pace))
+        between = updater.between(pipeline) if updater else None
+        summary = run(source, pipeline, sinks, stop, settings.source_timeout_s, Pace(settings.pace), between)
     _say(str(summary))
     background = [sink for sink in sinks if isinstance(sink, Background)]
     for complaint in filter(None, (sink.complaint() for sink in background)):

@@ -125,6 +125,25 @@ class ActionSettings(Table, frozen=True):
             raise ValueError("a webhook is an address http://… or https://…")
 
 
+class UpdateSettings(Table, frozen=True):
+    """``[update]``: models over the air, by a retained message on ``<base>/<node>/update`` of the first mqtt sink."""
+
+    enabled: bool = False
+    """Whether such messages are followed at all."""
+    schemes: list[Literal["https", "http", "file"]] = msgspec.field(default_factory=lambda: ["https"])
+    """Where models may come from."""
+    public_key: str = ""
+    """PEM file with an Ed25519 public key: only models its owner signed are taken; empty: all are that the broker lets through."""
+    max_mb: Annotated[float, Meta(gt=0, le=500)] = 20.0
+    """Largest download, in megabytes."""
+    timeout_s: Annotated[float, Meta(ge=1, le=3600)] = 120.0
+    """Seconds a download may take."""
+    max_ms: Annotated[float, Meta(gt=0, le=10_000)] = 200.0
+    """Milliseconds an answer may take in the self-test on this device."""
+    trial_s: Annotated[float, Meta(ge=0, le=86_400)] = 180.0
+    """Seconds in which a failing frame or a crash brings the model before back."""
+
+
 class Settings(Table, frozen=True):
     """The whole configuration; every key has a default, and ``deploy/config.toml`` shows them all."""
 
@@ -146,6 +165,7 @@ class Settings(Table, frozen=True):
     classify: ClassifySettings = ClassifySettings()
     smooth: SmoothSettings = SmoothSettings()
     pace: PaceSettings = PaceSettings()
+    update: UpdateSettings = UpdateSettings()
     action: list[ActionSettings] = []
     """What is done when a face looks a certain way."""
 
