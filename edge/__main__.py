@@ -1,4 +1,4 @@
-"""The command line: run, bench, show, doctor, check-config."""
+"""The command line: run, bench, show, doctor, fleet, check-config."""
 
 from __future__ import annotations
 
@@ -40,6 +40,15 @@ examples:
 sources: picamera:[?width=640&height=480&fps=30&rotation=180]  opencv:N[?width=..&height=..&fps=..&fourcc=MJPG]
          file:PATH  rtsp://…  http://…  images:DIR  synthetic:[?faces=1&size=640x480&fps=30&seconds=60]
 sinks:   status:  jsonl:PATH  jsonl:-  display:  snapshots:DIR[?every_s=5&keep=1000]
+         mqtt://host[:port]/base/node[?login=FILE&every_s=30]  mqtts://…[?ca=FILE]
+"""
+
+FLEET_EXAMPLES = """\
+examples:
+  edgefer fleet --broker mqtt://broker.lan                     all devices below edgefer/, live; Ctrl-C ends
+  edgefer fleet --broker mqtts://broker.lan/home?login=login   TLS, base home, user:password out of the file "login"
+  edgefer fleet --broker mqtt://broker.lan --json              once, for machines
+  edgefer fleet --broker mqtt://broker.lan --html fleet.html   a page to send around
 """
 
 
@@ -105,6 +114,17 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--model", default=Settings().model, help="the model to check (default: small)")
     doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
 
+    fleet = verbs.add_parser(
+        "fleet", help="all devices of an MQTT broker in one table", epilog=FLEET_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    fleet.set_defaults(verb=_fleet)
+    fleet.add_argument("--broker", required=True, metavar="URL", help="mqtt://host[:port][/base][?login=FILE&ca=FILE], mqtts:// for TLS")
+    fleet.add_argument("--once", action="store_true", help="print the table once; also what happens without a terminal")
+    fleet.add_argument("--json", action="store_true", help="print JSON, once")
+    fleet.add_argument("--html", metavar="FILE", help="write the table as a page that needs nothing else, once")
+    fleet.add_argument("--serve", metavar="127.0.0.1:PORT", help="show it as a page, to this machine alone, until Ctrl-C")
+
     check = verbs.add_parser("check-config", help="check a configuration file without running anything")
     check.set_defaults(verb=_check_config)
     check.add_argument("file", nargs="?", help="the TOML file")
@@ -146,9 +166,7 @@ def _run(options: argparse.Namespace) -> int:
     from edge.sources import open_source, pick_source
     from edge.updater import Updater
 
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = _stop_on_signal()
     specs = list(settings.sinks) or ["status:", "snapshots:snapshots"]
     if sys.stderr.isatty() and "status:" not in specs and not (sys.stdout.isatty() and "jsonl:-" in specs):
         specs.append("status:")
@@ -181,6 +199,14 @@ def _run(options: argparse.Namespace) -> int:
     for complaint in filter(None, (sink.complaint() for sink in background)):
         _say(complaint)
     return int(any(sink.failed for sink in background))
+
+
+def _stop_on_signal() -> threading.Event:
+    """Set by Ctrl-C, and by those who end services."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
 
 
 def _say(line: str) -> None:
@@ -233,6 +259,17 @@ def _doctor(options: argparse.Namespace) -> int:
         for check in checks:
             print(f"{check.state:5} {check.name:8} {check.found}" + (f"\n      mend:    {check.mend}" if check.mend else ""))
     return int(any(check.state == "fail" for check in checks))
+
+
+def _fleet(options: argparse.Namespace) -> int:
+    from edge.fleet_view import show_fleet
+
+    # A broker that is away is shown in the table itself.
+    logging.basicConfig(
+        level=logging.WARNING if options.serve else logging.ERROR, format="%(asctime)s %(levelname)s %(message)s", force=True
+    )
+    show_fleet(options.broker, options.once, options.json, options.html, options.serve, _stop_on_signal())
+    return 0
 
 
 def _check_config(options: argparse.Namespace) -> int:

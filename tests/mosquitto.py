@@ -48,6 +48,11 @@ class Mosquitto:
             pytest.fail("Mosquitto did not start")
         threading.Thread(target=self._process.stderr.read, daemon=True).start()
 
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
     def stop(self) -> None:
         if self._process:
             self._process.send_signal(signal.SIGTERM)
