@@ -90,12 +90,17 @@ def cells(device: Device) -> tuple[str, ...]:
         device.update.state.replace("_", " "),
         "" if device.age_s is None else ago(device.age_s),
     )
-    return tuple("".join(c if c.isprintable() else "?" for c in cell)[:60] for cell in row)
+    return tuple(_clean(cell) for cell in row)
 
 
 def mix(state: State) -> list[tuple[str, float]]:
-    """The three expressions seen most in the last minute, with their shares."""
-    return sorted(state.mix.items(), key=lambda entry: -entry[1])[:3]
+    """The three expressions seen most in the last minute, with their shares, 0..1; a hundredth and more."""
+    shares = [(_clean(name), min(1.0, share)) for name, share in state.mix.items() if share >= 0.005]
+    return sorted(shares, key=lambda entry: -entry[1])[:3]
+
+
+def _clean(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)[:60]
 
 
 def ago(seconds: float) -> str:

@@ -17,13 +17,13 @@ STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
 body { margin: 1.5rem auto; padding: 0 1rem; max-width: 100rem }
 h1 { font-size: 1.4rem; margin: 0 }
-p { margin: .2rem 0 1rem; color: GrayText }
+p { margin: .2rem 0 1rem; color: color-mix(in srgb, CanvasText 70%, Canvas) }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; width: 100% }
 th, td { text-align: left; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid color-mix(in srgb, CanvasText 20%, Canvas) }
 th, td, meter { white-space: nowrap }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
-meter { width: 4rem; vertical-align: middle }
+meter { width: 3rem; vertical-align: middle }
 .offline td:nth-child(2) { font-weight: bold; color: light-dark(#a40000, #ff8a80) }
 code { font-size: .9em }
 """
@@ -74,10 +74,7 @@ def _class(column: str) -> str:
 
 def _row(device: Device) -> str:
     texts = dict(zip(COLUMNS, map(escape, cells(device)), strict=True))
-    shares = (
-        f'<meter value="{min(1.0, max(0.0, share)):.2f}" aria-hidden="true"></meter> {escape(name)} {share:.0%}'
-        for name, share in mix(device.state)
-    )
+    shares = (f'<meter value="{share:.2f}" aria-hidden="true"></meter> {escape(name)} {share:.0%}' for name, share in mix(device.state))
     texts["the last minute"] = " ".join(shares)
     if device.update.why:
         texts["update"] = f'<span title="{escape(device.update.why)}">{texts["update"]}</span>'
