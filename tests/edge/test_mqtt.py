@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -227,6 +228,8 @@ def test_a_refused_login_is_said_once_without_the_password_and_the_right_one_is_
 @pytest.fixture
 def authority(tmp_path: Path) -> Path:
     """A certificate authority of our own, and a certificate for 127.0.0.1 that it signed."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed (apt install openssl)")
     new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     (tmp_path / "names").write_text("subjectAltName=IP:127.0.0.1")
     for command in (
@@ -320,3 +323,14 @@ def test_nobody_at_the_port_is_no_reason_to_wait_at_the_end() -> None:
     sink.write(seen(0, "happy"))
     sink.close()
     sink.close()
+
+
+def test_without_paho_one_line_says_how_to_get_it(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['paho'] = None; from edge.__main__ import main; "
+        "sys.exit(main(['run', '--source', 'synthetic:', '--sink', 'mqtt://host/base/node']))"
+    )
+    environment = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 1
+    assert "pip install 'edgefer[mqtt]'" in one_line(done.stderr)
