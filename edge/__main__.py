@@ -156,10 +156,9 @@ def _settings(options: argparse.Namespace) -> Settings:
 def _run(options: argparse.Namespace) -> int:
     settings = _settings(options)
     # Imported here: --help and a wrong flag answer without loading OpenCV.
-    from edge.actions import Actions
+    from edge.actions import Actions, check_actions
     from edge.pace import Pace
     from edge.pipeline import open_pipeline, run
-    from edge.rule import check_rules
     from edge.sinks import Background, Sink, close_all, open_sink
     from edge.sinks.mqtt import Mqtt
     from edge.sinks.snapshots import Snapshots
@@ -173,7 +172,7 @@ def _run(options: argparse.Namespace) -> int:
     folders: list[str] = []
     with ExitStack() as stack:
         updater = stack.enter_context(Updater(settings, specs, state_dir())) if settings.update.enabled else None
-        pipeline = open_pipeline(updater.settings if updater else settings)
+        pipeline = updater.open_pipeline() if updater else open_pipeline(settings)
         source = open_source(settings.source or pick_source(_say))
         stack.callback(source.close)
         sinks: list[Sink] = []
@@ -186,7 +185,7 @@ def _run(options: argparse.Namespace) -> int:
             if updater and isinstance(sink, Mqtt):
                 updater.listen(sink.connection, sink.topics)
         if settings.action:
-            check_rules(settings.action, pipeline.classifier.labels)
+            check_actions(settings.action, pipeline.classifier.labels)
             sinks.append(Background(Actions(settings.action), "actions", stop, lossless=not source.live))
         _say(NOTICE)
         _say(f"source: {source.description}; model: {pipeline.classifier.path}")
@@ -273,13 +272,14 @@ def _fleet(options: argparse.Namespace) -> int:
 
 
 def _check_config(options: argparse.Namespace) -> int:
+    from edge.actions import check_actions
     from edge.card import read_card
     from edge.detectors import DETECTORS
     from edge.plug import parse_spec, resolve
-    from edge.rule import check_rules
     from edge.sinks import SINKS
     from edge.sources import SOURCES
     from edge.store import find_model
+    from edge.updater import check_updates
 
     name = options.file or options.config
     if not name:
@@ -293,7 +293,9 @@ def _check_config(options: argparse.Namespace) -> int:
             sink = parse_spec(spec)
             getattr(resolve(SINKS, sink.scheme, "sink"), "check", lambda _: None)(sink)
         resolve(DETECTORS, settings.detector.name, "detector")
-        check_rules(settings.action, read_card(find_model(settings.model)).labels)
+        check_actions(settings.action, read_card(find_model(settings.model)).labels)
+        if settings.update.enabled:
+            check_updates(settings, settings.sinks)
     except EdgeferError as error:
         raise SettingsError(f"{name}: {error}") from None
     print(f"{name}: good")

@@ -19,7 +19,7 @@ import msgspec
 
 from edge.errors import SettingsError
 from edge.mailbox import Mailbox
-from edge.rule import Occasion, Rule
+from edge.rule import Occasion, Rule, check_expression
 from edge.settings import ActionSettings
 from edge.types import NO_FACE, Observation
 from edge.wire import face_fields
@@ -27,20 +27,27 @@ from edge.wire import face_fields
 _LOG = logging.getLogger(__name__)
 
 
-class Actions:
-    """A sink that watches the rules of ``[[action]]``; what is due is done in its own thread, the oldest is dropped when too much is.
+def check_actions(actions: Sequence[ActionSettings], labels: Sequence[str]) -> None:
+    """Raises `SettingsError` for an expression the model never gives, or a program that is not there."""
+    for name, action in named(actions):
+        check_expression(f"action {name}", action.expression, labels)
+        if action.command and shutil.which(action.command[0]) is None:
+            raise SettingsError(f"action {name}: no program {action.command[0]!r} that can be run; give its whole path")
 
-    Raises `SettingsError` for a command that is not there.
-    """
+
+def named(actions: Sequence[ActionSettings]) -> list[tuple[str, ActionSettings]]:
+    """Each with what the log calls it."""
+    return [(action.name or f"number {number}", action) for number, action in enumerate(actions, 1)]
+
+
+class Actions:
+    """A sink that watches the rules of ``[[action]]``; what is due is done in its own thread, the oldest is dropped when too much is."""
 
     main_thread = False
     SLOTS = 16
 
     def __init__(self, actions: Sequence[ActionSettings]) -> None:
-        self._actions = [(action.name or f"number {number}", action, Rule(action)) for number, action in enumerate(actions, 1)]
-        for name, action, _ in self._actions:
-            if action.command and shutil.which(action.command[0]) is None:
-                raise SettingsError(f"action {name}: no program {action.command[0]!r} that can be run; give its whole path")
+        self._actions = [(name, action, Rule(action)) for name, action in named(actions)]
         self._due: Mailbox[tuple[str, ActionSettings, bytes]] = Mailbox(self.SLOTS)
         self.done = self.failed = 0
         self._faults: set[tuple[str, str]] = set()
@@ -60,13 +67,14 @@ class Actions:
                 self._due.put((name, action, event_json(name, action, occasion)))
 
     def close(self, within_s: float = 1.0) -> None:
-        """Do what is due, for at most ``within_s`` seconds; a command that still runs then is ended."""
+        """Do what is due, for at most ``within_s`` seconds; a command that still runs then is ended, what waits behind it is not done."""
         self._due.close()
         self._thread.join(within_s)
+        left = sum(1 for _ in iter(self._due.get, None))
         if self._thread.is_alive() and (running := self._running):
             _end(running)
-        if self.failed or self.dropped:
-            _LOG.warning("actions: %d done, %d failed, %d dropped because too many were due", self.done, self.failed, self.dropped)
+        if self.failed or self.dropped or left:
+            _LOG.warning("actions: %d done, %d failed, %d dropped because too many were due", self.done, self.failed, self.dropped + left)
 
     def _work(self) -> None:
         while (due := self._due.get()) is not None:
@@ -119,13 +127,20 @@ def call_webhook(address: str, event: bytes, timeout_s: float) -> None:
     host = urlsplit(address).netloc.rpartition("@")[2]
     request = urllib.request.Request(address, event, {"Content-Type": "application/json", "User-Agent": "edgefer"})
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s):
+        with urllib.request.build_opener(_NoRedirects).open(request, timeout=timeout_s):
             pass
     except urllib.error.HTTPError as error:
         raise OSError(f"the webhook at {host} answers {error.code} {error.reason}") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise OSError(f"the webhook at {host} cannot be reached: {getattr(reason, 'strerror', None) or reason}") from None
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Who is sent on arrives without the event: better to hear of it."""
+
+    def redirect_request(self, *_: object) -> None:
+        """None is an `HTTPError`."""
 
 
 def _end(command: subprocess.Popen[bytes]) -> None:

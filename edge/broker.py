@@ -27,11 +27,12 @@ DEFAULT_BASE = "edgefer"
 CREDENTIAL = "mqtt-password"
 """The systemd credential (``LoadCredential=mqtt-password``) that is read where no file is named."""
 KEEPALIVE_S = 30
+GOODBYE_S = 0.5
 QUEUE = 512
 """Messages that wait for the broker's answer at most; a newer one is refused and counted."""
 RETRY_S = (1, 60)
 """The first pause before connecting again, and the longest: each is twice the one before."""
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]|\.(?!\.))*|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
+_HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 """A name or an address, also of IPv6."""
 
 
@@ -134,7 +135,7 @@ class Connection:
     ) -> None:
         self.address, self._hello, self._came_up = address, hello, came_up
         self._subscriptions: dict[str, Callable[[str, bytes, bool], None]] = {}
-        self._up = threading.Event()
+        self._up, self._gone = threading.Event(), threading.Event()
         self._said: set[str] = set()
         self.problem = ""
         """Why there is no connection, in words; empty while there is one."""
@@ -192,11 +193,11 @@ class Connection:
         return True
 
     def close(self) -> None:
-        """Say goodbye; safe to call twice. A thread that is still trying to connect is left to end with the process."""
+        """Say goodbye; safe to call twice. The thread ends by itself: one that hangs in the network must not hold up the end."""
         up = self.up
         self._client.disconnect()
         if up:
-            self._client.loop_stop()
+            self._gone.wait(GOODBYE_S)
         self._up.clear()
 
     def _connected(self, client: Client, _data: object, _flags: object, reason: Any, _properties: object) -> None:
@@ -207,11 +208,13 @@ class Connection:
         if self._said:
             self._say("connected")
         self.problem = ""
-        for topic in self._subscriptions:
+        self._gone.clear()
+        # Up before the subscriptions are gone through: whoever adds one meanwhile either is among them or sees that it is up.
+        self._up.set()
+        for topic in list(self._subscriptions):
             client.subscribe(topic, qos=1)
         if self._hello:
             self.publish(self._hello)
-        self._up.set()
         self._came_up()
 
     def _failed(self, _client: Client, _data: object) -> None:
@@ -226,6 +229,7 @@ class Connection:
             self._trouble(f"no broker answers ({reason}); trying again with growing pauses")
 
     def _lost(self, _client: Client, _data: object, _flags: object, reason: Any, _properties: object) -> None:
+        self._gone.set()
         if self.up:
             self._up.clear()
             if reason.is_failure:

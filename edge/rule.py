@@ -62,11 +62,10 @@ class Rule:
         return {face.track: face for face in faces if self._how.expression in (ANY, face.expression) and face.score >= self._how.min_score}
 
 
-def check_rules(actions: Sequence[ActionSettings], labels: Sequence[str]) -> None:
+def check_expression(where: str, expression: str, labels: Sequence[str]) -> None:
     """Raises `SettingsError` for an expression the model never gives: its action would never be due."""
     known = [*labels, UNCERTAIN, NO_FACE, ANY]
-    for number, action in enumerate(actions, 1):
-        if action.expression not in known:
-            near = difflib.get_close_matches(action.expression, known, n=1, cutoff=0.4)
-            advice = f"did you mean {near[0]!r}?" if near else f"it knows {', '.join(known)}"
-            raise SettingsError(f"action {action.name or number}: the model knows no expression {action.expression!r}; {advice}")
+    if expression not in known:
+        near = difflib.get_close_matches(expression, known, n=1, cutoff=0.4)
+        advice = f"did you mean {near[0]!r}?" if near else f"it knows {', '.join(known)}"
+        raise SettingsError(f"{where}: the model knows no expression {expression!r}; {advice}")

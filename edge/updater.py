@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import logging
 import os
@@ -13,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Self, TextIO
 
 import msgspec
 
@@ -23,7 +24,7 @@ from edge.classify import Classifier
 from edge.errors import EdgeferError, ModelError, SettingsError
 from edge.mailbox import Mailbox
 from edge.node import Topics
-from edge.pipeline import Pipeline
+from edge.pipeline import Pipeline, open_pipeline
 from edge.plug import parse_spec
 from edge.settings import Settings
 from edge.store import find_model
@@ -35,10 +36,18 @@ PAUSES_S = (5.0, 30.0)
 TEST_TIMEOUT_S = 120.0
 
 
+def check_updates(settings: Settings, sinks: Sequence[str]) -> None:
+    """Raises `SettingsError` where updates are wanted without a broker among the sinks, or with a public key that cannot be read."""
+    if not any(parse_spec(sink).scheme in ("mqtt", "mqtts") for sink in sinks):
+        raise SettingsError("update.enabled needs a sink mqtt://host/base/node to be told by")
+    if settings.update.public_key:
+        update.load_key(Path(settings.update.public_key))
+
+
 class Updater:
     """Follows the retained message on ``<base>/<node>/update`` and says on ``…/update/status`` how it went.
 
-    A context manager; `settings` are those to start with. `step` belongs between two frames of the main thread. A bad message
+    A context manager; `open_pipeline` is what to start with. `step` belongs between two frames of the main thread. A bad message
     never stops inference: whatever goes wrong is said, and the model in use stays.
 
     Raises `SettingsError` without a broker among the sinks, for a public key that cannot be read, or a ``folder`` that cannot be
@@ -46,12 +55,10 @@ class Updater:
     """
 
     def __init__(self, settings: Settings, sinks: Sequence[str], folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        if not any(parse_spec(sink).scheme in ("mqtt", "mqtts") for sink in sinks):
-            raise SettingsError("update.enabled needs a sink mqtt://host/base/node to be told by")
+        check_updates(settings, sinks)
+        self._alone = _alone(folder)
         self._settings, self._how, self._clock = settings, settings.update, clock
         self._models, self._file = folder / "models", folder / "update.json"
-        if self._how.public_key:
-            update.load_key(Path(self._how.public_key))
         self._connection: Connection | None = None
         self._lock = threading.Lock()
         self._orders: Mailbox[tuple[bytes, bool]] = Mailbox(1)
@@ -67,12 +74,7 @@ class Updater:
         while ledger.current and not self._whole(ledger.current):
             ledger = update.rolled_back(ledger, "its file is damaged or gone")
         self._ledger = ledger
-        try:
-            self._note(lambda _: ledger)
-        except OSError as error:
-            raise SettingsError(
-                f"update: cannot write into {folder}: {error.strerror}; set STATE_DIRECTORY to a folder that can be"
-            ) from None
+        self._note(lambda _: ledger)
         if found.configured == settings.model and found.current != ledger.current:
             self._say("rolled_back", found.current, ledger.refused[found.current])
         else:
@@ -80,10 +82,17 @@ class Updater:
         self._thread = threading.Thread(target=self._work, name="updates", daemon=True)
         self._thread.start()
 
-    @property
-    def settings(self) -> Settings:
-        """Those to start with: the model is the one that was installed, else the configured one."""
-        return msgspec.structs.replace(self._settings, model=self._path(self._ledger.current))
+    def open_pipeline(self) -> Pipeline:
+        """The pipeline to start with: with the model that was installed, as long as it can be opened, else the configured one."""
+        while True:
+            try:
+                return open_pipeline(msgspec.structs.replace(self._settings, model=self._path(self._ledger.current)))
+            except ModelError as error:
+                if not self._ledger.current:
+                    raise
+                failed, why = self._ledger.current, f"it cannot be opened: {error}"
+                self._note(partial(update.rolled_back, why=why))
+                self._say("rolled_back", failed, why)
 
     def __enter__(self) -> Self:
         return self
@@ -118,24 +127,26 @@ class Updater:
             elif self._clock() >= self._until_s:
                 self._settle()
         except (EdgeferError, OSError) as error:
-            self._ready = None
-            self._say("refused", self._ledger.current, f"cannot be installed: {error}")
+            sha256 = self._ready[0] if self._ready else self._ledger.current
+            self._ready, self._faults = None, faults
+            self._say("refused", sha256, f"cannot be installed: {error}")
 
     def close(self) -> None:
         """A trial goes on after the next start."""
         self._closing.set()
         self._orders.close()
         if self._ledger.trial:
-            try:
-                self._note(lambda ledger: msgspec.structs.replace(ledger, trial="paused"))
-            except OSError as error:
-                _LOG.error("update: the trial cannot be noted: %s", error.strerror)
+            self._note(partial(msgspec.structs.replace, trial="paused"))
+        self._alone.close()
 
     def _swap(self, pipeline: Pipeline, sha256: str, classifier: Classifier, faults: int) -> None:
-        # Noted first: should the very first frame take the process with it, the next start knows why.
         if not self._ledger.trial:
             self._proven = pipeline.classifier
-        self._note(lambda ledger: update.on_trial(ledger, sha256))
+        with self._lock:
+            # Written first, or not begun: should the very first frame take the process with it, the next start knows why.
+            ledger = update.on_trial(self._ledger, sha256)
+            update.write_ledger(self._file, ledger)
+            self._ledger = ledger
         pipeline.swap(classifier)
         self._ready, self._until_s, self._faults = None, self._clock() + self._how.trial_s, faults
         self._say("trial", sha256)
@@ -145,7 +156,7 @@ class Updater:
         back = self._proven or Classifier(find_model(self._path(self._ledger.previous)), self._settings.threads)
         pipeline.swap(back)
         self._until_s = None
-        self._note(lambda ledger: update.rolled_back(ledger, why))
+        self._note(partial(update.rolled_back, why=why))
         self._say("rolled_back", failed, why)
 
     def _settle(self) -> None:
@@ -183,8 +194,7 @@ class Updater:
                 _LOG.info("update %s: %s", sha256[:12], found)
                 self._ready = sha256, Classifier(path, self._settings.threads)
             except ModelError as error:
-                why = str(error)
-                self._note(lambda ledger: update.refused(ledger, sha256, why))
+                self._note(partial(update.refused, sha256=sha256, why=str(error)))
                 if sha256 != self._ledger.previous:
                     shutil.rmtree(path.parent, ignore_errors=True)
                 raise
@@ -227,11 +237,13 @@ class Updater:
             return False
 
     def _note(self, change: Callable[[update.Ledger], update.Ledger]) -> None:
-        """Written before it counts."""
+        """Remember a change. On a full disk it counts all the same, until the next start."""
         with self._lock:
-            ledger = change(self._ledger)
-            update.write_ledger(self._file, ledger)
-            self._ledger = ledger
+            self._ledger = change(self._ledger)
+            try:
+                update.write_ledger(self._file, self._ledger)
+            except OSError as error:
+                _LOG.error("update: %s: cannot be written: %s", self._file, error.strerror)
 
     def _say(self, state: str, sha256: str, why: str = "") -> None:
         status = {"state": state, "sha256": sha256, "why": why, "time": round(time.time(), 3)}
@@ -243,3 +255,16 @@ class Updater:
     def _publish(self) -> None:
         if self._connection:
             self._connection.publish(Message(self._status_topic, self._status, retain=True))
+
+
+def _alone(folder: Path) -> TextIO:
+    """A lock that is held as long as the process lives, however it ends; raises `SettingsError` where it cannot be had."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "update.lock").open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SettingsError(f"update: another edgefer keeps its models in {folder}; give each its own STATE_DIRECTORY") from None
+    except OSError as error:
+        raise SettingsError(f"update: cannot write into {folder}: {error.strerror}; set STATE_DIRECTORY") from None
+    return lock

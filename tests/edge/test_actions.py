@@ -13,7 +13,7 @@ import pytest
 from command import Run, one_line
 from mosquitto import free_port
 
-from edge.actions import Actions
+from edge.actions import Actions, check_actions
 from edge.errors import SettingsError
 from edge.settings import ActionSettings
 from edge.types import Box, Face, Frame, Observation
@@ -41,7 +41,8 @@ class Handler(BaseHTTPRequestHandler):
         server.posted.append((self.headers["Content-Type"], self.rfile.read(int(self.headers["Content-Length"]))))
         if self.path == "/slow":
             server.answer.wait(20)
-        self.send_response(403 if self.path == "/403" else 204)
+        self.send_response({"/403": 403, "/moved": 302}.get(self.path, 204))
+        self.send_header("Location", "/elsewhere")
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
@@ -97,6 +98,7 @@ def test_failures_are_said_once_counted_without_the_address_and_stop_nothing(
     how = {"cooldown_s": 0.0, "timeout_s": 0.5}
     actions = Actions([
         ActionSettings(name="refused", webhook=f"{here}/403", **how),
+        ActionSettings(name="moved", webhook=f"{here}/moved", **how),
         ActionSettings(name="slow", webhook=f"{here}/slow", **how),
         ActionSettings(name="nobody", webhook=f"http://127.0.0.1:{free_port()}/secret", **how),
         ActionSettings(name="fails", command=[sys.executable, "-c", "raise SystemExit(3)"], cooldown_s=0),
@@ -107,10 +109,11 @@ def test_failures_are_said_once_counted_without_the_address_and_stop_nothing(
         actions.write(seen(time_s))
         actions.write(Observation(Frame(0, time_s + 0.5, LUMA), ()))
     actions.close(60)
-    assert (actions.done, actions.failed) == (2, 10)
+    assert (actions.done, actions.failed) == (2, 12)
     assert len((tmp_path / "out").read_text().splitlines()) == 2
     for said in (
         f"action refused: the webhook at 127.0.0.1:{server.server_port} answers 403 Forbidden",
+        f"action moved: the webhook at 127.0.0.1:{server.server_port} answers 302 Found",
         "action slow: the webhook at",
         "Connection refused",
         "ended with 3",
@@ -137,12 +140,14 @@ def test_a_command_that_still_runs_at_the_end_is_ended(tmp_path: Path) -> None:
     code = "import sys, pathlib, time; pathlib.Path(sys.argv[1]).touch(); time.sleep(60)"
     actions = Actions([ActionSettings(command=[sys.executable, "-c", code, str(started)], timeout_s=50)])
     actions.write(seen(1.0))
+    actions.write(Observation(Frame(0, 61.0, LUMA), ()))
+    actions.write(seen(62.0))
     while not started.exists():
         assert actions._thread.is_alive()
         time.sleep(0.02)
     actions.close(0.1)
     actions._thread.join(10)
-    assert actions.failed == 1
+    assert (actions.done, actions.failed) == (0, 1), "and what waited behind it is not begun"
 
 
 @pytest.mark.parametrize(
@@ -167,7 +172,7 @@ def test_a_wrong_action_is_one_line_before_anything_runs(edgefer: Run, tmp_path:
 
 def test_a_program_that_is_not_there_is_refused_at_the_start() -> None:
     with pytest.raises(SettingsError, match="action number 1: no program 'nowhere-to-be-found'"):
-        Actions([ActionSettings(command=["nowhere-to-be-found"])])
+        check_actions([ActionSettings(command=["nowhere-to-be-found"])], [])
 
 
 def test_a_run_does_what_its_configuration_says(edgefer: Run, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.errors import SettingsError
-from edge.rule import Rule, check_rules
+from edge.rule import Rule, check_expression
 from edge.settings import ActionSettings
 from edge.types import Box, Face, Frame, Observation
 
@@ -94,6 +94,7 @@ def test_occasions_keep_their_distance_and_each_held_long_enough(steps: list[tup
 
 
 def test_an_expression_the_model_never_gives_is_refused_with_the_nearest() -> None:
-    check_rules([ActionSettings(expression=word, command=["x"]) for word in ("happy", "uncertain", "no_face", "any")], ["happy"])
+    for word in ("happy", "uncertain", "no_face", "any"):
+        check_expression("action 1", word, ["happy"])
     with pytest.raises(SettingsError, match=r"action door: .* 'hapy'; did you mean 'happy'\?"):
-        check_rules([ActionSettings(name="door", expression="hapy", command=["x"])], ["happy", "sad"])
+        check_expression("action door", "hapy", ["happy", "sad"])

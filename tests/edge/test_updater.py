@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from mosquitto import Listener, Mosquitto, json_of
 from edge.card import attach_card, split_card
 from edge.classify import Classifier
 from edge.errors import ModelError, SettingsError
-from edge.pipeline import Pipeline, open_pipeline
+from edge.pipeline import Pipeline
 from edge.plug import parse_spec
 from edge.selftest import self_test
 from edge.settings import Settings, UpdateSettings
@@ -61,7 +62,7 @@ class Device:
         self.now_s = 0.0
         spec = f"mqtt://127.0.0.1:{broker.port}/home/desk?discovery="
         self.updater = Updater(settings, [spec], folder, lambda: self.now_s)
-        self.pipeline: Pipeline = open_pipeline(self.updater.settings)
+        self.pipeline: Pipeline = self.updater.open_pipeline()
         self.sink = Mqtt(parse_spec(spec))
         self.updater.listen(self.sink.connection, self.sink.topics)
         self.listener = Listener(broker.port)
@@ -72,6 +73,7 @@ class Device:
     def until_ready(self) -> None:
         """Step between frames until the model that was ordered is in."""
         while not self.updater._ready:
+            time.sleep(0.02)
             assert self.listener.find("home/desk/update/status", lambda said: json_of(said)["state"] == "refused") == []
         self.updater.step(self.pipeline, faults=0)
 
@@ -81,6 +83,7 @@ class Device:
 
     def crash(self) -> None:
         """Gone without a word to the ledger."""
+        self.updater._alone.close()
         self.sink.close()
         self.listener.close()
 
@@ -112,7 +115,8 @@ def test_a_model_is_fetched_tested_swapped_between_frames_tried_and_kept_over_a_
     assert again.heard("installed")["sha256"] == sha256, "the retained message is the model in use"
     assert not again.updater._ready
     again.close()
-    assert Updater(msgspec.structs.replace(SETTINGS, model="nano"), ["mqtt://h"], tmp_path / "state").settings.model == "nano"
+    other = Updater(msgspec.structs.replace(SETTINGS, model=str(find_model("small"))), ["mqtt://h"], tmp_path / "state")
+    assert other.open_pipeline().classifier.card.name == "small", "another setting counts"
 
 
 def test_a_frame_that_fails_in_the_trial_brings_the_model_before_back_at_once(broker: Mosquitto, tmp_path: Path) -> None:
@@ -163,6 +167,10 @@ def test_a_trial_that_was_stopped_in_good_order_goes_on_and_a_damaged_file_does_
     again.listener.publish("home/desk/update", order(tmp_path / "new.tflite", sha256))
     again.until_ready()
     again.close()
+    held = Updater(SETTINGS, ["mqtt://h"], tmp_path / "state")
+    with pytest.raises(SettingsError, match="another edgefer keeps its models"):
+        Updater(SETTINGS, ["mqtt://h"], tmp_path / "state")
+    held.close()
     (tmp_path / "state" / "models" / sha256 / FILE).write_bytes(b"damaged")
     last = Device(broker, tmp_path / "state")
     assert last.pipeline.classifier.card.name == "small"
@@ -199,6 +207,22 @@ def test_what_cannot_be_used_is_refused_and_the_model_in_use_stays(broker: Mosqu
     device.updater.step(device.pipeline, faults=0)
     assert device.pipeline.classifier.card.name == "small"
     assert not list((tmp_path / "state").rglob("*.tflite"))
+    device.close()
+
+
+def test_a_disk_that_takes_nothing_more_is_no_place_for_a_trial(broker: Mosquitto, tmp_path: Path) -> None:
+    sha256 = other_model(tmp_path / "new.tflite", "new")
+    device = Device(broker, tmp_path / "state")
+    device.listener.publish("home/desk/update", order(tmp_path / "new.tflite", sha256))
+    while not device.updater._ready:
+        time.sleep(0.02)
+    # A folder in the ledger's place: it cannot be written, whoever asks.
+    (tmp_path / "state" / "update.json").unlink()
+    (tmp_path / "state" / "update.json").mkdir()
+    for _ in range(3):
+        device.updater.step(device.pipeline, faults=0)
+    assert device.pipeline.classifier.card.name == "small"
+    assert "cannot be installed" in device.heard("refused")["why"]
     device.close()
 
 
