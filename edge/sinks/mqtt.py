@@ -65,7 +65,7 @@ class Mqtt:
         self._clock, self._version = clock, version()
         self._reporter = Reporter(self.topics, self._version, self._options.every_s, temperature_c)
         self._waiting: Mailbox[tuple[float, Message]] = Mailbox(self.EVENTS)
-        self._too_old = 0
+        self._lost = 0
         self._anew = threading.Event()
         self._introduced: Model | None = None
         self._last: Observation | None = None
@@ -91,7 +91,7 @@ class Mqtt:
     @property
     def dropped(self) -> int:
         """Events that never reached the broker."""
-        return self._waiting.dropped + self._too_old + self.connection.refused
+        return self._waiting.dropped + self._lost
 
     def write(self, observation: Observation) -> None:
         """Say what is new; never waits."""
@@ -128,16 +128,15 @@ class Mqtt:
             self._introduced = observation.model
             self.connection.publish(discovery(self._options.discovery, self.topics, observation.model, self._version, board()))
         for state in self._reporter.state(observation, now_s, self.dropped, now=anew or last):
-            if up:
-                self.connection.publish(state)
+            if up and not self.connection.publish(state):
+                # The broker hangs, and its queue is full: said when there is room again.
+                self._anew.set()
 
     def _send_events(self, now_s: float) -> None:
         while (waiting := self._next()) is not None:
             since_s, event = waiting
-            if now_s - since_s > self.EVENT_S:
-                self._too_old += 1
-            else:
-                self.connection.publish(event)
+            if now_s - since_s > self.EVENT_S or not self.connection.publish(event):
+                self._lost += 1
 
     def _next(self) -> tuple[float, Message] | None:
         try:

@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ import pytest
 from command import Run, one_line
 from mosquitto import Listener, Mosquitto, free_port, json_of
 
-from edge.broker import host_name, parse_address, read_login
+from edge.broker import QUEUE, host_name, parse_address, read_login
 from edge.errors import SettingsError
 from edge.plug import parse_spec
 from edge.sinks.mqtt import Mqtt, parse_node
@@ -189,6 +190,23 @@ def test_a_flapping_broker_is_reached_again_and_complained_of_once(broker: Mosqu
         listener.close()
     sink.close()
     assert caplog.text.count("the connection was lost") == 1
+
+
+def test_a_broker_that_hangs_holds_up_nothing_and_what_its_queue_cannot_take_is_counted(broker: Mosquitto, listener: Listener) -> None:
+    sink, clock = open_mqtt(broker.port, "?discovery=")
+    assert sink.connection.wait_up(10)
+    os.kill(broker.pid, signal.SIGSTOP)
+    for index in range(1000):
+        clock.now_s += 0.05
+        sink.write(seen(index, "happy" if index % 2 else "sad"))
+    assert 1000 - QUEUE <= sink.dropped <= 1100 - QUEUE, "a thousand events, and a state a second"
+    os.kill(broker.pid, signal.SIGCONT)
+    lost = sink.dropped
+    wait_until(lambda: len(listener.find("home/desk/event")) == 1000 - lost)
+    sink.write(seen(1000, "happy"))
+    state = listener.wait("home/desk/state", lambda message: json_of(message)["events_dropped"] == lost)
+    assert json_of(state)["time"] == 2000.0, "at once, for the ones before were refused"
+    sink.close()
 
 
 def with_passwords(folder: Path) -> Mosquitto:
