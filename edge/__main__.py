@@ -1,4 +1,4 @@
-"""The command line: run, bench, show, doctor, check-config."""
+"""The command line: run, bench, show, doctor, fleet, check-config."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import sys
 import threading
 from contextlib import ExitStack
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
 
 from edge.errors import EdgeferError, SettingsError
 from edge.settings import Settings, load_settings
+from edge.system import state_dir, version
 
 NOTICE = (
     "An expression is not an emotion. Inferring emotions at work or in education is forbidden in the EU "
@@ -40,6 +40,15 @@ examples:
 sources: picamera:[?width=640&height=480&fps=30&rotation=180]  opencv:N[?width=..&height=..&fps=..&fourcc=MJPG]
          file:PATH  rtsp://…  http://…  images:DIR  synthetic:[?faces=1&size=640x480&fps=30&seconds=60]
 sinks:   status:  jsonl:PATH  jsonl:-  display:  snapshots:DIR[?every_s=5&keep=1000]
+         mqtt://host[:port]/base/node[?login=FILE&every_s=30]  mqtts://…[?ca=FILE]
+"""
+
+FLEET_EXAMPLES = """\
+examples:
+  edgefer fleet --broker mqtt://broker.lan                     all devices below edgefer/, live; Ctrl-C ends
+  edgefer fleet --broker mqtts://broker.lan/home?login=login   TLS, base home, user:password out of the file "login"
+  edgefer fleet --broker mqtt://broker.lan --json              once, for machines
+  edgefer fleet --broker mqtt://broker.lan --html fleet.html   a page to send around
 """
 
 
@@ -73,7 +82,7 @@ def _flush_output() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="edgefer", description="Recognises facial expressions on low-power devices.")
-    parser.add_argument("--version", action="version", version=_version())
+    parser.add_argument("--version", action="version", version=version())
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
 
     run = verbs.add_parser(
@@ -104,6 +113,17 @@ def _parser() -> argparse.ArgumentParser:
     doctor.set_defaults(verb=_doctor)
     doctor.add_argument("--model", default=Settings().model, help="the model to check (default: small)")
     doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
+
+    fleet = verbs.add_parser(
+        "fleet", help="all devices of an MQTT broker in one table", epilog=FLEET_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    fleet.set_defaults(verb=_fleet)
+    fleet.add_argument("--broker", required=True, metavar="URL", help="mqtt://host[:port][/base][?login=FILE&ca=FILE], mqtts:// for TLS")
+    fleet.add_argument("--once", action="store_true", help="print the table once; also what happens without a terminal")
+    fleet.add_argument("--json", action="store_true", help="print JSON, once")
+    fleet.add_argument("--html", metavar="FILE", help="write the table as a page that needs nothing else, once")
+    fleet.add_argument("--serve", metavar="127.0.0.1:PORT", help="show it as a page, to this machine alone, until Ctrl-C")
 
     check = verbs.add_parser("check-config", help="check a configuration file without running anything")
     check.set_defaults(verb=_check_config)
@@ -136,21 +156,23 @@ def _settings(options: argparse.Namespace) -> Settings:
 def _run(options: argparse.Namespace) -> int:
     settings = _settings(options)
     # Imported here: --help and a wrong flag answer without loading OpenCV.
+    from edge.actions import Actions, check_actions
     from edge.pace import Pace
     from edge.pipeline import open_pipeline, run
     from edge.sinks import Background, Sink, close_all, open_sink
+    from edge.sinks.mqtt import Mqtt
     from edge.sinks.snapshots import Snapshots
     from edge.sources import open_source, pick_source
+    from edge.updater import Updater
 
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = _stop_on_signal()
     specs = list(settings.sinks) or ["status:", "snapshots:snapshots"]
     if sys.stderr.isatty() and "status:" not in specs and not (sys.stdout.isatty() and "jsonl:-" in specs):
         specs.append("status:")
     folders: list[str] = []
     with ExitStack() as stack:
-        pipeline = open_pipeline(settings)
+        updater = stack.enter_context(Updater(settings, specs, state_dir())) if settings.update.enabled else None
+        pipeline = updater.open_pipeline() if updater else open_pipeline(settings)
         source = open_source(settings.source or pick_source(_say))
         stack.callback(source.close)
         sinks: list[Sink] = []
@@ -160,16 +182,30 @@ def _run(options: argparse.Namespace) -> int:
             sinks.append(sink if sink.main_thread else Background(sink, spec, stop, lossless=not source.live))
             if isinstance(sink, Snapshots):
                 folders.append(str(sink.folder.resolve()))
+            if updater and isinstance(sink, Mqtt):
+                updater.listen(sink.connection, sink.topics)
+        if settings.action:
+            check_actions(settings.action, pipeline.classifier.labels)
+            sinks.append(Background(Actions(settings.action), "actions", stop, lossless=not source.live))
         _say(NOTICE)
         _say(f"source: {source.description}; model: {pipeline.classifier.path}")
         if folders:
             _say(f"annotated pictures: {', '.join(folders)}")
-        summary = run(source, pipeline, sinks, stop, settings.source_timeout_s, Pace(settings.pace))
+        between = updater.between(pipeline) if updater else None
+        summary = run(source, pipeline, sinks, stop, settings.source_timeout_s, Pace(settings.pace), between)
     _say(str(summary))
     background = [sink for sink in sinks if isinstance(sink, Background)]
     for complaint in filter(None, (sink.complaint() for sink in background)):
         _say(complaint)
     return int(any(sink.failed for sink in background))
+
+
+def _stop_on_signal() -> threading.Event:
+    """Set by Ctrl-C, and by those who end services."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
 
 
 def _say(line: str) -> None:
@@ -183,7 +219,7 @@ def _bench(options: argparse.Namespace) -> int:
 
     against = Path(options.against) if options.against else None
     kept = read_report(against) if against else None
-    report = bench(settings, options.frames, _version())
+    report = bench(settings, options.frames, version())
     if options.json:
         print(json.dumps(msgspec.to_builtins(report), indent=1))
     else:
@@ -217,20 +253,33 @@ def _doctor(options: argparse.Namespace) -> int:
 
     checks = examine(options.model)
     if options.json:
-        print(json.dumps({"version": _version(), "checks": [asdict(check) for check in checks]}, indent=1))
+        print(json.dumps({"version": version(), "checks": [asdict(check) for check in checks]}, indent=1))
     else:
         for check in checks:
             print(f"{check.state:5} {check.name:8} {check.found}" + (f"\n      mend:    {check.mend}" if check.mend else ""))
     return int(any(check.state == "fail" for check in checks))
 
 
+def _fleet(options: argparse.Namespace) -> int:
+    from edge.fleet_view import show_fleet
+
+    # A broker that is away is shown in the table itself.
+    logging.basicConfig(
+        level=logging.WARNING if options.serve else logging.ERROR, format="%(asctime)s %(levelname)s %(message)s", force=True
+    )
+    show_fleet(options.broker, options.once, options.json, options.html, options.serve, _stop_on_signal())
+    return 0
+
+
 def _check_config(options: argparse.Namespace) -> int:
+    from edge.actions import check_actions
     from edge.card import read_card
     from edge.detectors import DETECTORS
     from edge.plug import parse_spec, resolve
     from edge.sinks import SINKS
     from edge.sources import SOURCES
     from edge.store import find_model
+    from edge.updater import check_updates
 
     name = options.file or options.config
     if not name:
@@ -241,20 +290,16 @@ def _check_config(options: argparse.Namespace) -> int:
         if settings.source:
             resolve(SOURCES, parse_spec(settings.source).scheme, "source")
         for spec in settings.sinks:
-            resolve(SINKS, parse_spec(spec).scheme, "sink")
+            sink = parse_spec(spec)
+            getattr(resolve(SINKS, sink.scheme, "sink"), "check", lambda _: None)(sink)
         resolve(DETECTORS, settings.detector.name, "detector")
-        read_card(find_model(settings.model))
+        check_actions(settings.action, read_card(find_model(settings.model)).labels)
+        if settings.update.enabled:
+            check_updates(settings, settings.sinks)
     except EdgeferError as error:
         raise SettingsError(f"{name}: {error}") from None
     print(f"{name}: good")
     return 0
-
-
-def _version() -> str:
-    try:
-        return version("edgefer")
-    except PackageNotFoundError:
-        return "not installed"
 
 
 if __name__ == "__main__":

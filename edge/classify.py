@@ -11,7 +11,7 @@ from edge.card import Card, read_model, split_card
 from edge.errors import ModelError
 from edge.runtime import open_interpreter
 from edge.store import check_published
-from edge.types import Pixels, Scores
+from edge.types import Model, Pixels, Scores
 
 
 class Classifier:
@@ -43,6 +43,11 @@ class Classifier:
     def labels(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the model's outputs."""
         return self.card.labels
+
+    @property
+    def identity(self) -> Model:
+        """Which model this is, for those who get its answers."""
+        return Model(self.card.name, self.sha256, self.labels)
 
     @property
     def accelerated(self) -> bool:

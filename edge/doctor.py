@@ -59,6 +59,7 @@ def _runtime(_: str) -> Check:
 
 def _model(model: str) -> Check:
     from edge.classify import Classifier
+    from edge.selftest import check_scores
     from edge.store import find_model
 
     try:
@@ -69,8 +70,10 @@ def _model(model: str) -> Check:
         return Check("model", "fail", str(error), "git checkout models, or pip install --force-reinstall edgefer")
     card = classifier.card
     scores = classifier(np.zeros((1, card.input.height_px, card.input.width_px), np.uint8))
-    if not np.isfinite(scores).all() or not 0.9 < scores.sum() < 1.1:
-        return Check("model", "fail", f"{classifier.path}: probabilities sum to {scores.sum():.3g}", "pip install --upgrade ai-edge-litert")
+    try:
+        check_scores(scores)
+    except EdgeferError as error:
+        return Check("model", "fail", f"{classifier.path}: {error}", "pip install --upgrade ai-edge-litert")
     return Check("model", "pass", f"{classifier.path}, sha256 {classifier.sha256[:12]}…, self-test done")
 
 

@@ -66,11 +66,16 @@ class Pipeline:
     def restart(self, tracked: bool) -> None:
         """Forget every face, and say whether the frames to come follow each other."""
         self._tracked, settings = tracked, self._settings
-        track, smooth = settings.track, settings.smooth
+        track = settings.track
         self._search = Search(self._detector_for(photos=not tracked), settings.detector, settings.gate)
         self._tracker = Tracker(track.min_iou, track.lost_s, track.min_hits if tracked else 1, track.steady)
-        below = self.classifier.card.uncertain_below if smooth.uncertain_below == "model" else smooth.uncertain_below
-        self._smoother = Smoother(self.classifier.labels, smooth.window_s, smooth.margin if tracked else 0, below)
+        self.swap(self.classifier)
+
+    def swap(self, classifier: Classifier) -> None:
+        """Ask another model from the next frame on; faces keep their numbers, their answers begin afresh."""
+        self.classifier, self._model, smooth = classifier, classifier.identity, self._settings.smooth
+        below = classifier.card.uncertain_below if smooth.uncertain_below == "model" else smooth.uncertain_below
+        self._smoother = Smoother(classifier.labels, smooth.window_s, smooth.margin if self._tracked else 0, below)
         self._answers: dict[int, _Answer] = {}
         self._faces: dict[int, Face] = {}
 
@@ -101,7 +106,7 @@ class Pipeline:
             "detect": 1000 * (detected - gated),
             "classify": 1000 * (self._clock() - detected),
         }
-        return Observation(frame, faces, timings_ms)
+        return Observation(frame, faces, timings_ms, self._model)
 
     def _classify(self, frame: Frame, tracks: list[Track], seen: Sighting) -> tuple[Face, ...]:
         """Faces of the tracks; one that was not found in this frame keeps its last answer: its place is a guess."""
@@ -190,17 +195,21 @@ def run(
     stop: threading.Event,
     timeout_s: float,
     pace: Pace | None = None,
+    between: Callable[[int], None] | None = None,
 ) -> Summary:
     """Frames through the pipeline into the sinks until the source ends, ``stop`` is set, or someone quits.
 
     A frame on which a stage fails is logged once per kind of failure and counted, and the loop goes on.
-    ``pace`` slows a live source down. Raises `SourceError` when the source fails or a live one is silent for ``timeout_s``.
+    ``pace`` slows a live source down; ``between`` is called before each frame with the number of frames that failed so far.
+    Raises `SourceError` when the source fails or a live one is silent for ``timeout_s``.
     """
     pipeline.restart(source.tracked)
     summary, faults, begun_s = Summary(), set[str](), time.monotonic()
     frames = _frames(source, stop, timeout_s)
     try:
         for frame, capture_ms in frames:
+            if between:
+                between(summary.faults)
             try:
                 observation = pipeline.process(frame, capture_ms)
             except Exception as error:  # the loop's edge: one bad frame must not end a year's run

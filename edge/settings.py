@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar, get_type_hints
+from typing import Annotated, Literal, TypeVar, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -98,6 +98,54 @@ class PaceSettings(Table, frozen=True):
     """From this temperature on, in degrees Celsius, or while the board is throttled, half the frames; 0: never."""
 
 
+class ActionSettings(Table, frozen=True):
+    """``[[action]]``: what is done when a face looks a certain way; there may be several."""
+
+    name: str = ""
+    """What the log calls it; empty: its place in the file."""
+    expression: str = "any"
+    """A label of the model, "uncertain", "no_face" or "any" (face)."""
+    min_score: Share = 0.0
+    """0..1, probability from which on it counts."""
+    for_s: Seconds = 0.0
+    """Seconds the same face must look so, without a break."""
+    cooldown_s: Annotated[float, Meta(ge=0, le=604_800)] = 60.0
+    """Seconds to the next time, at least."""
+    command: list[str] = []
+    """A program and its arguments, run without a shell; the event is JSON on its standard input."""
+    webhook: str = ""
+    """Or an http(s) address that the same JSON is sent to."""
+    timeout_s: Annotated[float, Meta(gt=0, le=600)] = 10.0
+    """Seconds after which command or webhook is given up."""
+
+    def __post_init__(self) -> None:
+        if bool(self.command) == bool(self.webhook):
+            raise ValueError("give either a command or a webhook")
+        if self.command and not self.command[0]:
+            raise ValueError("the command has no program")
+        if self.webhook and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", self.webhook):
+            raise ValueError("a webhook is an address http://… or https://…")
+
+
+class UpdateSettings(Table, frozen=True):
+    """``[update]``: models over the air, by a retained message on ``<base>/<node>/update`` of the first mqtt sink."""
+
+    enabled: bool = False
+    """Whether such messages are followed at all."""
+    schemes: list[Literal["https", "http", "file"]] = msgspec.field(default_factory=lambda: ["https"])
+    """Where models may come from."""
+    public_key: str = ""
+    """PEM file with an Ed25519 public key: only models its owner signed are taken; empty: all are that the broker lets through."""
+    max_mb: Annotated[float, Meta(gt=0, le=500)] = 20.0
+    """Largest download, in megabytes."""
+    timeout_s: Annotated[float, Meta(ge=1, le=3600)] = 120.0
+    """Seconds a download may take."""
+    max_ms: Annotated[float, Meta(gt=0, le=10_000)] = 200.0
+    """Milliseconds an answer may take in the self-test on this device."""
+    trial_s: Annotated[float, Meta(ge=0, le=86_400)] = 180.0
+    """Seconds in which a failing frame or a crash brings the model before back."""
+
+
 class Settings(Table, frozen=True):
     """The whole configuration; every key has a default, and ``deploy/config.toml`` shows them all."""
 
@@ -119,6 +167,9 @@ class Settings(Table, frozen=True):
     classify: ClassifySettings = ClassifySettings()
     smooth: SmoothSettings = SmoothSettings()
     pace: PaceSettings = PaceSettings()
+    update: UpdateSettings = UpdateSettings()
+    action: list[ActionSettings] = []
+    """What is done when a face looks a certain way."""
 
 
 def load_settings(path: Path | None) -> Settings:
@@ -167,5 +218,7 @@ def _explain(message: str, kind: type[msgspec.Struct]) -> str:
 
 def _fields(kind: type[msgspec.Struct], keys: list[str]) -> list[str]:
     for key in keys:
-        kind = get_type_hints(kind)[key]
+        kind = get_type_hints(kind)[key.partition("[")[0]]
+        # A list of tables: [[action]].
+        kind = next(iter(get_args(kind)), kind)
     return list(kind.__struct_fields__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import platform
 import resource
@@ -64,6 +65,21 @@ def throttled(now_only: bool = False) -> tuple[str, ...]:
     except (OSError, subprocess.SubprocessError, ValueError):
         return ()
     return tuple(name for bit, name in THROTTLE_BITS.items() if bits >> bit & 1 and (bit < 16 or not now_only))
+
+
+def state_dir() -> Path:
+    """Where edgefer keeps what must outlive it: systemd's state directory, else the user's."""
+    state = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state or Path(home) / "edgefer")
+
+
+def version() -> str:
+    """Version of the installed edgefer."""
+    try:
+        return importlib.metadata.version("edgefer")
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def peak_rss_mb() -> float:

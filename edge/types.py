@@ -13,6 +13,8 @@ Scores = npt.NDArray[np.float32]
 
 UNCERTAIN = "uncertain"
 """The answer given when no class is likely enough. An answer, not a class."""
+NO_FACE = "no_face"
+"""What outputs that name one expression say where there is no face."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,15 @@ class Face:
 
 
 @dataclass(frozen=True, slots=True)
+class Model:
+    """Which model answered; ``labels`` are its classes in the order of its outputs."""
+
+    name: str
+    sha256: str
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """What was seen in one frame."""
 
@@ -96,3 +107,5 @@ class Observation:
     faces: tuple[Face, ...]
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     """Milliseconds spent in capture, gate, detect and classify."""
+    model: Model | None = None
+    """Whose answers these are: it may change while edgefer runs."""

@@ -15,7 +15,7 @@ def to_json(observation: Observation) -> bytes:
         "time": round(frame.time_s, 3),
         "frame": frame.index,
         "size": [width, height],
-        "faces": [_face(face) for face in observation.faces],
+        "faces": [face_fields(face) for face in observation.faces],
         "timings_ms": {stage: round(spent, 3) for stage, spent in observation.timings_ms.items()},
         "dropped": frame.dropped,
     }
@@ -24,7 +24,8 @@ def to_json(observation: Observation) -> bytes:
     return msgspec.json.encode(line)
 
 
-def _face(face: Face) -> dict[str, object]:
+def face_fields(face: Face) -> dict[str, object]:
+    """A face as JSON shows it."""
     box = face.box
     return {
         "track": face.track,

@@ -9,9 +9,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 EDGE = sorted((ROOT / "edge").rglob("*.py"))
-ON_USE = {"edge/scoreboard.py": {"matplotlib"}}
+ON_USE = {"edge/scoreboard.py": {"matplotlib"}, "edge/broker.py": {"paho"}, "edge/update.py": {"cryptography"}}
 """Optional extras, imported in the function that needs them."""
-FORBIDDEN = {"train", "convert", "tensorflow", "keras", "torch", "jax", "matplotlib", "PIL"}
+FORBIDDEN = {"train", "convert", "tensorflow", "keras", "torch", "jax", "matplotlib", "PIL", "paho", "cryptography"}
 
 
 def imported(path: Path) -> set[str]:

@@ -21,6 +21,8 @@ SINKS = {
     "display": "edge.sinks.display:Display",
     "snapshots": "edge.sinks.snapshots:Snapshots",
     "status": "edge.sinks.status:Status",
+    "mqtt": "edge.sinks.mqtt:Mqtt",
+    "mqtts": "edge.sinks.mqtt:Mqtt",
 }
 """Scheme -> "module:Class", imported on use. A class is called with the spec and raises `SinkError`."""
 

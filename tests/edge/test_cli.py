@@ -74,7 +74,7 @@ def test_without_a_camera_it_says_so_and_shows_the_demonstration(edgefer: Run, t
         (["run", "--source", "http://127.0.0.1:9/x.mjpg", "--sink", "jsonl:-"], "no video there"),
         (["run", "--model", "my.keras"], "make convert MODEL=my.keras"),
         (["run", "--source", "nonsense", "--sink", "jsonl:-"], "is not a spec"),
-        (["run", "--source", "synthetic:", "--sink", "mqtt://x"], "no sink 'mqtt'"),
+        (["run", "--source", "synthetic:", "--sink", "kafka://x"], "no sink 'kafka'"),
         (["run", "--model", "/nowhere.tflite"], "no such model"),
         (["run", "--config", "/nowhere.toml"], "no such file"),
         (["run", "--source", "synthetic:", "--sink", "display:"], "display:"),

@@ -115,7 +115,7 @@ def classified(classifier: Classifier, scores: list[list[float]] | None = None, 
     asked: list[int] = []
 
     class Counted:
-        card, labels = classifier.card, classifier.labels
+        card, labels, identity = classifier.card, classifier.labels, classifier.identity
 
         def __call__(self, crops: np.ndarray) -> np.ndarray:
             asked.append(len(crops))

@@ -6,7 +6,7 @@ import pytest
 
 import edge
 from edge.errors import SettingsError
-from edge.settings import Settings, load_settings
+from edge.settings import ActionSettings, Settings, load_settings
 
 
 def settings_of(tmp_path: Path, text: str) -> Settings:
@@ -23,6 +23,17 @@ def test_the_shipped_configuration_holds_every_key_at_its_default() -> None:
 
     assert tomllib.loads(path.read_text()) == msgspec.to_builtins(Settings())
     assert load_settings(path) == Settings()
+
+
+def test_the_action_table_shown_in_the_shipped_configuration_holds_every_key_at_its_default() -> None:
+    import tomllib
+
+    import msgspec
+
+    text = (Path(edge.__file__).parent / "deploy" / "config.toml").read_text()
+    lines = text[text.index("# [[action]]") :].splitlines()
+    (shown,) = tomllib.loads("\n".join(line.removeprefix("# ") for line in lines))["action"]
+    assert shown == {**msgspec.to_builtins(ActionSettings(command=["x"])), "command": []}
 
 
 def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:

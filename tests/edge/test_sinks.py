@@ -55,7 +55,7 @@ def test_the_table_names_classes_that_can_be_imported() -> None:
         ("status:here", SettingsError, "takes no path"),
         ("snapshots:/proc/none", SinkError, "cannot make this folder"),
         ("snapshots:x?every_s=soon", SettingsError, "key 'every_s'"),
-        ("mqtt://host/topic", SettingsError, "no sink 'mqtt'"),
+        ("kafka://host/topic", SettingsError, "no sink 'kafka'"),
     ],
 )
 def test_what_cannot_be_opened_says_why_in_one_line(text: str, error: type[Exception], said: str) -> None:
