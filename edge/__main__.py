@@ -145,7 +145,11 @@ def _run(options: argparse.Namespace) -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    specs = list(settings.sinks) or ["status:", "snapshots:snapshots"]
+    service = bool(os.environ.get("NOTIFY_SOCKET"))
+    # A service that nobody asked to keep pictures keeps none.
+    specs = list(settings.sinks) or (["status:"] if service else ["status:", "snapshots:snapshots"])
+    if service and "systemd:" not in specs:
+        specs.append("systemd:")
     if sys.stderr.isatty() and "status:" not in specs and not (sys.stdout.isatty() and "jsonl:-" in specs):
         specs.append("status:")
     folders: list[str] = []
@@ -162,6 +166,8 @@ def _run(options: argparse.Namespace) -> int:
                 folders.append(str(sink.folder.resolve()))
         _say(NOTICE)
         _say(f"source: {source.description}; model: {pipeline.classifier.path}")
+        if not pipeline.classifier.accelerated:
+            _say("XNNPACK is not in use: every answer takes many times as long; 'edgefer doctor' says why")
         if folders:
             _say(f"annotated pictures: {', '.join(folders)}")
         summary = run(source, pipeline, sinks, stop, settings.source_timeout_s, Pace(settings.pace))

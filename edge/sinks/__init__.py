@@ -21,6 +21,7 @@ SINKS = {
     "display": "edge.sinks.display:Display",
     "snapshots": "edge.sinks.snapshots:Snapshots",
     "status": "edge.sinks.status:Status",
+    "systemd": "edge.sinks.systemd:Systemd",
 }
 """Scheme -> "module:Class", imported on use. A class is called with the spec and raises `SinkError`."""
 
