@@ -1,4 +1,4 @@
-"""The command line: run, bench, show, doctor, check-config."""
+"""The command line: run, bench, show, doctor, setup, service, check-config."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from edge.configuration import CONFIG
 from edge.errors import EdgeferError, SettingsError
 from edge.settings import Settings, load_settings
 
@@ -40,6 +41,20 @@ examples:
 sources: picamera:[?width=640&height=480&fps=30&rotation=180]  opencv:N[?width=..&height=..&fps=..&fourcc=MJPG]
          file:PATH  rtsp://…  http://…  images:DIR  synthetic:[?faces=1&size=640x480&fps=30&seconds=60]
 sinks:   status:  jsonl:PATH  jsonl:-  display:  snapshots:DIR[?every_s=5&keep=1000]
+"""
+
+SETUP = """\
+examples:
+  sudo edgefer setup                                                  asks
+  sudo edgefer setup --source picamera: --sink status: --yes          does not
+  edgefer setup --config edgefer.toml --source rtsp://camera/stream   elsewhere than /etc
+"""
+
+SERVICE = """\
+examples:
+  sudo edgefer setup && sudo edgefer service install
+  edgefer service status
+  edgefer service logs --follow
 """
 
 
@@ -103,7 +118,28 @@ def _parser() -> argparse.ArgumentParser:
     doctor = verbs.add_parser("doctor", help="check this installation, and say how to mend it")
     doctor.set_defaults(verb=_doctor)
     doctor.add_argument("--model", default=Settings().model, help="the model to check (default: small)")
+    doctor.add_argument("--config", metavar="FILE", help=f"the configuration to check (default: {CONFIG}, where it is there)")
     doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
+
+    setup = verbs.add_parser(
+        "setup", help="write a configuration by asking, or from flags", epilog=SETUP, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    setup.set_defaults(verb=_setup)
+    setup.add_argument("--config", metavar="FILE", default=str(CONFIG), help=f"the file to write (default: {CONFIG})")
+    setup.add_argument("--source", metavar="SPEC", help="the camera (default: the first one found)")
+    setup.add_argument(
+        "--sink", action="append", metavar="SPEC", help="where observations go; may be given more than once (default: status:)"
+    )
+    setup.add_argument("--replace", action="store_true", help="replace a file that is there; it is kept as FILE.old")
+    setup.add_argument("--yes", action="store_true", help="ask nothing")
+
+    service = verbs.add_parser(
+        "service", help="run as a systemd service", epilog=SERVICE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    service.set_defaults(verb=_service)
+    service.add_argument("what", choices=("install", "status", "logs", "uninstall"), help="what to do; install and uninstall need root")
+    service.add_argument("--config", metavar="FILE", default=str(CONFIG), help=f"what it shall run by (default: {CONFIG})")
+    service.add_argument("--follow", "-f", action="store_true", help="logs: go on with what comes")
 
     check = verbs.add_parser("check-config", help="check a configuration file without running anything")
     check.set_defaults(verb=_check_config)
@@ -231,28 +267,43 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _check_config(options: argparse.Namespace) -> int:
-    from edge.card import read_card
-    from edge.detectors import DETECTORS
-    from edge.plug import parse_spec, resolve
-    from edge.sinks import SINKS
-    from edge.sources import SOURCES
-    from edge.store import find_model
+    from edge.configuration import check_config
 
     name = options.file or options.config
     if not name:
         print("edgefer: which file? edgefer check-config FILE", file=sys.stderr)
         return 2
-    settings = load_settings(Path(name))
-    try:
-        if settings.source:
-            resolve(SOURCES, parse_spec(settings.source).scheme, "source")
-        for spec in settings.sinks:
-            resolve(SINKS, parse_spec(spec).scheme, "sink")
-        resolve(DETECTORS, settings.detector.name, "detector")
-        read_card(find_model(settings.model))
-    except EdgeferError as error:
-        raise SettingsError(f"{name}: {error}") from None
+    check_config(Path(name))
     print(f"{name}: good")
+    return 0
+
+
+def _setup(options: argparse.Namespace) -> int:
+    from edge.setup import set_up
+
+    ask = _ask if sys.stdin and sys.stdin.isatty() and not options.yes else None
+    set_up(Path(options.config), options.source, options.sink, options.replace, ask, _say)
+    return 0
+
+
+def _ask(question: str, default: str) -> str:
+    try:
+        return input(f"{question} [{default}] ").strip() or default
+    except EOFError:
+        raise SettingsError("no answer; nothing was written") from None
+
+
+def _service(options: argparse.Namespace) -> int:
+    from edge import service
+
+    if options.what == "status":
+        return service.status()
+    if options.what == "logs":
+        return service.logs(options.follow)
+    if options.what == "install":
+        service.install(Path(options.config), _say)
+    else:
+        service.uninstall(_say)
     return 0
 
 
