@@ -255,14 +255,14 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from edge.doctor import examine
+    from edge.doctor import Patient, examine
 
-    checks = examine(options.model)
+    checks = examine(Patient(options.model, Path(options.config) if options.config else None))
     if options.json:
         print(json.dumps({"version": _version(), "checks": [asdict(check) for check in checks]}, indent=1))
     else:
         for check in checks:
-            print(f"{check.state:5} {check.name:8} {check.found}" + (f"\n      mend:    {check.mend}" if check.mend else ""))
+            print(f"{check.state:5} {check.name:11} {check.found}" + (f"\n      {'mend:':11} {check.mend}" if check.mend else ""))
     return int(any(check.state == "fail" for check in checks))
 
 
