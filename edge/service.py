@@ -15,6 +15,8 @@ from edge.errors import ServiceError
 
 UNIT = "edgefer.service"
 PLACE = Path("/etc/systemd/system") / UNIT
+RUNNING = Path("/run/systemd/system")
+"""There where systemd runs, see sd_booted(3)."""
 HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")
 """What the unit's ``ProtectHome`` and ``PrivateTmp`` hide from the service."""
 
@@ -80,7 +82,7 @@ def uninstall(say: Callable[[str], None]) -> None:
 
 
 def _need_systemd(root: bool = False) -> None:
-    if not shutil.which("systemctl") or not Path("/run/systemd/system").is_dir():
+    if not shutil.which("systemctl") or not RUNNING.is_dir():
         raise ServiceError("systemd does not run here; start 'edgefer run' by what does")
     if root and os.geteuid() != 0:
         raise ServiceError(f"only root may change services: 'sudo {Path(sys.argv[0]).name} service …'")
