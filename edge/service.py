@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -47,6 +48,8 @@ def install(config: Path, say: Callable[[str], None]) -> None:
     for path in (command, config, *model):
         if any(path.absolute().is_relative_to(place) for place in HIDDEN):
             raise ServiceError(f"{path}: a service cannot see {', '.join(HIDDEN)}; 'make pi-install' puts edgefer into /opt/edgefer")
+        if not path.stat().st_mode & stat.S_IROTH:
+            raise ServiceError(f"{path}: the service runs as a user of its own, who may not read it; 'sudo chmod o+r {path}'")
     write_whole(PLACE, unit(command, config))
     _systemctl("daemon-reload")
     _systemctl("enable", "--quiet", UNIT)

@@ -1,6 +1,7 @@
 #!/bin/bash
 # edgefer on a Raspberry Pi: pi.sh install|uninstall|bundle [--dry-run]; see docs/pi.md, or pi.sh --help.
 set -euo pipefail
+umask 022 # the service runs as another user
 
 USAGE="usage: pi.sh install   [--dry-run]             into /opt/edgefer, from this checkout or this unpacked bundle
        pi.sh uninstall [--dry-run] [--purge]   remove it; --purge takes configuration and data too
@@ -77,8 +78,10 @@ has_package() {
 
 # The camera library, OpenCV and numpy come from apt: picamera2 is built against the system's numpy and dies on another.
 install_packages() {
-    local package missing=()
-    for package in python3-venv python3-numpy python3-opencv python3-picamera2; do
+    local package wanted=(python3-venv python3-numpy python3-opencv python3-picamera2) missing=()
+    # Not every library has a ready wheel for 32 bits: pip may have to build one.
+    [ "$RUNTIME" != tflite-runtime ] || wanted+=(gcc libc6-dev python3-dev)
+    for package in "${wanted[@]}"; do
         has_package "$package" || missing+=("$package")
     done
     if [ ${#missing[@]} -gt 0 ] && [ -z "$WHEELS" ]; then

@@ -114,6 +114,7 @@ def test_a_service_that_does_not_start_says_where_to_look(systemd: Path, tmp_pat
         ("not installed", "make pi-install"),
         ("hidden", "a service cannot see"),
         ("hidden model", "a service cannot see"),
+        ("secret", "chmod o\\+r"),
         ("not root", "only root"),
         ("no systemd", "systemd does not run here"),
     ],
@@ -140,6 +141,8 @@ def test_what_could_not_work_is_refused_with_nothing_written(
             shutil.copy(find_model("small"), tmp_path / "home/own.tflite")
             config.write_text(f'source = "synthetic:"\nmodel = "{tmp_path}/home/own.tflite"\n')
             monkeypatch.setattr(edge.service, "HIDDEN", (str(tmp_path / "home"),))
+        case "secret":
+            config.chmod(0o600)
         case "not root":
             monkeypatch.setattr("edge.service.os.geteuid", lambda: 1000)
         case "no systemd":
