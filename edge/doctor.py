@@ -200,20 +200,24 @@ CODECS = ("bcm2835", "rpi", "pispbe", "rp1-cfe", "unicam")
 
 
 def _camera(patient: Patient) -> Finding:
-    names = {path.parent.name: path.read_text().strip() for path in patient.root.glob("sys/class/video4linux/video*/name")}
+    devices = sorted(patient.root.glob("dev/video[0-9]*"))
+    names = {device: patient.read(f"sys/class/video4linux/{device.name}/name").strip() for device in devices}
     usb = {device: name for device, name in names.items() if not name.startswith(CODECS)}
-    devices = sorted(patient.root / "dev" / device for device in (usb or names))
-    if closed := [str(path) for path in devices if path.exists() and not os.access(path, os.R_OK | os.W_OK)]:
+    # libcamera goes by way of the media controller.
+    needed = [*(usb or names), *(sorted(patient.root.glob("dev/media[0-9]*")) if patient.is_pi else [])]
+    if closed := [str(device) for device in needed if not os.access(device, os.R_OK | os.W_OK)]:
         return Finding("fail", f"no permission for {', '.join(closed)}", "sudo usermod -aG video $USER, then log in again")
     module, _ = _picamera2()
     try:
-        pi = [str(camera.get("Model", "?")) for camera in module.Picamera2.global_camera_info()] if module else []
+        with quiet_native():
+            known = module.Picamera2.global_camera_info() if module else []
     except Exception as error:  # libcamera's own, of many kinds
         return Finding("fail", f"libcamera cannot list cameras: {error}", "sudo reboot")
-    if pi or usb:
-        return Finding(
-            "pass", ", ".join([f"Pi camera {model}" for model in pi] + [f"/dev/{device} {usb[device]}" for device in sorted(usb)])
-        )
+    # It lists USB cameras too.
+    found = [f"Pi camera {camera.get('Model', '?')}" for camera in known if "/usb" not in camera["Id"]]
+    found += [f"/dev/{device.name} {name}" for device, name in usb.items()]
+    if found:
+        return Finding("pass", ", ".join(found))
     mend = "rpicam-hello --list-cameras" if patient.is_pi else "plug one in, or name a stream: edgefer run --source rtsp://…"
     return Finding("warn", "none; edgefer runs its synthetic demonstration", mend)
 

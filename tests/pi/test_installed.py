@@ -8,8 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-
-from .conftest import Container, until
+from pi.container import Container, until
 
 UNIT = "edgefer.service"
 
