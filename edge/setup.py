@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from edge.configuration import check_config, write_whole
+from edge.configuration import CONFIG, check_config, write_whole
 from edge.errors import EdgeferError, SettingsError, SourceError
 from edge.settings import Settings
 from edge.types import Observation
@@ -62,7 +62,7 @@ def set_up(path: Path, source: str | None, sinks: list[str] | None, replace: boo
     finally:
         draft.unlink(missing_ok=True)
     say(f"{path}: written; every other setting stands in it with its default")
-    say(f"next: edgefer run --config {path}, or sudo edgefer service install --config {path}")
+    say(f"next: edgefer run --config {path}, or sudo edgefer service install{'' if path == CONFIG else f' --config {path}'}")
 
 
 def _choose_source(source: str | None, ask: Ask | None, say: Say) -> str:
