@@ -17,11 +17,11 @@ ON_PI := $(shell $(PYTHON) -c 'import importlib.util as u; print("yes" if u.find
 EDGE_PACKAGES := $(if $(ON_PI),requirements/pi.txt,requirements/edge.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help run train convert evaluate robustness bench benchmarks test check wheel publish clean
+.PHONY: help run train convert evaluate robustness bench benchmarks test test-pi check wheel pi-install pi-uninstall pi-bundle publish clean
 
 help: ## list the verbs
 	@echo "edgefer: facial-expression recognition for low-power devices"; echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo; echo "  DATA is FER2013 (folder, zip or fer2013.csv; default: data/fer2013.zip, .csv or folder); ARGS are passed on"
 
 run: $(VENV)/.edge ## look at a camera, or at drawn faces without one   [ARGS='--source file:clip.mp4']
@@ -49,12 +49,24 @@ benchmarks: $(VENV)/.edge ## what following costs and loses; detectors on photog
 test: $(VENV)/.dev ## run the tests
 	@$(BIN)/python -m pytest $(ARGS)
 
+test-pi: $(VENV)/.dev ## a Pi's software without a Pi: Debian roots, the real systemd (as root; minutes)
+	@tests/pi/packages.sh && $(BIN)/python -m pytest tests/pi $(ARGS)
+
 check: $(VENV)/.dev ## lint, types and tests: what CI runs
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 	@$(MAKE) --no-print-directory test
 
 wheel: $(VENV)/.edge ## build the lean wheel into dist/
 	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist . && ls dist/*.whl
+
+pi-install: ## on a Raspberry Pi: install into /opt/edgefer               [ARGS=--dry-run]
+	@edge/deploy/pi.sh install $(ARGS)
+
+pi-uninstall: ## remove it again; configuration and data stay      [ARGS=--dry-run]
+	@edge/deploy/pi.sh uninstall $(ARGS)
+
+pi-bundle: $(VENV)/.edge ## one file to install from without a network, into dist/ [ARGS=--dry-run]
+	@PYTHON=$(BIN)/python edge/deploy/pi.sh bundle $(ARGS)
 
 publish: $(VENV)/.train ## measure a converted run and put it into models/    RUN=runs/small [DATA=…] [ARGS=--replace]
 	@$(BIN)/python -m convert.publish "$(RUN)" $(if $(DATA),--data "$(DATA)") $(ARGS)

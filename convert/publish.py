@@ -21,6 +21,7 @@ import numpy.typing as npt
 from convert.__main__ import data_path
 from edge.card import read_card
 from edge.errors import DataError, EdgeferError, ModelError
+from edge.golden import write_golden
 from edge.store import SUMS
 from train.data import FERPLUS_NAME, Dataset, ferplus_majority, find_ferplus, load, load_ferplus
 from train.evaluate import scores_of, views_of
@@ -92,6 +93,7 @@ def _publish(run: Path, asked_data: str | None, models: Path, replace: bool) -> 
     published.sort(key=lambda metrics: -metrics["macs"])
     (models / "README.md").write_text(_page("models.md", published=published), encoding="utf-8")
     _write_sums(models)
+    write_golden(models)
     print(f"{place}: {', '.join(sorted(path.name for path in place.iterdir()))}\nlook at it, then commit {models}")
 
 

@@ -1,4 +1,4 @@
-"""The command line: run, bench, show, doctor, fleet, check-config."""
+"""The command line: run, bench, show, doctor, setup, service, fleet, check-config."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from edge.configuration import CONFIG
 from edge.errors import EdgeferError, SettingsError
 from edge.settings import Settings, load_settings
 from edge.system import state_dir, version
@@ -49,6 +50,20 @@ examples:
   edgefer fleet --broker mqtts://broker.lan/home?login=login   TLS, base home, user:password out of the file "login"
   edgefer fleet --broker mqtt://broker.lan --json              once, for machines
   edgefer fleet --broker mqtt://broker.lan --html fleet.html   a page to send around
+"""
+
+SETUP = """\
+examples:
+  sudo edgefer setup                                                  asks
+  sudo edgefer setup --source picamera: --sink status: --yes          does not
+  edgefer setup --config edgefer.toml --source rtsp://camera/stream   elsewhere than /etc
+"""
+
+SERVICE = """\
+examples:
+  sudo edgefer setup && sudo edgefer service install
+  edgefer service status
+  edgefer service logs --follow
 """
 
 
@@ -112,8 +127,28 @@ def _parser() -> argparse.ArgumentParser:
     doctor = verbs.add_parser("doctor", help="check this installation, and say how to mend it")
     doctor.set_defaults(verb=_doctor)
     doctor.add_argument("--model", default=Settings().model, help="the model to check (default: small)")
+    doctor.add_argument("--config", metavar="FILE", help=f"the configuration to check (default: {CONFIG}, where it is there)")
     doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
 
+    setup = verbs.add_parser(
+        "setup", help="write a configuration by asking, or from flags", epilog=SETUP, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    setup.set_defaults(verb=_setup)
+    setup.add_argument("--config", metavar="FILE", default=str(CONFIG), help=f"the file to write (default: {CONFIG})")
+    setup.add_argument("--source", metavar="SPEC", help="the camera (default: the first one found)")
+    setup.add_argument(
+        "--sink", action="append", metavar="SPEC", help="where observations go; may be given more than once (default: status:)"
+    )
+    setup.add_argument("--replace", action="store_true", help="replace a file that is there; it is kept as FILE.old")
+    setup.add_argument("--yes", action="store_true", help="ask nothing")
+
+    service = verbs.add_parser(
+        "service", help="run as a systemd service", epilog=SERVICE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    service.set_defaults(verb=_service)
+    service.add_argument("what", choices=("install", "status", "logs", "uninstall"), help="what to do; install and uninstall need root")
+    service.add_argument("--config", metavar="FILE", default=str(CONFIG), help=f"what it shall run by (default: {CONFIG})")
+    service.add_argument("--follow", "-f", action="store_true", help="logs: go on with what comes")
     fleet = verbs.add_parser(
         "fleet", help="all devices of an MQTT broker in one table", epilog=FLEET_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -166,7 +201,11 @@ def _run(options: argparse.Namespace) -> int:
     from edge.updater import Updater
 
     stop = _stop_on_signal()
-    specs = list(settings.sinks) or ["status:", "snapshots:snapshots"]
+    service = bool(os.environ.get("NOTIFY_SOCKET"))
+    # A service that nobody asked to keep pictures keeps none.
+    specs = list(settings.sinks) or (["status:"] if service else ["status:", "snapshots:snapshots"])
+    if service and "systemd:" not in specs:
+        specs.append("systemd:")
     if sys.stderr.isatty() and "status:" not in specs and not (sys.stdout.isatty() and "jsonl:-" in specs):
         specs.append("status:")
     folders: list[str] = []
@@ -189,6 +228,8 @@ def _run(options: argparse.Namespace) -> int:
             sinks.append(Background(Actions(settings.action), "actions", stop, lossless=not source.live))
         _say(NOTICE)
         _say(f"source: {source.description}; model: {pipeline.classifier.path}")
+        if not pipeline.classifier.accelerated:
+            _say("XNNPACK is not in use: every answer takes many times as long; 'edgefer doctor' says why")
         if folders:
             _say(f"annotated pictures: {', '.join(folders)}")
         between = updater.between(pipeline) if updater else None
@@ -249,14 +290,14 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from edge.doctor import examine
+    from edge.doctor import Patient, examine
 
-    checks = examine(options.model)
+    checks = examine(Patient(options.model, Path(options.config) if options.config else None))
     if options.json:
         print(json.dumps({"version": version(), "checks": [asdict(check) for check in checks]}, indent=1))
     else:
         for check in checks:
-            print(f"{check.state:5} {check.name:8} {check.found}" + (f"\n      mend:    {check.mend}" if check.mend else ""))
+            print(f"{check.state:5} {check.name:11} {check.found}" + (f"\n      {'mend:':11} {check.mend}" if check.mend else ""))
     return int(any(check.state == "fail" for check in checks))
 
 
@@ -272,33 +313,43 @@ def _fleet(options: argparse.Namespace) -> int:
 
 
 def _check_config(options: argparse.Namespace) -> int:
-    from edge.actions import check_actions
-    from edge.card import read_card
-    from edge.detectors import DETECTORS
-    from edge.plug import parse_spec, resolve
-    from edge.sinks import SINKS
-    from edge.sources import SOURCES
-    from edge.store import find_model
-    from edge.updater import check_updates
+    from edge.configuration import check_config
 
     name = options.file or options.config
     if not name:
         print("edgefer: which file? edgefer check-config FILE", file=sys.stderr)
         return 2
-    settings = load_settings(Path(name))
-    try:
-        if settings.source:
-            resolve(SOURCES, parse_spec(settings.source).scheme, "source")
-        for spec in settings.sinks:
-            sink = parse_spec(spec)
-            getattr(resolve(SINKS, sink.scheme, "sink"), "check", lambda _: None)(sink)
-        resolve(DETECTORS, settings.detector.name, "detector")
-        check_actions(settings.action, read_card(find_model(settings.model)).labels)
-        if settings.update.enabled:
-            check_updates(settings, settings.sinks)
-    except EdgeferError as error:
-        raise SettingsError(f"{name}: {error}") from None
+    check_config(Path(name))
     print(f"{name}: good")
+    return 0
+
+
+def _setup(options: argparse.Namespace) -> int:
+    from edge.setup import set_up
+
+    ask = _ask if sys.stdin and sys.stdin.isatty() and not options.yes else None
+    set_up(Path(options.config), options.source, options.sink, options.replace, ask, _say)
+    return 0
+
+
+def _ask(question: str, default: str) -> str:
+    try:
+        return input(f"{question} [{default}] ").strip() or default
+    except EOFError:
+        raise SettingsError("no answer; nothing was written") from None
+
+
+def _service(options: argparse.Namespace) -> int:
+    from edge import service
+
+    if options.what == "status":
+        return service.status()
+    if options.what == "logs":
+        return service.logs(options.follow)
+    if options.what == "install":
+        service.install(Path(options.config), _say)
+    else:
+        service.uninstall(_say)
     return 0
 
 

@@ -6,6 +6,7 @@ EdgeferError
 ├── DataError        (ValueError)         a dataset is missing, incomplete or damaged
 ├── SourceError      (OSError)            a camera, a clip or a folder cannot be read
 ├── SinkError        (OSError)            an output cannot be opened or written
+├── ServiceError     (OSError)            the systemd service cannot be installed or asked
 ├── WorkerLost       (ConnectionError)    another process of a training on several machines is gone
 └── MissingLibrary   (ImportError)        an optional library is absent
 """
@@ -33,6 +34,10 @@ class SourceError(EdgeferError, OSError):
 
 class SinkError(EdgeferError, OSError):
     """An output cannot be opened or written."""
+
+
+class ServiceError(EdgeferError, OSError):
+    """The systemd service cannot be installed, started or asked."""
 
 
 class WorkerLost(EdgeferError, ConnectionError):

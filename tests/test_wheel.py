@@ -45,7 +45,7 @@ def test_the_wheel_holds_the_edge_and_the_default_model_and_nothing_else(wheel: 
         names = archive.namelist()
         metadata = archive.read(next(name for name in names if name.endswith("METADATA"))).decode()
     assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"edge"}
-    for needed in ("models/SHA256SUMS", "models/small/small-int8.tflite", "haarcascade_frontalface_default.xml"):
+    for needed in ("models/SHA256SUMS", "models/golden.json", "models/small/small-int8.tflite", "haarcascade_frontalface_default.xml"):
         assert f"edge/assets/{needed}" in names
     assert "edge/deploy/config.toml" in names
     requires = [line for line in metadata.splitlines() if line.startswith("Requires-Dist")]

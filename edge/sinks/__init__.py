@@ -23,6 +23,7 @@ SINKS = {
     "status": "edge.sinks.status:Status",
     "mqtt": "edge.sinks.mqtt:Mqtt",
     "mqtts": "edge.sinks.mqtt:Mqtt",
+    "systemd": "edge.sinks.systemd:Systemd",
 }
 """Scheme -> "module:Class", imported on use. A class is called with the spec and raises `SinkError`."""
 

@@ -28,7 +28,9 @@ _LOG = logging.getLogger(__name__)
 def open_capture(*arguments: object) -> cv2.VideoCapture:
     """``cv2.VideoCapture`` without the warnings that OpenCV and FFmpeg print for what we say ourselves."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # its words about damaged frames, later on
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    # The first is its name in Debian's OpenCV (4.6 of Bookworm, 4.10 of Trixie), the second in PyPI's.
+    silence = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
+    silence(0)
     with quiet_native():
         return cv2.VideoCapture(*arguments)
 

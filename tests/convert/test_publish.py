@@ -14,6 +14,8 @@ from PIL import Image
 from toy import LABELS
 
 from edge.card import read_card
+from edge.classify import Classifier
+from edge.golden import golden_answers
 from train.data import FERPLUS_NAME
 
 ROOT = Path(__file__).parents[2]
@@ -76,6 +78,12 @@ def test_the_digests_are_those_of_the_files(models: Path) -> None:
     assert len(lines) == 2
     for digest, path in (line.split("  ") for line in lines):
         assert hashlib.sha256((models / path).read_bytes()).hexdigest() == digest
+
+
+def test_the_golden_answers_are_those_of_the_published_file(models: Path) -> None:
+    path = models / "toy_recipe" / "toy_recipe-int8.tflite"
+    kept = json.loads((models / "golden.json").read_text())
+    assert kept == {hashlib.sha256(path.read_bytes()).hexdigest(): golden_answers(Classifier(path))}
 
 
 def test_the_comparison_lists_every_file(models: Path) -> None:

@@ -24,9 +24,11 @@ def observation(index: int = 0, faces: int = 1, name: str | None = None, bgr: np
     return Observation(Frame(index, index / 10, luma, bgr, name, dropped=2), found, {"capture": 1.23456, "detect": 2.0})
 
 
-@pytest.fixture(params=["jsonl", "snapshots", "status"])
-def spec(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return {"jsonl": f"jsonl:{tmp_path}/out.jsonl", "snapshots": f"snapshots:{tmp_path}/pictures", "status": "status:"}[request.param]
+@pytest.fixture(params=["jsonl", "snapshots", "status", "systemd"])
+def spec(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody-listens"))
+    places = {"jsonl": f"{tmp_path}/out.jsonl", "snapshots": f"{tmp_path}/pictures"}
+    return f"{request.param}:{places.get(request.param, '')}"
 
 
 def test_every_sink_takes_observations_with_and_without_faces_and_closes_twice(spec: str) -> None:
@@ -53,6 +55,8 @@ def test_the_table_names_classes_that_can_be_imported() -> None:
         ("snapshots:", SinkError, "snapshots:DIR"),
         ("snapshots:/proc", SinkError, "cannot write into"),
         ("status:here", SettingsError, "takes no path"),
+        ("systemd:", SinkError, "systemd did not start this"),
+        ("systemd:x", SettingsError, "takes no path"),
         ("snapshots:/proc/none", SinkError, "cannot make this folder"),
         ("snapshots:x?every_s=soon", SettingsError, "key 'every_s'"),
         ("kafka://host/topic", SettingsError, "no sink 'kafka'"),
