@@ -17,7 +17,7 @@ ON_PI := $(shell $(PYTHON) -c 'import importlib.util as u; print("yes" if u.find
 EDGE_PACKAGES := $(if $(ON_PI),requirements/pi.txt,requirements/edge.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help run train convert evaluate robustness bench benchmarks test check wheel publish clean
+.PHONY: help run train convert evaluate robustness bench benchmarks test test-pi check wheel publish clean
 
 help: ## list the verbs
 	@echo "edgefer: facial-expression recognition for low-power devices"; echo
@@ -48,6 +48,9 @@ benchmarks: $(VENV)/.edge ## what following costs and loses; detectors on photog
 
 test: $(VENV)/.dev ## run the tests
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-pi: $(VENV)/.dev ## a Pi's software without a Pi: Debian roots, the real systemd (as root; minutes)
+	@tests/pi/packages.sh && $(BIN)/python -m pytest tests/pi $(ARGS)
 
 check: $(VENV)/.dev ## lint, types and tests: what CI runs
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
