@@ -121,7 +121,11 @@ def tables(counts: Counts) -> str:
     for processor, models in counts.items():
         for model, spent in models.items():
             stages = " + ".join(_millions(spent[f"moving {stage}"]) for stage in STAGES)
-            cells = [_millions(spent["invoke"]), stages, *(_millions(_frame(spent, kind)) for kind in ("moving", "dearest", "still", "naive"))]
+            cells = [
+                _millions(spent["invoke"]),
+                stages,
+                *(_millions(_frame(spent, kind)) for kind in ("moving", "dearest", "still", "naive")),
+            ]
             lines.append(f"| {processor.title()} | {model} | {' | '.join(cells)} |")
     lines += ["", f"| board | assumed | {' | '.join(f'{model}, {what}' for model in models for what in ('edgefer', 'naive'))} |"]
     lines.append(f"|---|---|{'---:|' * 2 * len(models)}")

@@ -16,8 +16,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
 BUILD = Path(os.environ.get("EDGEFER_PI_BUILD", REPOSITORY / "build" / "pi")).resolve()
@@ -53,9 +51,11 @@ BOARDS = {
 
 def needs(*commands: str) -> None:
     """Skip the test, naming the commands this machine lacks."""
+    import pytest  # the benchmark has none
+
     missing = [command for command in commands if not shutil.which(command)]
     if missing:
-        pytest.skip(f"not here: {', '.join(missing)} (requirements/apt-test.txt)")
+        pytest.skip(f"not here: {', '.join(missing)} (tests/pi/packages.txt)")
 
 
 def run(*command: str | Path) -> None:
