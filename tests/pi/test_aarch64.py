@@ -1,7 +1,13 @@
-"""The same pictures here and on emulated boards, with every runtime there is: the same faces, labels and, within 1/256, scores."""
+"""The same pictures here and on emulated boards, with every runtime there is: the same faces, labels and, within 1/256, scores.
+
+XNNPACK rounds int8 sums otherwise than TFLite's own kernels do: without it a score is up to 9/256 off, on a desktop too; and those
+kernels differ between processors, by 5/256 in these pictures. So an emulated board without it is held against this machine without
+it, within 12/256.
+"""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -46,40 +52,39 @@ def answers(command: list[str], faces: Path, **more: Any) -> tuple[dict[str, str
     ]
 
 
-@pytest.fixture(scope="module")
-def here(faces: Path) -> list[dict[str, Any]]:
+@functools.cache
+def here(program: str, faces: Path) -> list[dict[str, Any]]:
+    """This machine's observations."""
     path = os.pathsep.join(path for path in sys.path if path)
-    _, found = answers([sys.executable, "-c", PLAIN], faces, env={**os.environ, "PYTHONPATH": path})
+    _, found = answers([sys.executable, "-c", program], faces, env={**os.environ, "PYTHONPATH": path})
     assert [len(line["faces"]) for line in found] == [2] * 4
     return found
 
 
 @pytest.mark.parametrize(
-    ("processor", "release", "program", "runtime", "xnnpack"),
+    ("processor", "program", "runtime"),
     [
-        ("cortex-a53", "trixie", PLAIN, "ai_edge_litert", "pass"),
-        ("cortex-a76", "trixie", PLAIN, "ai_edge_litert", "pass"),
-        ("cortex-a72", "trixie", WITHOUT_XNNPACK, "ai_edge_litert", "warn"),
-        ("cortex-a72", "bookworm", PLAIN, "tflite_runtime", "warn"),
+        ("cortex-a53", PLAIN, "ai_edge_litert"),
+        ("cortex-a76", PLAIN, "ai_edge_litert"),
+        ("cortex-a72", WITHOUT_XNNPACK, "ai_edge_litert"),
+        ("cortex-a72", PLAIN, "tflite_runtime"),
     ],
     ids=["LiteRT, A53", "LiteRT, A76", "LiteRT without XNNPACK, A72", "tflite-runtime, A72"],
 )
-def test_an_emulated_board_gives_the_same_answers(
-    processor: str, release: str, program: str, runtime: str, xnnpack: str, here: list[dict[str, Any]], faces: Path
-) -> None:
+def test_an_emulated_board_gives_the_same_answers(processor: str, program: str, runtime: str, faces: Path) -> None:
     needs("qemu-aarch64-static", "mmdebstrap")
-    old = release == "bookworm"
-    base = root("bookworm", "arm64") if old else root("trixie", "arm64", *LIBCAMERA)
+    old, fast = runtime == "tflite_runtime", (program, runtime) == (PLAIN, "ai_edge_litert")
+    release, base = ("bookworm", root("bookworm", "arm64")) if old else ("trixie", root("trixie", "arm64", *LIBCAMERA))
     wheels = site(release, "aarch64", *(OLD_RUNTIME if old else edge_requirements()))
-    command = [*emulated(base, BOARDS[processor], release, [wheels]), "-c", program]
-    found, there = answers(command, faces)
+    found, there = answers([*emulated(base, BOARDS[processor], release, [wheels]), "-c", program], faces)
     assert runtime in found["runtime"]
-    assert found["xnnpack"].startswith(xnnpack)
-    assert len(there) == len(here)
-    for ours, theirs in zip(here, there, strict=True):
-        assert [face["expression"] for face in theirs["faces"]] == [face["expression"] for face in ours["faces"]]
-        for mine, other in zip(ours["faces"], theirs["faces"], strict=True):
-            assert other["box"] == mine["box"]
-            for label, score in mine["scores"].items():
+    assert found["xnnpack"].startswith("pass" if fast else "warn")
+    ours = here(PLAIN if fast else WITHOUT_XNNPACK, faces)
+    assert len(there) == len(ours)
+    for mine, theirs in zip(ours, there, strict=True):
+        assert [face["expression"] for face in theirs["faces"]] == [face["expression"] for face in mine["faces"]]
+        for face, other in zip(mine["faces"], theirs["faces"], strict=True):
+            assert other["box"] == face["box"]
+            for label, score in face["scores"].items():
                 # Four decimals are written.
-                assert abs(other["scores"][label] - score) <= 1 / 256 + 0.0001, (label, mine, other)
+                assert abs(other["scores"][label] - score) <= (1 if fast else 12) / 256 + 0.0001, (label, face, other)
