@@ -17,7 +17,7 @@ ON_PI := $(shell $(PYTHON) -c 'import importlib.util as u; print("yes" if u.find
 EDGE_PACKAGES := $(if $(ON_PI),requirements/pi.txt,requirements/edge.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help run train convert evaluate robustness bench benchmarks test test-pi check wheel pi-install pi-uninstall pi-bundle publish clean
+.PHONY: help run train convert evaluate robustness bench bench-pi benchmarks test test-pi check wheel pi-install pi-uninstall pi-bundle publish clean
 
 help: ## list the verbs
 	@echo "edgefer: facial-expression recognition for low-power devices"; echo
@@ -51,6 +51,9 @@ test: $(VENV)/.dev ## run the tests
 
 test-pi: $(VENV)/.dev ## a Pi's software without a Pi: Debian roots, the real systemd (as root; minutes)
 	@tests/pi/packages.sh && $(BIN)/python -m pytest tests/pi $(ARGS)
+
+bench-pi: $(VENV)/.edge ## instructions a frame on emulated boards; docs/boards.md   [ARGS='a.tflite …']
+	@tests/pi/packages.sh && PYTHONPATH=.:tests $(BIN)/python tests/benchmarks/boards.py $(ARGS)
 
 check: $(VENV)/.dev ## lint, types and tests: what CI runs
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -38,8 +38,8 @@ examples:
   edgefer run --source images:photos --sink jsonl:faces.jsonl --sink snapshots:annotated
   edgefer run --source 'synthetic:?faces=3&seconds=20' --sink 'snapshots:out?every_s=1'
 
-sources: picamera:[?width=640&height=480&fps=30&rotation=180]  opencv:N[?width=..&height=..&fps=..&fourcc=MJPG]
-         file:PATH  rtsp://…  http://…  images:DIR  synthetic:[?faces=1&size=640x480&fps=30&seconds=60]
+sources: picamera:[?width=640&height=480&fps=30&rotation=180&hflip=true]  opencv:N[?width=..&height=..&fps=..&fourcc=MJPG]
+         file:PATH  rtsp://…  http://…[#timeout_s=5]  images:DIR  synthetic:[?faces=1&size=640x480&fps=30&seconds=60]
 sinks:   status:  jsonl:PATH  jsonl:-  display:  snapshots:DIR[?every_s=5&keep=1000]
          mqtt://host[:port]/base/node[?login=FILE&every_s=30]  mqtts://…[?ca=FILE]
 """

@@ -157,8 +157,8 @@ class Settings(Table, frozen=True):
     """Where observations go; empty shows a status line and keeps annotated pictures in ./snapshots."""
     threads: Annotated[int, Meta(ge=1, le=16)] = 1
     """Threads of the TFLite runtime."""
-    source_timeout_s: Annotated[float, Meta(ge=0.5, le=600)] = 5.0
-    """Seconds without a frame from a live source after which the run ends with an error."""
+    source_timeout_s: Annotated[float, Meta(ge=0.5, le=600)] = 20.0
+    """Seconds without a frame from a live source after which the run ends with an error; a stream connects again meanwhile."""
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     """How much is logged to standard error."""
     detector: DetectorSettings = DetectorSettings()

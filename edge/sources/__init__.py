@@ -73,10 +73,10 @@ DEMONSTRATION = "synthetic:?seconds=60"
 
 
 def _has_picamera() -> bool:
-    from edge.sources.picamera import count_cameras
+    from edge.sources.picamera import count_cameras, libraries
 
     try:
-        import picamera2
+        picamera2, _ = libraries()
     except Exception:  # whatever is wrong with it, there is no camera to be had this way; `doctor` says what
         return False
     return count_cameras(picamera2) > 0

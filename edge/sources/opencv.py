@@ -5,22 +5,29 @@ from __future__ import annotations
 import logging
 import os
 import re
+import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
+from urllib.parse import parse_qsl, urlsplit
 
 import cv2
+from msgspec import Meta
 
 from edge.errors import SourceError
 from edge.picture import colour_frame
 from edge.plug import Spec
 from edge.quiet import quiet_native
 from edge.settings import Table, checked
-from edge.types import Frame
+from edge.types import Frame, Pixels
 
 V4L2 = cv2.CAP_V4L2 if sys.platform.startswith("linux") else cv2.CAP_ANY
 
+FrozenSeconds = Annotated[float, Meta(ge=0, le=3600)]
+"""Seconds of one and the same picture after which a camera counts as failed; 0: never, for a picture that is still on purpose."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -77,14 +84,56 @@ class File:
         self._capture.release()
 
 
+class Capture:
+    """``cv2.VideoCapture`` that may be closed while another thread waits in it: OpenCV would free what is being read."""
+
+    def __init__(self, *arguments: object) -> None:
+        self.cv2 = open_capture(*arguments)
+        self.closed = threading.Event()
+        self._reading = threading.Lock()
+
+    def read(self) -> cv2.typing.MatLike | None:
+        """The next picture; None where none comes, or when it is closed."""
+        with self._reading:
+            found, picture = (False, None) if self.closed.is_set() else self.cv2.read()
+        if self.closed.is_set():
+            self.close()
+        return picture if found else None
+
+    def close(self) -> None:
+        """Release it, at once or on the way out of `read`; safe to call twice."""
+        self.closed.set()
+        if self._reading.acquire(blocking=False):
+            self.cv2.release()
+            self._reading.release()
+
+
+class Stillness:
+    """Tells a camera that repeats its last picture, as some do when unplugged, by what never repeats: its sensor's noise."""
+
+    def __init__(self) -> None:
+        self._rows, self._since_s = b"", 0.0
+
+    def lasts_s(self, luma: Pixels, now_s: float) -> float:
+        """Seconds for which pictures, (H, W) uint8, have been the same in every sixteenth row."""
+        rows = luma[::16].tobytes()
+        if rows != self._rows:
+            self._rows, self._since_s = rows, now_s
+        return now_s - self._since_s
+
+
+Size = Annotated[int, Meta(ge=16, le=8192)]
+
+
 class CameraOptions(Table, frozen=True):
     """What a V4L2 camera is asked for; it may give something else, which `Camera.description` says."""
 
-    width: int = 640
-    height: int = 480
-    fps: float = 30.0
+    width: Size = 640
+    height: Size = 480
+    fps: Annotated[float, Meta(gt=0, le=1000)] = 30.0
     fourcc: str = "MJPG"
     """Pixel format of four letters: MJPG is what USB cameras need for 30 frames a second."""
+    frozen_s: FrozenSeconds = 10.0
 
 
 class Camera:
@@ -97,61 +146,136 @@ class Camera:
         options = checked(spec.options, CameraOptions, spec.text, strict=False)
         if not re.fullmatch(r"[0-9]{1,3}", spec.path):
             raise SourceError(f"{spec.text}: a camera is a number, as in opencv:0; a clip is file:PATH")
-        if len(options.fourcc) != 4:
+        if not re.fullmatch(r"[ -~]{4}", options.fourcc):
             raise SourceError(f"{spec.text}: fourcc is four letters such as MJPG or YUYV, found {options.fourcc!r}")
-        self._name = spec.text
-        self._capture = open_capture(int(spec.path), V4L2)
-        if not self._capture.isOpened():
-            raise SourceError(f"{spec.text}: no camera answers at /dev/video{spec.path}; 'edgefer doctor' lists the cameras")
-        self._capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*options.fourcc))
-        self._capture.set(cv2.CAP_PROP_FRAME_WIDTH, options.width)
-        self._capture.set(cv2.CAP_PROP_FRAME_HEIGHT, options.height)
-        self._capture.set(cv2.CAP_PROP_FPS, options.fps)
-        got = [self._capture.get(key) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FPS)]
-        self.description = f"camera {spec.path}, {got[0]:.0f}x{got[1]:.0f}, {got[2]:.3g} frames a second"
+        self._name, self._frozen_s = spec.text, options.frozen_s
+        self._capture = Capture(int(spec.path), V4L2)
+        device = Path(f"/dev/video{spec.path}")
+        if not self._capture.cv2.isOpened():
+            raise SourceError(f"{spec.text}: no camera answers at {device}: {_why_not(device)}")
+        for key, value in (
+            (cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*options.fourcc)),
+            (cv2.CAP_PROP_FRAME_WIDTH, options.width),
+            (cv2.CAP_PROP_FRAME_HEIGHT, options.height),
+            (cv2.CAP_PROP_FPS, options.fps),
+        ):
+            self._capture.cv2.set(key, value)
+        asked = f"{options.width}x{options.height} {options.fourcc}, {options.fps:.3g} frames a second"
+        given = _format(self._capture.cv2)
+        self.description = f"camera {spec.path}, {given}" + (f" ({asked} asked for)" if given != asked else "")
 
     def __iter__(self) -> Iterator[Frame]:
-        """Frames until the camera fails, which raises `SourceError`."""
-        return _live_frames(self._capture, f"{self._name}: the camera stopped giving frames; is it still plugged in?")
+        """Frames until closed; raises `SourceError` when the camera fails, or gives the same picture again and again."""
+        still, index = Stillness(), 0
+        while (picture := self._capture.read()) is not None:
+            frame = colour_frame(index, time.time(), picture)
+            yield frame
+            index += 1
+            if 0 < self._frozen_s < still.lasts_s(frame.luma, time.monotonic()):
+                raise SourceError(
+                    f"{self._name}: the same picture for {self._frozen_s:g} s; is it still plugged in? (on purpose: frozen_s=0)"
+                )
+        if not self._capture.closed.is_set():
+            raise SourceError(f"{self._name}: the camera stopped giving frames; is it still plugged in?")
 
     def close(self) -> None:
         """Release the camera."""
-        self._capture.release()
+        self._capture.close()
+
+
+def _format(capture: cv2.VideoCapture) -> str:
+    """What a camera has agreed to, as it says itself."""
+    keys = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FOURCC, cv2.CAP_PROP_FPS)
+    width, height, fourcc, fps = (capture.get(key) for key in keys)
+    letters = int(fourcc).to_bytes(4, "little", signed=True).decode("ascii", "replace")
+    return f"{width:.0f}x{height:.0f} {letters}, " + (f"{fps:.3g} frames a second" if fps > 0 else "as many frames as it likes")
+
+
+def _why_not(device: Path) -> str:
+    """Why a V4L2 device may not have opened, and what to do."""
+    if not device.exists():
+        others = sorted(str(other) for other in device.parent.glob("video*"))
+        return f"there is {', '.join(others)}" if others else "no camera is plugged in, or its driver is missing"
+    if not os.access(device, os.R_OK | os.W_OK):
+        return "no permission; 'sudo usermod -aG video $USER', then log in again"
+    return f"another program may hold it ('fuser {device}' shows which), or it is not a camera ('v4l2-ctl --list-devices')"
+
+
+class StreamOptions(Table, frozen=True):
+    """How a network camera is treated; written after a ``#`` in its address, which is never sent to it."""
+
+    timeout_s: Annotated[float, Meta(ge=0.5, le=60)] = 5.0
+    """Seconds after which opening and reading give up, and it is opened again."""
+    frozen_s: FrozenSeconds = 10.0
 
 
 class Stream:
-    """``rtsp://…`` or ``http://…``: a network camera; opening and reading give up after a few seconds."""
+    """``rtsp://…`` or ``http://…``, also ``rtsp://…#timeout_s=10``: a network camera.
+
+    A stream that ends, stalls or freezes is opened again until it gives new pictures; `edge.pipeline.run` ends the wait.
+    """
 
     live = True
     tracked = True
-    timeout_s = 5
+    pause_s = 1.0
+    """Between one try to open and the next."""
 
     def __init__(self, spec: Spec) -> None:
-        # The password in a camera's address is not for the log.
-        address = spec.path.partition("://")[2]
-        self.description = f"stream {spec.scheme}://{address.rpartition('@')[2]}"
-        limit_ms = self.timeout_s * 1000
-        limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit_ms]
+        self._address, _, options = spec.path.partition("#")
+        # The password in a camera's address, before the @ or after the ?, is not for the log.
+        self.description = f"stream {spec.scheme}://{self._address.partition('://')[2].rpartition('@')[2].partition('?')[0]}"
+        self._options = checked(dict(parse_qsl(options, keep_blank_values=True)), StreamOptions, self.description, strict=False)
+        self._closed = threading.Event()
+        self._capture = self._open()
+        if not self._capture.cv2.isOpened():
+            raise SourceError(f"{self.description}: {self._why_not()}")
+        self.description += f", {_format(self._capture.cv2)}"
+
+    def _open(self) -> Capture:
+        limit_ms = round(self._options.timeout_s * 1000)
         # Only limits given at opening hold: set later, a stalled stream blocks for ever.
-        self._capture = open_capture(spec.path, cv2.CAP_FFMPEG, limits)
-        if not self._capture.isOpened():
-            raise SourceError(f"{self.description}: no video there within {self.timeout_s} s; check the address in a player")
+        limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit_ms]
+        return Capture(self._address, cv2.CAP_FFMPEG, limits)
+
+    def _why_not(self) -> str:
+        """Whether anybody is there at all; OpenCV says nothing."""
+        try:
+            parts = urlsplit(self._address)
+            port = parts.port or {"rtsp": 554, "http": 80, "https": 443}[parts.scheme]
+            socket.create_connection((parts.hostname or "", port), self._options.timeout_s).close()
+        except (OSError, ValueError) as error:
+            return f"nobody answers there ({getattr(error, 'strerror', None) or error}); is the camera on, and in this network?"
+        return f"it answers, but with no video within {self._options.timeout_s:g} s; check the path, the user and the password in a player"
 
     def __iter__(self) -> Iterator[Frame]:
-        """Frames until the stream ends or stalls, which raises `SourceError`."""
-        return _live_frames(self._capture, f"{self.description}: the stream ended or stalled for {self.timeout_s} s")
+        """New pictures until closed."""
+        still, index = Stillness(), 0
+        lost_s: float | None = None
+        while not self._closed.is_set():
+            picture = self._capture.read()
+            if picture is not None:
+                now_s = time.monotonic()
+                frame = colour_frame(index, time.time(), picture)
+                same_s = still.lasts_s(frame.luma, now_s)
+                # Once lost, the old picture is no sign of life.
+                if lost_s is None or same_s == 0:
+                    if lost_s is not None:
+                        _LOG.warning("%s: back after %.0f s", self.description, now_s - lost_s)
+                    lost_s = None
+                    yield frame
+                    index += 1
+                if not 0 < self._options.frozen_s < same_s:
+                    continue
+            if lost_s is None:
+                lost_s = time.monotonic()
+                trouble = "it ended or stalled" if picture is None else f"the same picture for {same_s:.0f} s (on purpose? #frozen_s=0)"
+                _LOG.warning("%s: %s; connecting again", self.description, trouble)
+            self._capture.close()
+            if not self._closed.wait(self.pause_s):
+                self._capture = self._open()
+        self._capture.close()
 
     def close(self) -> None:
         """Hang up."""
-        self._capture.release()
-
-
-def _live_frames(capture: cv2.VideoCapture, when_over: str) -> Iterator[Frame]:
-    """Frames with the time of their arrival; raises `SourceError` with ``when_over`` when one fails to come."""
-    index = 0
-    while True:
-        found, picture = capture.read()
-        if not found:
-            raise SourceError(when_over)
-        yield colour_frame(index, time.time(), picture)
-        index += 1
+        self._closed.set()
+        self._capture.close()
