@@ -24,9 +24,16 @@ def observation(index: int = 0, faces: int = 1, name: str | None = None, bgr: np
     return Observation(Frame(index, index / 10, luma, bgr, name, dropped=2), found, {"capture": 1.23456, "detect": 2.0})
 
 
-@pytest.fixture(params=["jsonl", "snapshots", "status"])
+@pytest.fixture(params=["jsonl", "snapshots", "status", "mqtt"])
 def spec(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return {"jsonl": f"jsonl:{tmp_path}/out.jsonl", "snapshots": f"snapshots:{tmp_path}/pictures", "status": "status:"}[request.param]
+    if request.param == "mqtt":
+        pytest.importorskip("paho.mqtt", reason="paho-mqtt is not installed (pip install 'edgefer[mqtt]')")
+    return {
+        "jsonl": f"jsonl:{tmp_path}/out.jsonl",
+        "snapshots": f"snapshots:{tmp_path}/pictures",
+        "status": "status:",
+        "mqtt": "mqtt://127.0.0.1:9/nobody/there",
+    }[request.param]
 
 
 def test_every_sink_takes_observations_with_and_without_faces_and_closes_twice(spec: str) -> None:
