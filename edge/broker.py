@@ -118,7 +118,8 @@ class Connection:
     """A connection to a broker, kept up in a thread of its own: absent, flapping or refusing, it is tried again with growing pauses.
 
     ``will`` is what the broker says of us when we are gone without a word, ``hello`` what we say each time we are connected;
-    ``came_up`` and the subscriptions' callbacks run in the connection's thread. What is wrong is logged once per kind.
+    ``came_up``, called just before `up` is true, and the subscriptions' callbacks run in the connection's thread. What is wrong is
+    logged once per kind.
 
     Raises `SettingsError` for a login or certificate that cannot be read, `MissingLibrary` without paho-mqtt.
     """
@@ -209,13 +210,13 @@ class Connection:
             self._say("connected")
         self.problem = ""
         self._gone.clear()
+        self._came_up()
         # Up before the subscriptions are gone through: whoever adds one meanwhile either is among them or sees that it is up.
         self._up.set()
         for topic in list(self._subscriptions):
             client.subscribe(topic, qos=1)
         if self._hello:
             self.publish(self._hello)
-        self._came_up()
 
     def _failed(self, _client: Client, _data: object) -> None:
         # paho calls this inside its "except OSError" and tells nothing else.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import shutil
 import signal
@@ -35,6 +36,8 @@ class Mosquitto:
         self._command = [program, "-c", str(self._file)]
         self._file.write_text("\n".join([f"listener {self.port} 127.0.0.1", "user root", *(config or ("allow_anonymous true",))]) + "\n")
         self._process: subprocess.Popen[str] | None = None
+        # Also after a test that failed before it stopped us.
+        atexit.register(self.stop)
         self.start()
 
     def start(self) -> None:
@@ -55,7 +58,8 @@ class Mosquitto:
 
     def stop(self) -> None:
         if self._process:
-            self._process.send_signal(signal.SIGTERM)
+            for number in (signal.SIGTERM, signal.SIGCONT):
+                self._process.send_signal(number)
             self._process.wait(10)
             self._process = None
 

@@ -115,7 +115,8 @@ class Mqtt:
         self._waiting.close()
         lost = self.dropped + self._unsent()
         if lost or connection.losses:
-            _LOG.warning("%s: %d events were lost; the connection broke %d times", connection.address.name, lost, connection.losses)
+            broke = f"; the connection broke {connection.losses} times" if connection.losses else ""
+            _LOG.warning("%s: %d events were lost%s", connection.address.name, lost, broke)
 
     def _send(self, observation: Observation, now_s: float, last: bool = False) -> None:
         up = self.connection.up

@@ -13,6 +13,7 @@ import pytest
 from command import Run, one_line
 from mosquitto import free_port
 
+from edge.__main__ import main
 from edge.actions import Actions, check_actions
 from edge.errors import SettingsError
 from edge.settings import ActionSettings
@@ -162,12 +163,12 @@ def test_a_command_that_still_runs_at_the_end_is_ended(tmp_path: Path) -> None:
         ('command = [""]', "no program"),
     ],
 )
-def test_a_wrong_action_is_one_line_before_anything_runs(edgefer: Run, tmp_path: Path, table: str, said: str) -> None:
+def test_a_wrong_action_is_one_line_before_anything_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str], table: str, said: str) -> None:
     (tmp_path / "config.toml").write_text(f"[[action]]\n{table}\n")
-    done = edgefer("check-config", "config.toml")
-    assert done.returncode == 1
-    assert said in one_line(done.stderr)
-    assert "action" in done.stderr
+    assert main(["check-config", str(tmp_path / "config.toml")]) == 1
+    line = one_line(capsys.readouterr().err)
+    assert said in line
+    assert "action" in line
 
 
 def test_a_program_that_is_not_there_is_refused_at_the_start() -> None:

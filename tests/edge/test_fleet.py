@@ -133,7 +133,7 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
 
 def test_one_look_shows_every_device_as_text_as_json_or_as_a_page(edgefer: Run, broker: Mosquitto, tmp_path: Path) -> None:
     address = f"mqtt://127.0.0.1:{broker.port}"
-    done = edgefer("fleet", "--broker", address, "--once")
+    done = edgefer("fleet", "--broker", address)
     assert done.returncode == 0, done.stderr
     assert f"3 devices, 3 online, 1 model, 1 version at {address}/edgefer" in done.stdout
     done = edgefer("fleet", "--broker", address, "--once", "--json", "--html", "fleet.html")
@@ -149,12 +149,11 @@ def test_one_look_shows_every_device_as_text_as_json_or_as_a_page(edgefer: Run, 
     ("arguments", "said"),
     [
         (["--broker", "mqtt://me:swordfish@host"], "login=FILE"),
-        (["--broker", "mqtt://127.0.0.1:{nobody}"], "no broker answers (Connection refused)"),
         (["--broker", "mqtt://127.0.0.1:{broker}", "--html", "/nowhere/fleet.html"], "cannot be written"),
     ],
 )
 def test_a_wrong_fleet_is_one_line(edgefer: Run, broker: Mosquitto, arguments: list[str], said: str) -> None:
-    done = edgefer("fleet", *(argument.format(broker=broker.port, nobody=free_port()) for argument in arguments))
+    done = edgefer("fleet", *(argument.format(broker=broker.port) for argument in arguments))
     assert done.returncode == 1
     assert said in one_line(done.stderr)
     assert "swordfish" not in done.stderr
@@ -163,14 +162,15 @@ def test_a_wrong_fleet_is_one_line(edgefer: Run, broker: Mosquitto, arguments: l
 @pytest.mark.parametrize(
     ("address", "place", "said"),
     [
+        (f"mqtt://127.0.0.1:{free_port()}", None, r"no broker answers \(Connection refused\)$"),
         ("host", None, "not a broker's address"),
         ("mqtt://host?every_s=3", None, "unknown key 'every_s'"),
         ("mqtt://host", "0.0.0.0:80", "write 127.0.0.1:PORT"),
     ],
 )
-def test_a_fleet_that_cannot_be_shown_is_refused_before_it_is_asked_for(address: str, place: str | None, said: str) -> None:
+def test_a_fleet_that_cannot_be_shown_is_refused(address: str, place: str | None, said: str) -> None:
     pytest.importorskip("paho.mqtt")
-    with pytest.raises(SettingsError, match=said):
+    with pytest.raises((SettingsError, SinkError), match=said):
         show_fleet(address, True, False, None, place, threading.Event())
 
 

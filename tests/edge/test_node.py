@@ -117,5 +117,21 @@ def test_every_state_and_event_is_one_that_home_assistant_was_told_of() -> None:
             assert kind in config["components"]["event"]["event_types"]
 
 
+def test_the_templates_home_assistant_is_given_say_what_the_state_says() -> None:
+    jinja2 = pytest.importorskip("jinja2", reason="jinja2, which Home Assistant's templates are written for, is not installed")
+    config = json.loads(discovery("homeassistant", TOPICS, MODEL, "1.2", "Pi").payload)
+    found = reporter()
+
+    def shown(observation: Observation) -> dict[str, str]:
+        (state,) = said(found.state(observation, 0.0, 0, now=True))
+        templates = {name: entity["value_template"] for name, entity in config["components"].items() if "value_template" in entity}
+        return {name: jinja2.Template(text).render(value_json=state) for name, text in templates.items()}
+
+    face = {"expression": "happy", "score": "91.2", "faces": "1", "present": "ON"}
+    device = {"fps": "None", "temperature": "48.5", "model": "toy abababababab"}
+    assert shown(seen((1, "happy"))) == face | device
+    assert shown(seen()) == {"expression": "no_face", "score": "None", "faces": "0", "present": "OFF"} | device, "None is unknown there"
+
+
 def test_ids_are_made_of_letters_digits_and_dashes_alone() -> None:
     assert Topics("home/upstairs", "desk-1").id == "home_upstairs_desk-1"

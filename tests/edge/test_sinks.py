@@ -24,11 +24,18 @@ def observation(index: int = 0, faces: int = 1, name: str | None = None, bgr: np
     return Observation(Frame(index, index / 10, luma, bgr, name, dropped=2), found, {"capture": 1.23456, "detect": 2.0})
 
 
-@pytest.fixture(params=["jsonl", "snapshots", "status", "systemd"])
+@pytest.fixture(params=["jsonl", "snapshots", "status", "systemd", "mqtt"])
 def spec(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "mqtt":
+        pytest.importorskip("paho.mqtt", reason="paho-mqtt is not installed (pip install 'edgefer[mqtt]')")
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody-listens"))
-    places = {"jsonl": f"{tmp_path}/out.jsonl", "snapshots": f"{tmp_path}/pictures"}
-    return f"{request.param}:{places.get(request.param, '')}"
+    return {
+        "jsonl": f"jsonl:{tmp_path}/out.jsonl",
+        "snapshots": f"snapshots:{tmp_path}/pictures",
+        "status": "status:",
+        "systemd": "systemd:",
+        "mqtt": "mqtt://127.0.0.1:9/nobody/there",
+    }[request.param]
 
 
 def test_every_sink_takes_observations_with_and_without_faces_and_closes_twice(spec: str) -> None:
