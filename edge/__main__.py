@@ -1,4 +1,4 @@
-"""The command line: run, bench, show, doctor, check-config."""
+"""The command line: run, history, report, bench, show, doctor, check-config."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import argparse
 import json
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,10 +20,7 @@ import msgspec
 from edge.errors import EdgeferError, SettingsError
 from edge.settings import Settings, load_settings
 
-NOTICE = (
-    "An expression is not an emotion. Inferring emotions at work or in education is forbidden in the EU "
-    "(AI Act, Art. 5(1)(f)). No image leaves this machine."
-)
+NOTICE = "An expression is not an emotion. Inferring emotions at work or in education is forbidden in the EU (AI Act, Art. 5(1)(f))."
 
 NO_OPENCV = (
     "OpenCV is not installed: on a Raspberry Pi 'sudo apt install python3-opencv' and a venv made with --system-site-packages, "
@@ -35,11 +33,27 @@ examples:
   edgefer run --source opencv:0 --sink display:   the first USB camera in a window; q quits
   edgefer run --source file:clip.mp4 --sink jsonl:-
   edgefer run --source images:photos --sink jsonl:faces.jsonl --sink snapshots:annotated
+  edgefer run --sink http://127.0.0.1:8080 --sink history:
+                                                  the web page, and a history that outlives the run
   edgefer run --source 'synthetic:?faces=3&seconds=20' --sink 'snapshots:out?every_s=1'
 
 sources: picamera:[?width=640&height=480&fps=30&rotation=180]  opencv:N[?width=..&height=..&fps=..&fourcc=MJPG]
          file:PATH  rtsp://…  http://…  images:DIR  synthetic:[?faces=1&size=640x480&fps=30&seconds=60]
 sinks:   status:  jsonl:PATH  jsonl:-  display:  snapshots:DIR[?every_s=5&keep=1000]
+         http://127.0.0.1:8080[?show=pictures|pixelated|faces|totals&token_file=FILE]  history:[PATH][?keep_days=365&max_mb=200]
+"""
+
+TIMES = """\
+times: 90m, 24h, 7d (ago), now, today, yesterday, 2026-11-25, 2026-11-25T10:30, or seconds since 1970
+
+examples:
+  edgefer history                                 the last 24 hours in a few lines
+  edgefer history --from today --plot             one line of bars for each expression
+  edgefer history --from 7d --bucket 1h --csv > week.csv
+  edgefer history --of visits --json              each face: when it came and went, how long it showed what
+  edgefer report --from 7d --out week.html        one page to keep or print
+
+The history is that of 'edgefer run --sink history:'.
 """
 
 
@@ -84,6 +98,26 @@ def _parser() -> argparse.ArgumentParser:
     _shared(run)
     run.add_argument("--sink", action="append", metavar="SPEC", help="where observations go; may be given more than once")
 
+    history = verbs.add_parser(
+        "history", help="what was seen over time", epilog=TIMES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    history.set_defaults(verb=_history)
+    _times(history)
+    history.add_argument(
+        "--of", choices=("minutes", "visits", "changes"), default="minutes", help="which rows CSV and JSON hold (default: minutes)"
+    )
+    form = history.add_mutually_exclusive_group()
+    form.add_argument("--csv", action="store_true", help="print rows for a spreadsheet")
+    form.add_argument("--json", action="store_true", help="print them as JSON")
+    form.add_argument("--plot", action="store_true", help="draw bars in the terminal")
+
+    report = verbs.add_parser(
+        "report", help="the history as one HTML page", epilog=TIMES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    report.set_defaults(verb=_report)
+    _times(report)
+    report.add_argument("--out", default="edgefer-report.html", metavar="FILE.html", help="(default: edgefer-report.html)")
+
     bench = verbs.add_parser("bench", help="measure frames a second, CPU and memory on this machine")
     bench.set_defaults(verb=_bench)
     _shared(bench)
@@ -112,6 +146,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _times(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file", nargs="?", metavar="FILE", help="the history (default: the configuration's, else where 'history:' keeps it)"
+    )
+    parser.add_argument("--from", dest="begin", default="24h", metavar="TIME", help="(default: 24h, a day ago)")
+    parser.add_argument("--to", dest="end", default="now", metavar="TIME", help="(default: now)")
+    parser.add_argument("--bucket", metavar="DURATION", help="length of a stretch, such as 1m, 15m, 1h, 1d (default: what fits)")
+    parser.add_argument("--config", metavar="FILE", help="the configuration whose history: sink is meant")
+
+
 def _shared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", metavar="SPEC", help="where frames come from (default: a camera, else synthetic:)")
     parser.add_argument("--model", metavar="PATH", help="a .tflite file, or one of edgefer's own models (default: small)")
@@ -138,7 +182,8 @@ def _run(options: argparse.Namespace) -> int:
     # Imported here: --help and a wrong flag answer without loading OpenCV.
     from edge.pace import Pace
     from edge.pipeline import open_pipeline, run
-    from edge.sinks import Background, Sink, close_all, open_sink
+    from edge.show import facts_of
+    from edge.sinks import About, Background, Sink, begin, close_all, open_sink
     from edge.sinks.snapshots import Snapshots
     from edge.sources import open_source, pick_source
 
@@ -149,6 +194,7 @@ def _run(options: argparse.Namespace) -> int:
     if sys.stderr.isatty() and "status:" not in specs and not (sys.stdout.isatty() and "jsonl:-" in specs):
         specs.append("status:")
     folders: list[str] = []
+    images_leave = False
     with ExitStack() as stack:
         pipeline = open_pipeline(settings)
         source = open_source(settings.source or pick_source(_say))
@@ -160,10 +206,13 @@ def _run(options: argparse.Namespace) -> int:
             sinks.append(sink if sink.main_thread else Background(sink, spec, stop, lossless=not source.live))
             if isinstance(sink, Snapshots):
                 folders.append(str(sink.folder.resolve()))
-        _say(NOTICE)
+            images_leave |= getattr(sink, "images_leave", False)
+        _say(f"{NOTICE} {'Who holds the token sees images.' if images_leave else 'No image leaves this machine.'}")
         _say(f"source: {source.description}; model: {pipeline.classifier.path}")
         if folders:
             _say(f"annotated pictures: {', '.join(folders)}")
+        for said in begin(sinks, About(_version(), source.description, facts_of(pipeline.classifier), sinks)):
+            _say(said)
         summary = run(source, pipeline, sinks, stop, settings.source_timeout_s, Pace(settings.pace))
     _say(str(summary))
     background = [sink for sink in sinks if isinstance(sink, Background)]
@@ -174,6 +223,29 @@ def _run(options: argparse.Namespace) -> int:
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
+
+
+def _history(options: argparse.Namespace) -> int:
+    from edge import report
+    from edge.history import History
+
+    with closing(History(report.history_path(options.file, options.config), "read")) as history:
+        asked = report.stretch(options.begin, options.end, options.bucket, most=100)
+        if options.csv or options.json:
+            print((report.as_csv if options.csv else report.as_json)(history, options.of, asked))
+        else:
+            print(report.as_plot(history, asked, shutil.get_terminal_size().columns) if options.plot else report.as_table(history, asked))
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from edge import report
+    from edge.history import History
+
+    with closing(History(report.history_path(options.file, options.config), "read")) as history:
+        report.write_page(history, report.stretch(options.begin, options.end, options.bucket, most=200), Path(options.out))
+    print(f"written: {Path(options.out).resolve()}")
+    return 0
 
 
 def _bench(options: argparse.Namespace) -> int:
