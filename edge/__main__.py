@@ -67,6 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # "| head": nobody wants the rest
+        return 0
     except ImportError as error:
         if error.name != "cv2":
             raise
@@ -211,7 +213,8 @@ def _run(options: argparse.Namespace) -> int:
         _say(f"source: {source.description}; model: {pipeline.classifier.path}")
         if folders:
             _say(f"annotated pictures: {', '.join(folders)}")
-        for said in begin(sinks, About(_version(), source.description, facts_of(pipeline.classifier), sinks)):
+        about = About(_version(), source.description, facts_of(pipeline.classifier), pipeline.classifier.labels, sinks)
+        for said in begin(sinks, about):
             _say(said)
         summary = run(source, pipeline, sinks, stop, settings.source_timeout_s, Pace(settings.pace))
     _say(str(summary))

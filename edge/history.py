@@ -12,7 +12,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,7 @@ CREATE TABLE expressions (start INTEGER, expression TEXT, seconds REAL NOT NULL,
 CREATE TABLE visits (run INTEGER, track INTEGER, first_s REAL NOT NULL, last_s REAL NOT NULL, PRIMARY KEY (run, track)) WITHOUT ROWID;
 CREATE TABLE changes (run INTEGER, track INTEGER, time_s REAL, expression TEXT NOT NULL, score REAL NOT NULL,
     PRIMARY KEY (run, track, time_s)) WITHOUT ROWID;
+CREATE TABLE labels (position INTEGER PRIMARY KEY, label TEXT NOT NULL);
 CREATE INDEX visits_last ON visits (last_s);
 CREATE INDEX changes_time ON changes (time_s);
 """
@@ -179,8 +180,10 @@ class History:
     def _add(self, batch: Batch) -> None:
         minutes = [(start, minute.frames, minute.watched_s) for start, minute in batch.minutes.items()]
         seconds = [(start, *share) for start, minute in batch.minutes.items() for share in minute.expressions_s.items()]
-        visits = [(self._run, track, visit.first_s, visit.last_s) for track, visit in batch.visits.items()]
-        changes = [(self._run, change.track, change.time_s, change.expression, change.score) for change in batch.changes]
+        visits = [(self._run, track, round(visit.first_s, 3), round(visit.last_s, 3)) for track, visit in batch.visits.items()]
+        changes = [
+            (self._run, change.track, round(change.time_s, 3), change.expression, round(change.score, 4)) for change in batch.changes
+        ]
         with self._transaction() as base:
             base.executemany(
                 "INSERT INTO minutes VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET frames = frames + excluded.frames, "
@@ -194,6 +197,16 @@ class History:
                 "last_s = max(last_s, excluded.last_s)", visits,
             )  # fmt: skip
             base.executemany("INSERT OR REPLACE INTO changes VALUES (?, ?, ?, ?, ?)", changes)
+
+    def keep_labels(self, labels: Sequence[str]) -> None:
+        """Remember the model's classes in their order: whoever reads the file has no model."""
+        with self._transaction() as base:
+            base.execute("DELETE FROM labels")
+            base.executemany("INSERT INTO labels VALUES (?, ?)", enumerate(labels))
+
+    def labels(self) -> list[str]:
+        """The classes of the model that was last in use, in its order."""
+        return [label for (label,) in self._rows("SELECT label FROM labels ORDER BY position", ())]
 
     def make_room(self, keep_days: float, max_mb: float, free_mb: float, now_s: float | None = None) -> None:
         """Delete the oldest: what is older than ``keep_days``, and a tenth at a time what is over ``max_mb`` (10^6 bytes).
@@ -239,11 +252,11 @@ class History:
             f"SELECT {start} AS at, expression, sum(seconds) FROM expressions WHERE start >= ? AND start < ? GROUP BY at, expression "
             "ORDER BY at, expression", within,
         ):  # fmt: skip
-            shares.setdefault(at, {})[expression] = seconds
+            shares.setdefault(at, {})[expression] = round(seconds, 3)
         rows = self._rows(
             f"SELECT {start} AS at, sum(frames), sum(watched_s) FROM minutes WHERE start >= ? AND start < ? GROUP BY at ORDER BY at", within
         )
-        return [Bucket(at, frames, watched, shares.get(at, {})) for at, frames, watched in rows]
+        return [Bucket(at, frames, round(watched, 3), shares.get(at, {})) for at, frames, watched in rows]
 
     def totals(self, from_s: float, to_s: float) -> dict[str, float]:
         """Seconds of each expression between two times."""
@@ -262,7 +275,7 @@ class History:
         changes = self._rows(sql, (run, track))
         seconds: dict[str, float] = {}
         for (begin, expression), (end, _) in zip(changes, [*changes[1:], (last_s, "")], strict=True):
-            seconds[expression] = seconds.get(expression, 0.0) + max(0.0, end - begin)
+            seconds[expression] = round(seconds.get(expression, 0.0) + max(0.0, end - begin), 3)
         return FaceVisit(run, track, first_s, last_s, max(0, len(changes) - 1), seconds)
 
     def changes(self, from_s: float, to_s: float) -> list[FaceChange]:

@@ -42,7 +42,7 @@ class State(msgspec.Struct, frozen=True):
     version: str
     source: str
     model: str
-    labels: list[str]
+    labels: tuple[str, ...]
     """The model's classes, in its order; answers may also be "uncertain"."""
     show: Show
     allowed: tuple[Show, ...]
@@ -54,7 +54,7 @@ class State(msgspec.Struct, frozen=True):
     """The last one shown, as in `edge.wire`; None while nothing may be shown, or there is none."""
 
 
-_NOBODY = About(version="", source="", model={}, sinks=())
+_NOBODY = About(version="", source="", model={}, labels=(), sinks=())
 
 
 class Live:
@@ -100,7 +100,7 @@ class Live:
                 version=about.version,
                 source=about.source,
                 model=str(about.model.get("name", "")),
-                labels=list(map(str, about.model.get("labels", ()))),  # type: ignore[call-overload]
+                labels=about.labels,
                 show=self.show,
                 allowed=self.allowed,
                 today=self._sums_of_today(),

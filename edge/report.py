@@ -68,7 +68,7 @@ def as_json(history: History, of: str, asked: Stretch) -> str:
 def as_csv(history: History, of: str, asked: Stretch) -> str:
     """Rows with a header; each expression is a column of seconds, each time a column in ISO 8601."""
     rows = [asdict(row) for row in _rows(history, of, asked)]
-    names = sorted({name for row in rows for name in row.get("expressions_s", ())})
+    names = _ordered(history, {name for row in rows for name in row.get("expressions_s", ())})
     out = io.StringIO()
     times = [key for key in ("time_s", "first_s", "last_s") if rows and key in rows[0]]
     writer = csv.writer(out, lineterminator="\n")
@@ -76,8 +76,8 @@ def as_csv(history: History, of: str, asked: Stretch) -> str:
         plain = [key for key in rows[0] if key not in (*times, "expressions_s")]
         writer.writerow([*(key.removesuffix("_s") for key in times), *plain, *(f"{name}_s" for name in names)])
         for row in rows:
-            seconds = [round(row["expressions_s"].get(name, 0.0), 3) for name in names] if names else []
-            writer.writerow([*(_iso(row[key]) for key in times), *(_short(row[key]) for key in plain), *seconds])
+            seconds = [row["expressions_s"].get(name, 0.0) for name in names]
+            writer.writerow([*(_iso(row[key]) for key in times), *(row[key] for key in plain), *seconds])
     return out.getvalue().rstrip("\n")
 
 
@@ -135,7 +135,7 @@ def as_page(history: History, asked: Stretch) -> str:
     buckets = history.buckets(asked.from_s, asked.to_s, asked.bucket_s)
     seconds = _sums(bucket.expressions_s for bucket in buckets)
     visits = history.visits(asked.from_s, asked.to_s)
-    labels = sorted(name for name in seconds if name != UNCERTAIN)
+    labels = [name for name in _ordered(history, set(seconds)) if name != UNCERTAIN]
     stays = sorted(visit.last_s - visit.first_s for visit in visits)
     figures = {
         "Watched": words(sum(bucket.watched_s for bucket in buckets)),
@@ -184,6 +184,12 @@ def _sums(rows: Iterable[Mapping[str, float]]) -> dict[str, float]:
     return seconds
 
 
+def _ordered(history: History, seen: set[str]) -> list[str]:
+    """The model's classes in its order, then what else was seen."""
+    labels = history.labels()
+    return [*labels, *sorted(seen - {*labels, UNCERTAIN}), UNCERTAIN]
+
+
 def _kept(history: History) -> str:
     span = history.span()
     return f"; the history holds {_local(span[0])} to {_local(span[1] + MINUTE_S)}" if span else "; the history is empty"
@@ -195,7 +201,3 @@ def _local(time_s: float) -> str:
 
 def _iso(time_s: float) -> str:
     return datetime.fromtimestamp(time_s).astimezone().isoformat(timespec="seconds" if float(time_s).is_integer() else "milliseconds")
-
-
-def _short(value: object) -> object:
-    return round(value, 4) if isinstance(value, float) else value

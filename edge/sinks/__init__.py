@@ -55,6 +55,8 @@ class About:
     """The source's description of itself."""
     model: Mapping[str, object]
     """What `edge.show` says of the model file."""
+    labels: tuple[str, ...]
+    """The model's classes, in its order."""
     sinks: Sequence[Sink]
     """All sinks of the run, those in threads of their own as `Background`."""
 

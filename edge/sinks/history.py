@@ -46,7 +46,11 @@ class HistorySink:
         self._written_s, self._purged_s, self._closed = time.monotonic(), float("-inf"), False
 
     def begin(self, about: About) -> str:
-        """Say where the history lies."""
+        """Say where the history lies; raises `SinkError` where it cannot be written."""
+        try:
+            self.history.keep_labels(about.labels)
+        except sqlite3.Error as error:
+            raise SinkError(f"{self.path}: the history cannot be written: {error}") from None
         return f"history: {self.path.resolve()}"
 
     def write(self, observation: Observation) -> None:

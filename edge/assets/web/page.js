@@ -96,7 +96,7 @@ function vitals({ vitals: now, model, source }) {
     ["Frame rate", `${now.frames_per_s.toFixed(1)}`, "/s"],
     ["CPU", `${now.cpu_percent.toFixed(0)} %`, " of a core"],
     ["Memory", `${now.memory_mb.toFixed(0)} MB`],
-    ["Temperature", now.temperature_c === null ? "–" : `${now.temperature_c.toFixed(0)} °C`, now.temperature_c === null ? " not said" : ""],
+    ["Temperature", now.temperature_c === null ? "–" : `${now.temperature_c.toFixed(0)} °C`, now.temperature_c === null ? " no sensor" : ""],
     ["Power and heat", now.throttled.join(", ") || "fine", "", now.throttled.length > 0],
     ["Camera", { live: "live", silent: "silent", waiting: "waiting" }[now.camera], "", now.camera === "silent"],
     ["Frames skipped", now.dropped.toLocaleString("en"), " to stay live"],
