@@ -8,7 +8,7 @@ import io
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
 
@@ -22,7 +22,8 @@ from edge.types import UNCERTAIN
 
 _ASSETS = Path(__file__).parent / "assets" / "web"
 _BARS = " ▁▂▃▄▅▆▇█"
-KINDS = ("minutes", "visits", "changes")
+_KINDS = {"minutes": Bucket, "visits": FaceVisit, "changes": FaceChange}
+KINDS = tuple(_KINDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +67,18 @@ def as_json(history: History, of: str, asked: Stretch) -> str:
 
 
 def as_csv(history: History, of: str, asked: Stretch) -> str:
-    """Rows with a header; each expression is a column of seconds, each time a column in ISO 8601."""
+    """Rows under a header; each expression is a column of seconds, times are ISO 8601."""
     rows = [asdict(row) for row in _rows(history, of, asked)]
-    names = _ordered(history, {name for row in rows for name in row.get("expressions_s", ())})
+    columns = [field.name for field in fields(_KINDS[of])]
+    times = [name for name in columns if name in ("time_s", "first_s", "last_s")]
+    plain = [name for name in columns if name not in (*times, "expressions_s")]
+    names = _ordered(history, {name for row in rows for name in row["expressions_s"]}) if "expressions_s" in columns else []
     out = io.StringIO()
-    times = [key for key in ("time_s", "first_s", "last_s") if rows and key in rows[0]]
     writer = csv.writer(out, lineterminator="\n")
-    if rows:
-        plain = [key for key in rows[0] if key not in (*times, "expressions_s")]
-        writer.writerow([*(key.removesuffix("_s") for key in times), *plain, *(f"{name}_s" for name in names)])
-        for row in rows:
-            seconds = [row["expressions_s"].get(name, 0.0) for name in names]
-            writer.writerow([*(_iso(row[key]) for key in times), *(row[key] for key in plain), *seconds])
+    writer.writerow([*(name.removesuffix("_s") for name in times), *plain, *(f"{name}_s" for name in names)])
+    for row in rows:
+        shares = [row["expressions_s"].get(name, 0.0) for name in names]
+        writer.writerow([*(_iso(row[name]) for name in times), *(row[name] for name in plain), *shares])
     return out.getvalue().rstrip("\n")
 
 
@@ -107,25 +108,28 @@ def as_table(history: History, asked: Stretch) -> str:
 
 
 def as_plot(history: History, asked: Stretch, width: int) -> str:
-    """One line of bars for each expression: how many faces showed it, on average, in each bucket."""
-    buckets = history.buckets(asked.from_s, asked.to_s, asked.bucket_s)
+    """One line of bars for each expression: how many faces showed it, on average, in each bucket.
+
+    Buckets are lengthened until they fit into ``width`` characters.
+    """
+    bucket_s = max(asked.bucket_s, fitting_bucket_s(asked.to_s - asked.from_s, max(10, width - 34)))
+    buckets = history.buckets(asked.from_s, asked.to_s, bucket_s)
     seconds = _sums(bucket.expressions_s for bucket in buckets)
     if not seconds:
         return f"{_local(asked.from_s)} to {_local(asked.to_s)}: no face seen{_kept(history)}"
-    columns = max(10, min(width - 32, -(-int(asked.to_s - asked.from_s) // asked.bucket_s)))
-    step_s = (asked.to_s - asked.from_s) / columns
+    # A bucket begins where its neighbours end, and the first of them perhaps before what is asked for.
+    begin_s = buckets[0].time_s - -(-int(buckets[0].time_s - asked.from_s) // bucket_s) * bucket_s
+    columns = int(asked.to_s - begin_s) // bucket_s + 1
     grid = {name: [0.0] * columns for name in seconds}
     for bucket in buckets:
-        at = min(columns - 1, max(0, int((bucket.time_s - asked.from_s) / step_s)))
         for name, found in bucket.expressions_s.items():
-            grid[name][at] += found
-    most = max(max(row) for row in grid.values()) or 1.0
-    whole = sum(seconds.values()) or 1.0
+            grid[name][(bucket.time_s - begin_s) // bucket_s] += found
+    most, whole = max(map(max, grid.values())) or 1.0, sum(seconds.values()) or 1.0
     begin, end = _local(asked.from_s), _local(asked.to_s)
     lines = [f"{'':13}{begin}{end:>{max(1, columns - len(begin))}}"]
     for name in sorted(seconds, key=lambda name: -seconds[name]):
-        # The smallest that is there at all shows as the lowest bar.
-        bars = "".join(_BARS[min(8, -int(-8 * value // most))] for value in grid[name])
+        # Whatever is there at all shows as the lowest bar.
+        bars = "".join(_BARS[-int(-8 * value // most)] for value in grid[name])
         lines.append(f"{name:12} {bars} {100 * seconds[name] / whole:4.0f} %  {words(seconds[name])}")
     return "\n".join(lines)
 

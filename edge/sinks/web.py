@@ -86,7 +86,7 @@ class Web:
     def __init__(self, spec: Spec) -> None:
         address, options = _address(spec)
         token = _token(spec, address, options)
-        most: Show = options.show or ("pictures" if address.local else "faces")
+        most = _most(address, options)
         self._listening = _listen(spec, address)
         self.address = Address(address.host, self._listening.getsockname()[1])
         self.images_leave = not address.local and most in ("pixelated", "pictures")
@@ -188,6 +188,11 @@ def _address(spec: Spec) -> tuple[Address, WebOptions]:
     return Address(url.hostname, port), checked(dict(parse_qsl(url.query, keep_blank_values=True)), WebOptions, spec.text, strict=False)
 
 
+def _most(address: Address, options: WebOptions) -> Show:
+    """Pictures leave this machine only where that is asked for."""
+    return options.show or ("pictures" if address.local else "faces")
+
+
 def _token(spec: Spec, address: Address, options: WebOptions) -> str | None:
     if options.token_file:
         return read_token(Path(options.token_file))
@@ -206,6 +211,8 @@ def _listen(spec: Spec, address: Address) -> socket.socket:
         # A restarted daemon gets its address back at once.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(place)
+        # From here on the address answers: who comes before the thread is up waits a moment.
+        listening.listen(CONNECTIONS)
     except OSError as error:
         advice = "; another program has this port: is edgefer running already?" if error.errno == errno.EADDRINUSE else ""
         raise SinkError(f"{spec.text}: cannot listen there: {error.strerror}{advice}") from None
