@@ -31,7 +31,8 @@ HEADERS = {
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
+    # Not "no-referrer": a browser would then send the form with "Origin: null".
+    "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
@@ -42,11 +43,11 @@ HEADERS = {
 def read_token(path: Path) -> str:
     """The token in a file; raises `SinkError` where it is missing, too short, or everybody may read it."""
     try:
-        if path.stat().st_mode & 0o007:
-            raise SinkError(f"{path}: everybody on this machine may read the token; chmod 600 {path}")
-        token = path.read_text(encoding="ascii").strip()
+        mode, token = path.stat().st_mode, path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SinkError(f"{path}: the token cannot be read: {getattr(error, 'strerror', None) or 'not ASCII'}; {MAKE_TOKEN}") from None
+    if mode & 0o007:
+        raise SinkError(f"{path}: everybody on this machine may read the token; chmod 600 {path}")
     if len(token) < SHORTEST:
         raise SinkError(f"{path}: a token of {len(token)} characters can be guessed, {SHORTEST} at least; {MAKE_TOKEN}")
     return token

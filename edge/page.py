@@ -129,11 +129,9 @@ class Page:
         wanted = request.query_params.get("boxes", "false")
         if wanted not in ("true", "false"):
             return refuse(400, f"boxes is true or false, not {wanted[:40]!r}")
-        if self._live.show not in ("pixelated", "pictures"):
-            return refuse(403, f"pictures are switched off (show: {self._live.show})")
         made = await run_in_threadpool(self._live.picture, wanted == "true")
         if made is None:
-            return refuse(404, "no picture yet")
+            return Response(status_code=204)
         return Response(made[1], media_type="image/jpeg", headers={"edgefer-frame": str(made[0])})
 
     async def _privacy(self, request: Request) -> Response:

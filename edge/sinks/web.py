@@ -33,9 +33,10 @@ try:
     from edge.metrics import Metrics
     from edge.page import Page
 except ModuleNotFoundError as error:
-    if error.name not in ("uvicorn", "h11", "starlette", "prometheus_client"):
+    missing = str(error.name).partition(".")[0]
+    if missing not in ("uvicorn", "h11", "starlette", "prometheus_client"):
         raise
-    raise MissingLibrary(f"the web page needs {error.name}: pip install 'edgefer[web]', in a checkout pip install -e '.[web]'") from None
+    raise MissingLibrary(f"the web page needs {missing}: pip install 'edgefer[web]', in a checkout pip install -e '.[web]'") from None
 
 CONNECTIONS = 64
 IDLE_S = 10

@@ -172,7 +172,7 @@ async function load() {
   loading = true;
   try {
     const answer = await fetch("/api/picture");
-    if (answer.ok) {
+    if (answer.status === 200) {
       const made = await createImageBitmap(await answer.blob());
       picture?.image.close();
       picture = { image: made, frame: Number(answer.headers.get("edgefer-frame")) };
