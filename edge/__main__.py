@@ -213,7 +213,7 @@ def _run(options: argparse.Namespace) -> int:
         _say(f"source: {source.description}; model: {pipeline.classifier.path}")
         if folders:
             _say(f"annotated pictures: {', '.join(folders)}")
-        about = About(_version(), source.description, facts_of(pipeline.classifier), pipeline.classifier.labels, sinks)
+        about = About(_version(), source.description, lambda: facts_of(pipeline.classifier), sinks)
         for said in begin(sinks, about):
             _say(said)
         summary = run(source, pipeline, sinks, stop, settings.source_timeout_s, Pace(settings.pace))
@@ -316,7 +316,8 @@ def _check_config(options: argparse.Namespace) -> int:
         if settings.source:
             resolve(SOURCES, parse_spec(settings.source).scheme, "source")
         for spec in settings.sinks:
-            resolve(SINKS, parse_spec(spec).scheme, "sink")
+            sink = parse_spec(spec)
+            getattr(resolve(SINKS, sink.scheme, "sink"), "check", lambda _: None)(sink)
         resolve(DETECTORS, settings.detector.name, "detector")
         read_card(find_model(settings.model))
     except EdgeferError as error:

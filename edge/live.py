@@ -54,7 +54,7 @@ class State(msgspec.Struct, frozen=True):
     """The last one shown, as in `edge.wire`; None while nothing may be shown, or there is none."""
 
 
-_NOBODY = About(version="", source="", model={}, labels=(), sinks=())
+_NOBODY = About(version="", source="", model=dict, sinks=())
 
 
 class Live:
@@ -93,14 +93,15 @@ class Live:
 
     def state(self, faces: bool = True) -> bytes:
         """The `State` as JSON, with the last observation or without."""
-        about, observation = self.about, self.faces() if faces else None
+        about, model = self.about, self.about.model()
+        observation = self.faces() if faces else None
         return msgspec.json.encode(
             State(
                 time=round(time.time(), 3),
                 version=about.version,
                 source=about.source,
-                model=str(about.model.get("name", "")),
-                labels=about.labels,
+                model=model.get("name", ""),
+                labels=tuple(model.get("labels", ())),
                 show=self.show,
                 allowed=self.allowed,
                 today=self._sums_of_today(),

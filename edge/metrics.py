@@ -69,5 +69,5 @@ class Metrics(Collector):
 def _build(about: About | None) -> dict[str, str]:
     if about is None:
         return {}
-    model = about.model
+    model = about.model()
     return {"version": about.version, "model": str(model["name"]), "model_sha256": str(model["sha256"])}

@@ -123,7 +123,7 @@ class Page:
 
     async def _model(self, request: Request) -> Response:
         # Where the file lies is nobody's business who only looks on.
-        return _json(msgspec.json.encode({key: fact for key, fact in self._live.about.model.items() if key != "path"}))
+        return _json(msgspec.json.encode({key: fact for key, fact in self._live.about.model().items() if key != "path"}))
 
     async def _picture(self, request: Request) -> Response:
         wanted = request.query_params.get("boxes", "false")

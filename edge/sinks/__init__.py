@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from edge.mailbox import Mailbox
 from edge.plug import parse_spec, resolve
@@ -45,6 +45,8 @@ class Sink(Protocol):
     def close(self) -> None:
         """Flush and release."""
 
+    # Where a sink has them: ``begin(about)``, see `begin`; the static ``check(spec)``, which raises without opening anything.
+
 
 @dataclass(frozen=True, slots=True)
 class About:
@@ -53,10 +55,8 @@ class About:
     version: str
     source: str
     """The source's description of itself."""
-    model: Mapping[str, object]
-    """What `edge.show` says of the model file."""
-    labels: tuple[str, ...]
-    """The model's classes, in its order."""
+    model: Callable[[], Mapping[str, Any]]
+    """What `edge.show` says of the model in use, which may change in a long run."""
     sinks: Sequence[Sink]
     """All sinks of the run, those in threads of their own as `Background`."""
 

@@ -45,10 +45,15 @@ class HistorySink:
         self._tally, self._unwritten = Tally(), list[Batch]()
         self._written_s, self._purged_s, self._closed = time.monotonic(), float("-inf"), False
 
+    @staticmethod
+    def check(spec: Spec) -> None:
+        """Raises `SettingsError` where an option is wrong; opens nothing."""
+        checked(spec.options, HistoryOptions, spec.text, strict=False)
+
     def begin(self, about: About) -> str:
         """Say where the history lies; raises `SinkError` where it cannot be written."""
         try:
-            self.history.keep_labels(about.labels)
+            self.history.keep_labels(about.model()["labels"])
         except sqlite3.Error as error:
             raise SinkError(f"{self.path}: the history cannot be written: {error}") from None
         return f"history: {self.path.resolve()}"

@@ -36,7 +36,9 @@ except ModuleNotFoundError as error:
     missing = str(error.name).partition(".")[0]
     if missing not in ("uvicorn", "h11", "starlette", "prometheus_client"):
         raise
-    raise MissingLibrary(f"the web page needs {missing}: pip install 'edgefer[web]', in a checkout pip install -e '.[web]'") from None
+    raise MissingLibrary(
+        f"the web page needs {missing}: pip install 'edgefer[web]', in a checkout .venv/bin/pip install -r requirements/web.txt"
+    ) from None
 
 CONNECTIONS = 64
 IDLE_S = 10
@@ -118,6 +120,11 @@ class Web:
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._serve, name="web", daemon=True)
         self._thread.start()
+
+    @staticmethod
+    def check(spec: Spec) -> None:
+        """Raises `SettingsError` where the address or an option is wrong; opens nothing."""
+        _address(spec)
 
     def _serve(self) -> None:
         asyncio.run(self._server.serve(sockets=[self._listening]))

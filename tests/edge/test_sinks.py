@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edge.annotate import annotate
-from edge.errors import SettingsError, SinkError
+from edge.errors import MissingLibrary, SettingsError, SinkError
 from edge.sinks import SINKS, Background, close_all, open_sink
 from edge.sources.synthetic import Scene
 from edge.types import Box, Face, Frame, Observation
@@ -24,9 +24,13 @@ def observation(index: int = 0, faces: int = 1, name: str | None = None, bgr: np
     return Observation(Frame(index, index / 10, luma, bgr, name, dropped=2), found, {"capture": 1.23456, "detect": 2.0})
 
 
-@pytest.fixture(params=["jsonl", "snapshots", "status"])
+@pytest.fixture(params=["jsonl", "snapshots", "status", "history", "http"])
 def spec(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return {"jsonl": f"jsonl:{tmp_path}/out.jsonl", "snapshots": f"snapshots:{tmp_path}/pictures", "status": "status:"}[request.param]
+    if request.param == "http":
+        pytest.importorskip("uvicorn", reason="the extra 'web' is not installed")
+        return "http://127.0.0.1:0"
+    place = {"jsonl": f"jsonl:{tmp_path}/out.jsonl", "snapshots": f"snapshots:{tmp_path}/pictures", "history": f"history:{tmp_path}/h.db"}
+    return place.get(request.param, "status:")
 
 
 def test_every_sink_takes_observations_with_and_without_faces_and_closes_twice(spec: str) -> None:
@@ -41,7 +45,10 @@ def test_every_sink_takes_observations_with_and_without_faces_and_closes_twice(s
 def test_the_table_names_classes_that_can_be_imported() -> None:
     for scheme in SINKS:
         module, _, name = SINKS[scheme].partition(":")
-        assert hasattr(__import__(module, fromlist=[name]), name)
+        try:
+            assert hasattr(__import__(module, fromlist=[name]), name)
+        except MissingLibrary as error:
+            assert "edgefer[" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +62,7 @@ def test_the_table_names_classes_that_can_be_imported() -> None:
         ("status:here", SettingsError, "takes no path"),
         ("snapshots:/proc/none", SinkError, "cannot make this folder"),
         ("snapshots:x?every_s=soon", SettingsError, "key 'every_s'"),
+        ("history:x?keep=3", SettingsError, "unknown key 'keep'"),
         ("mqtt://host/topic", SettingsError, "no sink 'mqtt'"),
     ],
 )

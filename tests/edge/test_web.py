@@ -83,7 +83,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
             assert isinstance(sink, Web)
             stack.callback(sink.close)
             model = {"name": "toy", "sha256": "abc", "path": "/secret/place.tflite", "labels": ["happy", "sad"]}
-            sink.begin(About("1.2.3", "test camera", model, ("happy", "sad"), ()))
+            sink.begin(About("1.2.3", "test camera", lambda: model, ()))
             return sink
 
         yield open_web
@@ -479,7 +479,7 @@ def test_with_a_history_sink_the_page_shows_that_one(tmp_path: Path) -> None:
     stop = threading.Event()
     specs = ("http://127.0.0.1:0", f"history:{tmp_path}/history.db")
     sinks = [Background(open_sink(spec), spec, stop, lossless=True) for spec in specs]
-    said = begin(sinks, About("1", "test", {"name": "toy", "sha256": "x"}, ("happy", "sad"), sinks))
+    said = begin(sinks, About("1", "test", lambda: {"name": "toy", "sha256": "x", "labels": ["happy", "sad"]}, sinks))
     server = sinks[0].sink
     assert isinstance(server, Web)
     assert said == [f"web page: {server.address} (shows pictures)", f"history: {tmp_path}/history.db"]
