@@ -118,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     report.set_defaults(verb=_report)
     _times(report)
-    report.add_argument("--out", default="edgefer-report.html", metavar="FILE.html", help="(default: edgefer-report.html)")
+    report.add_argument("--out", default="edgefer-report.html", metavar="FILE.html", help="the page to write (default: edgefer-report.html)")
 
     bench = verbs.add_parser("bench", help="measure frames a second, CPU and memory on this machine")
     bench.set_defaults(verb=_bench)
@@ -152,8 +152,8 @@ def _times(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file", nargs="?", metavar="FILE", help="the history (default: the configuration's, else where 'history:' keeps it)"
     )
-    parser.add_argument("--from", dest="begin", default="24h", metavar="TIME", help="(default: 24h, a day ago)")
-    parser.add_argument("--to", dest="end", default="now", metavar="TIME", help="(default: now)")
+    parser.add_argument("--from", dest="begin", default="24h", metavar="TIME", help="the beginning (default: 24h, a day ago)")
+    parser.add_argument("--to", dest="end", default="now", metavar="TIME", help="the end (default: now)")
     parser.add_argument("--bucket", metavar="DURATION", help="length of a stretch, such as 1m, 15m, 1h, 1d (default: what fits)")
     parser.add_argument("--config", metavar="FILE", help="the configuration whose history: sink is meant")
 
