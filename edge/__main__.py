@@ -118,7 +118,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     report.set_defaults(verb=_report)
     _times(report)
-    report.add_argument("--out", default="edgefer-report.html", metavar="FILE.html", help="the page to write (default: edgefer-report.html)")
+    report.add_argument(
+        "--out", default="edgefer-report.html", metavar="FILE.html", help="the page to write (default: edgefer-report.html)"
+    )
 
     bench = verbs.add_parser("bench", help="measure frames a second, CPU and memory on this machine")
     bench.set_defaults(verb=_bench)
