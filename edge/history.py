@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -42,6 +42,7 @@ CREATE TABLE labels (position INTEGER PRIMARY KEY, label TEXT NOT NULL);
 CREATE INDEX visits_last ON visits (last_s);
 CREATE INDEX changes_time ON changes (time_s);
 """
+_SPAN = "SELECT min(start), max(start) FROM minutes"
 _TIMES = {"minutes": "start", "expressions": "start", "visits": "last_s", "changes": "time_s"}
 """Table -> the column that says how old a row is."""
 
@@ -220,8 +221,11 @@ class History:
         with self._transaction() as base:
             _delete_before(base, now_s - keep_days * DAY_S)
             if self._bytes(used=True) > 0.98 * limit:
-                while self._bytes(used=True) > 0.9 * limit and (span := self.span()) and span[0] < span[1]:
-                    _delete_before(base, span[0] + max(MINUTE_S, (span[1] - span[0]) / 10))
+                while self._bytes(used=True) > 0.9 * limit:
+                    first, last = base.execute(_SPAN).fetchone()
+                    if first == last:
+                        break
+                    _delete_before(base, first + max(MINUTE_S, (last - first) / 10))
         if self._bytes() > max_mb * 1e6:
             with self._lock:
                 # As a script: sqlite3 steps a plain statement without columns only once, which frees one page.
@@ -237,7 +241,7 @@ class History:
 
     def span(self) -> tuple[int, int] | None:
         """Beginning of the first and the last minute kept; None where nothing is."""
-        first, last = self._rows("SELECT min(start), max(start) FROM minutes", ())[0]
+        first, last = self._rows(_SPAN, ())[0]
         return None if first is None else (first, last)
 
     def buckets(self, from_s: float, to_s: float, bucket_s: int) -> list[Bucket]:
@@ -286,6 +290,10 @@ class History:
 
     def _rows(self, sql: str, values: tuple[object, ...]) -> list[tuple]:  # type: ignore[type-arg]
         try:
+            if self.path and self._mode == "write":
+                # A connection of its own: a long look at years never holds up the writer.
+                with closing(sqlite3.connect(self.path.resolve().as_uri() + "?mode=ro", uri=True, timeout=5)) as base:
+                    return base.execute(sql, values).fetchall()
             with self._lock:
                 return self._base.execute(sql, values).fetchall()
         except sqlite3.Error as error:

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -105,6 +106,16 @@ def test_a_reader_sees_what_is_written_meanwhile_and_writes_nothing(path: Path) 
     assert len(reader.buckets(NOON_S, NOON_S + 120, 60)) == 2
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         reader.add(batch())
+
+
+def test_a_long_look_and_a_write_do_not_wait_for_each_other(path: Path) -> None:
+    history, found = History(path), list[int]()
+    history.add(batch())
+    with history._transaction():
+        look = threading.Thread(target=lambda: found.append(len(history.buckets(0, 2e9, 60))))
+        look.start()
+        look.join(timeout=10)
+        assert found == [1]
 
 
 WRITER = """
