@@ -1,4 +1,4 @@
-"""The command line: run, bench, show, doctor, setup, service, fleet, check-config."""
+"""The command line: run, history, report, bench, show, doctor, setup, service, fleet, check-config."""
 
 from __future__ import annotations
 
@@ -6,24 +6,21 @@ import argparse
 import json
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
-from contextlib import ExitStack
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 
 from edge.configuration import CONFIG
 from edge.errors import EdgeferError, SettingsError
 from edge.settings import Settings, load_settings
-from edge.system import state_dir, version
-
-NOTICE = (
-    "An expression is not an emotion. Inferring emotions at work or in education is forbidden in the EU "
-    "(AI Act, Art. 5(1)(f)). No image leaves this machine."
-)
+from edge.system import version
 
 NO_OPENCV = (
     "OpenCV is not installed: on a Raspberry Pi 'sudo apt install python3-opencv' and a venv made with --system-site-packages, "
@@ -36,12 +33,15 @@ examples:
   edgefer run --source opencv:0 --sink display:   the first USB camera in a window; q quits
   edgefer run --source file:clip.mp4 --sink jsonl:-
   edgefer run --source images:photos --sink jsonl:faces.jsonl --sink snapshots:annotated
+  edgefer run --sink http://127.0.0.1:8080 --sink history:
+                                                  the web page, and a history that outlives the run
   edgefer run --source 'synthetic:?faces=3&seconds=20' --sink 'snapshots:out?every_s=1'
 
 sources: picamera:[?width=640&height=480&fps=30&rotation=180&hflip=true]  opencv:N[?width=..&height=..&fps=..&fourcc=MJPG]
          file:PATH  rtsp://…  http://…[#timeout_s=5]  images:DIR  synthetic:[?faces=1&size=640x480&fps=30&seconds=60]
 sinks:   status:  jsonl:PATH  jsonl:-  display:  snapshots:DIR[?every_s=5&keep=1000]
          mqtt://host[:port]/base/node[?login=FILE&every_s=30]  mqtts://…[?ca=FILE]
+         http://127.0.0.1:8080[?show=pictures|pixelated|faces|totals&token_file=FILE]  history:[PATH][?keep_days=365&max_mb=200]
 """
 
 FLEET_EXAMPLES = """\
@@ -66,6 +66,22 @@ examples:
   edgefer service logs --follow
 """
 
+TIMES = """\
+times: 90m, 24h, 7d (ago), now, today, yesterday, 2026-11-25, 2026-11-25T10:30, or seconds since 1970
+
+examples:
+  edgefer history                                 the last 24 hours in a few lines
+  edgefer history --from today --plot             one line of bars for each expression
+  edgefer history --from 7d --bucket 1h --csv > week.csv
+  edgefer history --of visits --json              each face: when it came and went, how long it showed what
+  edgefer report --from 7d --out week.html        one page to keep or print
+
+The history is that of 'edgefer run --sink history:'.
+"""
+
+
+Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
 
 def main(arguments: list[str] | None = None) -> int:
     """The command ``edgefer``; returns the exit status: 0 done, 1 an error said in one line, 2 a wrong flag."""
@@ -77,6 +93,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # "| head": nobody wants the rest
+        return 0
     except ImportError as error:
         if error.name != "cv2":
             raise
@@ -99,7 +117,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="edgefer", description="Recognises facial expressions on low-power devices.")
     parser.add_argument("--version", action="version", version=version())
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+    for add in (_add_run, _add_bench, _add_history, _add_care, _add_service, _add_fleet):
+        add(verbs)
+    return parser
 
+
+def _add_run(verbs: Verbs) -> None:
     run = verbs.add_parser(
         "run", help="look at a source of frames and say what is seen", epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -108,6 +131,8 @@ def _parser() -> argparse.ArgumentParser:
     _shared(run)
     run.add_argument("--sink", action="append", metavar="SPEC", help="where observations go; may be given more than once")
 
+
+def _add_bench(verbs: Verbs) -> None:
     bench = verbs.add_parser("bench", help="measure frames a second, CPU and memory on this machine")
     bench.set_defaults(verb=_bench)
     _shared(bench)
@@ -117,6 +142,32 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--chart", metavar="FILE.png", help="draw the figures as well")
     bench.add_argument("--against", metavar="FILE.json", help="show the difference from figures kept with --json")
 
+
+def _add_history(verbs: Verbs) -> None:
+    history = verbs.add_parser(
+        "history", help="what was seen over time", epilog=TIMES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    history.set_defaults(verb=_history)
+    _times(history)
+    history.add_argument(
+        "--of", choices=("minutes", "visits", "changes"), default="minutes", help="which rows CSV and JSON hold (default: minutes)"
+    )
+    form = history.add_mutually_exclusive_group()
+    form.add_argument("--csv", action="store_true", help="print rows for a spreadsheet")
+    form.add_argument("--json", action="store_true", help="print them as JSON")
+    form.add_argument("--plot", action="store_true", help="draw bars in the terminal")
+
+    report = verbs.add_parser(
+        "report", help="the history as one HTML page", epilog=TIMES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    report.set_defaults(verb=_report)
+    _times(report)
+    report.add_argument(
+        "--out", default="edgefer-report.html", metavar="FILE.html", help="the page to write (default: edgefer-report.html)"
+    )
+
+
+def _add_care(verbs: Verbs) -> None:
     show = verbs.add_parser("show", help="what a model file says of itself")
     show.set_defaults(verb=_show)
     show.add_argument(
@@ -130,6 +181,13 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--config", metavar="FILE", help=f"the configuration to check (default: {CONFIG}, where it is there)")
     doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
 
+    check = verbs.add_parser("check-config", help="check a configuration file without running anything")
+    check.set_defaults(verb=_check_config)
+    check.add_argument("file", nargs="?", help="the TOML file")
+    check.add_argument("--config", metavar="FILE", help="the same")
+
+
+def _add_service(verbs: Verbs) -> None:
     setup = verbs.add_parser(
         "setup", help="write a configuration by asking, or from flags", epilog=SETUP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -149,6 +207,9 @@ def _parser() -> argparse.ArgumentParser:
     service.add_argument("what", choices=("install", "status", "logs", "uninstall"), help="what to do; install and uninstall need root")
     service.add_argument("--config", metavar="FILE", default=str(CONFIG), help=f"what it shall run by (default: {CONFIG})")
     service.add_argument("--follow", "-f", action="store_true", help="logs: go on with what comes")
+
+
+def _add_fleet(verbs: Verbs) -> None:
     fleet = verbs.add_parser(
         "fleet", help="all devices of an MQTT broker in one table", epilog=FLEET_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -160,11 +221,15 @@ def _parser() -> argparse.ArgumentParser:
     fleet.add_argument("--html", metavar="FILE", help="write the table as a page that needs nothing else, once")
     fleet.add_argument("--serve", metavar="127.0.0.1:PORT", help="show it as a page, to this machine alone, until Ctrl-C")
 
-    check = verbs.add_parser("check-config", help="check a configuration file without running anything")
-    check.set_defaults(verb=_check_config)
-    check.add_argument("file", nargs="?", help="the TOML file")
-    check.add_argument("--config", metavar="FILE", help="the same")
-    return parser
+
+def _times(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file", nargs="?", metavar="FILE", help="the history (default: the configuration's, else where 'history:' keeps it)"
+    )
+    parser.add_argument("--from", dest="begin", default="24h", metavar="TIME", help="the beginning (default: 24h, a day ago)")
+    parser.add_argument("--to", dest="end", default="now", metavar="TIME", help="the end (default: now)")
+    parser.add_argument("--bucket", metavar="DURATION", help="length of a stretch, such as 1m, 15m, 1h, 1d (default: what fits)")
+    parser.add_argument("--config", metavar="FILE", help="the configuration whose history: sink is meant")
 
 
 def _shared(parser: argparse.ArgumentParser) -> None:
@@ -191,54 +256,9 @@ def _settings(options: argparse.Namespace) -> Settings:
 def _run(options: argparse.Namespace) -> int:
     settings = _settings(options)
     # Imported here: --help and a wrong flag answer without loading OpenCV.
-    from edge.actions import Actions, check_actions
-    from edge.pace import Pace
-    from edge.pipeline import open_pipeline, run
-    from edge.sinks import Background, Sink, close_all, open_sink
-    from edge.sinks.mqtt import Mqtt
-    from edge.sinks.snapshots import Snapshots
-    from edge.sources import open_source, pick_source
-    from edge.updater import Updater
+    from edge.daemon import look
 
-    stop = _stop_on_signal()
-    service = bool(os.environ.get("NOTIFY_SOCKET"))
-    # A service that nobody asked to keep pictures keeps none.
-    specs = list(settings.sinks) or (["status:"] if service else ["status:", "snapshots:snapshots"])
-    if service and "systemd:" not in specs:
-        specs.append("systemd:")
-    if sys.stderr.isatty() and "status:" not in specs and not (sys.stdout.isatty() and "jsonl:-" in specs):
-        specs.append("status:")
-    folders: list[str] = []
-    with ExitStack() as stack:
-        updater = stack.enter_context(Updater(settings, specs, state_dir())) if settings.update.enabled else None
-        pipeline = updater.open_pipeline() if updater else open_pipeline(settings)
-        source = open_source(settings.source or pick_source(_say))
-        stack.callback(source.close)
-        sinks: list[Sink] = []
-        stack.callback(close_all, sinks)
-        for spec in specs:
-            sink = open_sink(spec)
-            sinks.append(sink if sink.main_thread else Background(sink, spec, stop, lossless=not source.live))
-            if isinstance(sink, Snapshots):
-                folders.append(str(sink.folder.resolve()))
-            if updater and isinstance(sink, Mqtt):
-                updater.listen(sink.connection, sink.topics)
-        if settings.action:
-            check_actions(settings.action, pipeline.classifier.labels)
-            sinks.append(Background(Actions(settings.action), "actions", stop, lossless=not source.live))
-        _say(NOTICE)
-        _say(f"source: {source.description}; model: {pipeline.classifier.path}")
-        if not pipeline.classifier.accelerated:
-            _say("XNNPACK is not in use: every answer takes many times as long; 'edgefer doctor' says why")
-        if folders:
-            _say(f"annotated pictures: {', '.join(folders)}")
-        between = updater.between(pipeline) if updater else None
-        summary = run(source, pipeline, sinks, stop, settings.source_timeout_s, Pace(settings.pace), between)
-    _say(str(summary))
-    background = [sink for sink in sinks if isinstance(sink, Background)]
-    for complaint in filter(None, (sink.complaint() for sink in background)):
-        _say(complaint)
-    return int(any(sink.failed for sink in background))
+    return look(settings, _stop_on_signal(), _say)
 
 
 def _stop_on_signal() -> threading.Event:
@@ -251,6 +271,29 @@ def _stop_on_signal() -> threading.Event:
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
+
+
+def _history(options: argparse.Namespace) -> int:
+    from edge import report
+    from edge.history import History
+
+    with closing(History(report.history_path(options.file, options.config), "read")) as history:
+        asked = report.stretch(options.begin, options.end, options.bucket, most=100)
+        if options.csv or options.json:
+            print((report.as_csv if options.csv else report.as_json)(history, options.of, asked))
+        else:
+            print(report.as_plot(history, asked, shutil.get_terminal_size().columns) if options.plot else report.as_table(history, asked))
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from edge import report
+    from edge.history import History
+
+    with closing(History(report.history_path(options.file, options.config), "read")) as history:
+        report.write_page(history, report.stretch(options.begin, options.end, options.bucket, most=200), Path(options.out))
+    print(f"written: {Path(options.out).resolve()}")
+    return 0
 
 
 def _bench(options: argparse.Namespace) -> int:

@@ -26,14 +26,18 @@ def describe(name_or_path: str) -> Facts:
         shape = [1, card.input.height_px, card.input.width_px, card.input.channels]
         tensor: Facts = {"shape": shape, "dtype": "float32", "quantization": None}
         return _facts(path, hashlib.sha256(content).hexdigest(), len(content), card, tensor)
-    classifier = Classifier(path)
+    return facts_of(Classifier(path))
+
+
+def facts_of(classifier: Classifier) -> Facts:
+    """The same of a model that is open already."""
     scale, zero_point = classifier.input["quantization"]
     tensor = {
         "shape": [int(side) for side in classifier.input["shape"]],
         "dtype": np.dtype(classifier.input["dtype"]).name,
         "quantization": {"scale": float(scale), "zero_point": int(zero_point)} if scale else None,
     }
-    return _facts(path, classifier.sha256, classifier.size_bytes, classifier.card, tensor)
+    return _facts(classifier.path, classifier.sha256, classifier.size_bytes, classifier.card, tensor)
 
 
 def _facts(path: Path, sha256: str, size_bytes: int, card: Card, tensor: Facts) -> Facts:

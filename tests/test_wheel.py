@@ -47,7 +47,8 @@ def test_the_wheel_holds_the_edge_and_the_default_model_and_nothing_else(wheel: 
     assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"edge"}
     for needed in ("models/SHA256SUMS", "models/golden.json", "models/small/small-int8.tflite", "haarcascade_frontalface_default.xml"):
         assert f"edge/assets/{needed}" in names
-    assert "edge/deploy/config.toml" in names
+    for needed in ("deploy/config.toml", "deploy/grafana.json", "assets/web/index.html", "assets/web/openapi.json"):
+        assert f"edge/{needed}" in names
     requires = [line for line in metadata.splitlines() if line.startswith("Requires-Dist")]
     assert not any("tensorflow" in line or "keras" in line for line in requires)
     assert wheel.stat().st_size < 3_000_000

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from edge.mailbox import Mailbox
 from edge.plug import parse_spec, resolve
 from edge.types import Observation
 
-__all__ = ["SINKS", "Background", "QuitRun", "Sink", "close_all", "open_sink"]
+__all__ = ["SINKS", "About", "Background", "QuitRun", "Sink", "begin", "close_all", "open_sink"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -21,6 +22,9 @@ SINKS = {
     "display": "edge.sinks.display:Display",
     "snapshots": "edge.sinks.snapshots:Snapshots",
     "status": "edge.sinks.status:Status",
+    "history": "edge.sinks.history:HistorySink",
+    "http": "edge.sinks.web:Web",
+    "web": "edge.sinks.web:Web",
     "mqtt": "edge.sinks.mqtt:Mqtt",
     "mqtts": "edge.sinks.mqtt:Mqtt",
     "systemd": "edge.sinks.systemd:Systemd",
@@ -44,6 +48,27 @@ class Sink(Protocol):
     def close(self) -> None:
         """Flush and release."""
 
+    # Where a sink has them: ``begin(about)``, see `begin`; the static ``check(spec)``, which raises without opening anything.
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a sink may want to say of the run it is part of."""
+
+    version: str
+    source: str
+    """The source's description of itself."""
+    model: Callable[[], Mapping[str, Any]]
+    """What `edge.show` says of the model in use, which may change in a long run."""
+    sinks: Sequence[Sink]
+    """All sinks of the run, those in threads of their own as `Background`."""
+
+
+def begin(sinks: Sequence[Sink], about: About) -> list[str]:
+    """Tell every sink that asks (has a method ``begin(about)``) what it is part of; returns what they want people to know."""
+    bare = (sink.sink if isinstance(sink, Background) else sink for sink in sinks)
+    return [said for sink in bare if hasattr(sink, "begin") and (said := sink.begin(about))]
+
 
 def open_sink(text: str) -> Sink:
     """Open the sink a spec names; raises `SettingsError` for a bad spec, `SinkError` where it cannot be opened."""
@@ -63,7 +88,7 @@ class Background:
     SLOTS = 64
 
     def __init__(self, sink: Sink, name: str, stop: threading.Event, lossless: bool) -> None:
-        self._sink, self._name, self._stop, self._lossless = sink, name, stop, lossless
+        self.sink, self.name, self._stop, self._lossless = sink, name, stop, lossless
         self._mailbox: Mailbox[Observation] = Mailbox(self.SLOTS)
         self._faults: set[type[Exception]] = set()
         self.failed = 0
@@ -89,19 +114,19 @@ class Background:
         self.finish()
         self._thread.join(timeout=within_s)
         if self._thread.is_alive():
-            _LOG.error("%s: did not finish writing in time", self._name)
+            _LOG.error("%s: did not finish writing in time", self.name)
         else:
-            self._guard(self._sink.close)
+            self._guard(self.sink.close)
 
     def complaint(self) -> str:
         """What went wrong, for the end of a run; empty when all is well."""
         counts = ((self.failed, "could not be written"), (self.dropped, "dropped because it was slow"))
         said = ", ".join(f"{count} observations {what}" for count, what in counts if count)
-        return f"{self._name}: {said}" if said else ""
+        return f"{self.name}: {said}" if said else ""
 
     def _work(self) -> None:
         while (observation := self._mailbox.get()) is not None:
-            self._guard(self._sink.write, observation)
+            self._guard(self.sink.write, observation)
 
     def _guard(self, call: Callable[..., None], *arguments: Observation) -> None:
         """A failing output is logged once per kind of failure and counted; the frames go on."""
@@ -114,7 +139,7 @@ class Background:
             self.failed += 1
             if type(error) not in self._faults:
                 self._faults.add(type(error))
-                _LOG.error("%s: %s (said once; counted from here on)", self._name, error)
+                _LOG.error("%s: %s (said once; counted from here on)", self.name, error)
 
 
 def close_all(sinks: Sequence[Sink], within_s: float = 1.5) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edge.annotate import annotate
-from edge.errors import SettingsError, SinkError
+from edge.errors import MissingLibrary, SettingsError, SinkError
 from edge.sinks import SINKS, Background, close_all, open_sink
 from edge.sources.synthetic import Scene
 from edge.types import Box, Face, Frame, Observation
@@ -24,15 +24,19 @@ def observation(index: int = 0, faces: int = 1, name: str | None = None, bgr: np
     return Observation(Frame(index, index / 10, luma, bgr, name, dropped=2), found, {"capture": 1.23456, "detect": 2.0})
 
 
-@pytest.fixture(params=["jsonl", "snapshots", "status", "systemd", "mqtt"])
+@pytest.fixture(params=["jsonl", "snapshots", "status", "history", "http", "systemd", "mqtt"])
 def spec(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "mqtt":
         pytest.importorskip("paho.mqtt", reason="paho-mqtt is not installed (pip install 'edgefer[mqtt]')")
+    if request.param == "http":
+        pytest.importorskip("uvicorn", reason="the extra 'web' is not installed")
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody-listens"))
     return {
         "jsonl": f"jsonl:{tmp_path}/out.jsonl",
         "snapshots": f"snapshots:{tmp_path}/pictures",
         "status": "status:",
+        "history": f"history:{tmp_path}/h.db",
+        "http": "http://127.0.0.1:0",
         "systemd": "systemd:",
         "mqtt": "mqtt://127.0.0.1:9/nobody/there",
     }[request.param]
@@ -50,7 +54,10 @@ def test_every_sink_takes_observations_with_and_without_faces_and_closes_twice(s
 def test_the_table_names_classes_that_can_be_imported() -> None:
     for scheme in SINKS:
         module, _, name = SINKS[scheme].partition(":")
-        assert hasattr(__import__(module, fromlist=[name]), name)
+        try:
+            assert hasattr(__import__(module, fromlist=[name]), name)
+        except MissingLibrary as error:
+            assert "edgefer[" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +74,7 @@ def test_the_table_names_classes_that_can_be_imported() -> None:
         ("snapshots:/proc/none", SinkError, "cannot make this folder"),
         ("snapshots:x?every_s=soon", SettingsError, "key 'every_s'"),
         ("kafka://host/topic", SettingsError, "no sink 'kafka'"),
+        ("history:x?keep=3", SettingsError, "unknown key 'keep'"),
     ],
 )
 def test_what_cannot_be_opened_says_why_in_one_line(text: str, error: type[Exception], said: str) -> None:

@@ -1,0 +1,243 @@
+// The live page: fed by /api/events, draws pictures and boxes on a canvas, asks for the history now and then.
+
+import { Timeline, colour, duration, make, percent, shares, tint } from "./chart.js";
+
+const HISTORY_MS = 15000, SILENT_MS = 6000, RETRY_MS = 1500;
+const TEXTS = {
+  pictures: "Clear pictures. They are made only while somebody looks, and none is kept.",
+  pixelated: "Pictures in coarse blocks, faces in coarser ones. They are made only while somebody looks, and none is kept.",
+  faces: "Boxes and scores of each face, and no picture.",
+  totals: "Only sums over time: no picture, and nothing of a single face.",
+};
+const VEILS = { faces: "", totals: "Only totals are shown.", pixelated: "", pictures: "" };
+
+const $ = (id) => document.getElementById(id);
+const view = $("view"), paint = view.getContext("2d");
+const timeline = new Timeline($("chart"));
+let state = null, latest = null, picture = null, loading = false;
+let events = null, heardMs = 0, retry = 0;
+const recent = new Map();
+
+// ---- the connection
+
+function connect() {
+  clearTimeout(retry);
+  events?.close();
+  if (document.hidden) return;
+  heardMs = performance.now();
+  events = new EventSource("/api/events");
+  events.addEventListener("state", (event) => { heard(); takeState(JSON.parse(event.data)); });
+  events.addEventListener("faces", (event) => { heard(); takeFaces(JSON.parse(event.data)); });
+  events.onerror = lost;
+}
+
+function heard() {
+  heardMs = performance.now();
+}
+
+async function lost() {
+  camera("lost", "connection lost, trying again …");
+  events?.close();
+  clearTimeout(retry);
+  retry = setTimeout(connect, RETRY_MS);
+}
+
+setInterval(() => { if (events && !document.hidden && performance.now() - heardMs > SILENT_MS) lost(); }, 2000);
+document.addEventListener("visibilitychange", () => { document.hidden ? events?.close() : (connect(), history()); });
+
+// ---- state
+
+function takeState(found) {
+  // After an update the page must fit the daemon; after a restart its history has changed.
+  if (state && state.version !== found.version) return location.reload();
+  const fresh = !state || found.vitals.uptime_s < state.vitals.uptime_s;
+  state = found;
+  if (fresh) { recent.clear(); latest = null; history(); }
+  $("source").textContent = found.source;
+  $("version").textContent = `edgefer ${found.version}`;
+  const { camera: how, silent_s: silent, frames_per_s: rate } = found.vitals;
+  camera(how, how === "live" ? `live, ${rate.toFixed(1)} frames/s` : how === "silent" ? `no frame for ${duration(silent)}` : "waiting for a camera");
+  privacy(found);
+  vitals(found);
+  shares($("shares"), found.today, found.labels);
+  if (how !== "live" || !latest) redraw();
+}
+
+function camera(how, text) {
+  $("camera").dataset.state = how;
+  // Said aloud by screen readers: only the state, not every change of the rate.
+  if ($("camera-text").textContent !== text) $("camera-text").textContent = text;
+  $("camera").setAttribute("aria-live", how === "live" ? "off" : "polite");
+}
+
+function privacy({ show, allowed }) {
+  for (const input of document.getElementsByName("show")) {
+    input.checked = input.value === show;
+    input.disabled = !allowed.includes(input.value);
+    input.parentElement.title = input.disabled ? "Not allowed by the configuration of this device" : "";
+  }
+  $("privacy-text").textContent = TEXTS[show];
+  if (show !== "pictures" && show !== "pixelated") picture = null;
+  if (show === "totals") { latest = null; faces([]); }
+}
+
+$("privacy").addEventListener("change", async (event) => {
+  const show = event.target.value;
+  picture = null;
+  const answer = await fetch("/api/privacy", { method: "PUT", headers: { "content-type": "application/json" }, body: JSON.stringify({ show }) }).catch(() => null);
+  if (answer?.ok) state = { ...state, ...(await answer.json()) };
+  if (state) privacy(state);
+  redraw();
+});
+
+function vitals({ vitals: now, model, source }) {
+  const lost = Object.entries(now.sinks).map(([name, { dropped, failed }]) => [name, dropped + failed]).filter(([, count]) => count);
+  const rows = [
+    ["Frame rate", `${now.frames_per_s.toFixed(1)}`, "/s"],
+    ["CPU", `${now.cpu_percent.toFixed(0)} %`, " of a core"],
+    ["Memory", `${now.memory_mb.toFixed(0)} MB`],
+    ["Temperature", now.temperature_c === null ? "–" : `${now.temperature_c.toFixed(0)} °C`, now.temperature_c === null ? " no sensor" : ""],
+    ["Power and heat", now.throttled.join(", ") || "fine", "", now.throttled.length > 0],
+    ["Camera", { live: "live", silent: "silent", waiting: "waiting" }[now.camera], "", now.camera === "silent"],
+    ["Frames skipped", now.dropped.toLocaleString("en"), " to stay live"],
+    ["Lost by outputs", lost.length ? lost.map(([name, count]) => `${name} ${count}`).join(", ") : "0", "", lost.length > 0],
+    ["Running for", duration(now.uptime_s)],
+    ["Model", model || "–"],
+  ];
+  $("vitals").replaceChildren(...rows.map(([term, text, unit = "", bad = false]) => {
+    const value = make("dd", { class: bad ? "bad" : "" }, text);
+    if (unit) value.append(make("small", {}, unit));
+    return make("div", {}, make("dt", {}, term), value);
+  }));
+}
+
+// ---- faces
+
+function takeFaces(observation) {
+  if (!state || state.show === "totals") return;
+  latest = observation;
+  recent.set(observation.frame, observation);
+  for (const frame of recent.keys()) if (recent.size > 8) recent.delete(frame);
+  faces(observation.faces);
+  if (state.show === "pictures" || state.show === "pixelated") load();
+  else redraw();
+}
+
+const cards = new Map();
+
+// A label is held for a moment after another class became likelier: its own probability is said, not the other's.
+function sureness(face) {
+  return face.scores[face.expression] ?? face.score;
+}
+
+function faces(found) {
+  for (const [track, card] of cards) if (!found.some((face) => face.track === track)) { card.element.remove(); cards.delete(track); }
+  for (const face of found) {
+    const card = cards.get(face.track) ?? newCard(face);
+    card.name.textContent = face.expression;
+    card.score.textContent = percent(sureness(face));
+    for (const [label, score] of Object.entries(face.scores)) {
+      const row = card.rows[label];
+      row.bar.style.transform = `scaleX(${score})`;
+      row.text.textContent = percent(score);
+      const top = label === face.expression;
+      row.label.classList.toggle("top", top);
+      row.text.classList.toggle("top", top);
+    }
+  }
+  $("nobody").hidden = found.length > 0;
+  $("nobody").textContent = state?.show === "totals" ? "Faces are not shown one by one." : "Nobody in view.";
+}
+
+function newCard(face) {
+  const card = { name: make("b"), score: make("span"), rows: {} };
+  const scores = make("div", { class: "scores" });
+  for (const label of Object.keys(face.scores)) {
+    const row = { label: make("span", {}, label), bar: make("div"), text: make("span") };
+    tint(row.bar, label, state.labels);
+    row.bar.style.transform = "scaleX(0)";
+    scores.append(row.label, make("div", { class: "track", "aria-hidden": "true" }, row.bar), row.text);
+    card.rows[label] = row;
+  }
+  card.element = make("li", {}, make("div", { class: "who" }, card.name, card.score, make("i", {}, `face ${face.track}`)), scores);
+  cards.set(face.track, card);
+  $("faces").append(card.element);
+  return card;
+}
+
+// ---- the view
+
+async function load() {
+  if (loading) return;
+  loading = true;
+  try {
+    const answer = await fetch("/api/picture");
+    if (answer.status === 200) {
+      const made = await createImageBitmap(await answer.blob());
+      picture?.image.close();
+      picture = { image: made, frame: Number(answer.headers.get("edgefer-frame")) };
+    } else picture = null;
+  } catch { /* the connection is gone; events say so */ }
+  loading = false;
+  redraw();
+}
+
+function redraw() {
+  const seen = picture ? (recent.get(picture.frame) ?? latest) : latest;
+  const veil = !state ? "connecting …" : state.show === "totals" ? VEILS.totals : seen ? "" : "waiting for the first frame …";
+  if ($("veil").textContent !== veil) $("veil").textContent = veil;
+  const [width, height] = seen?.size ?? [640, 480];
+  const scale = Math.min(2, devicePixelRatio || 1), wide = Math.round(view.clientWidth * scale), high = Math.round((wide * height) / width);
+  if (view.width !== wide || view.height !== high) { view.width = wide; view.height = high; }
+  paint.clearRect(0, 0, wide, high);
+  if (picture && seen) paint.drawImage(picture.image, 0, 0, wide, high);
+  else if (seen) grid(wide, high, scale);
+  for (const face of seen?.faces ?? []) box(face, wide / width, scale);
+  const said = (seen?.faces ?? []).map((face) => `${face.expression} ${percent(sureness(face))}`).join(", ");
+  const label = seen ? `${picture ? "Camera picture" : "Places of the faces, without a picture"}: ${said || "no face"}` : veil;
+  if (view.getAttribute("aria-label") !== label) view.setAttribute("aria-label", label);
+}
+
+function grid(wide, high, scale) {
+  paint.fillStyle = "#2b2e33";
+  for (let x = 16; x * scale < wide; x += 24) for (let y = 16; y * scale < high; y += 24) paint.fillRect(x * scale, y * scale, scale, scale);
+}
+
+function box(face, ratio, scale) {
+  const { expression } = face;
+  const found = getComputedStyle(document.documentElement).getPropertyValue(colour(expression, state.labels).slice(4, -1)).trim();
+  const [x, y, w, h] = face.box.map((side) => side * ratio);
+  paint.lineWidth = 4.5 * scale;
+  paint.strokeStyle = "rgb(0 0 0 / .55)";
+  paint.strokeRect(x, y, w, h);
+  paint.lineWidth = 2.5 * scale;
+  paint.strokeStyle = found;
+  paint.strokeRect(x, y, w, h);
+  paint.font = `600 ${14 * scale}px system-ui, sans-serif`;
+  const text = `${expression} ${percent(sureness(face))}`, pad = 7 * scale, high = 24 * scale, long = paint.measureText(text).width + 2 * pad;
+  const left = Math.max(0, Math.min(x - 1.25 * scale, view.width - long)), top = Math.max(0, y - high);
+  paint.fillStyle = found;
+  paint.fillRect(left, top, long, high);
+  paint.fillStyle = light(found) ? "#111" : "#fff";
+  paint.textBaseline = "middle";
+  paint.fillText(text, left + pad, top + high / 2 + scale);
+}
+
+function light(hex) {
+  const [r, g, b] = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+  return 0.299 * r + 0.587 * g + 0.114 * b > 120;
+}
+
+// ---- the history
+
+async function history() {
+  const range = Number(document.querySelector("[name=range]:checked").value);
+  const to = Math.ceil(Date.now() / 60000) * 60;
+  const answer = await fetch(`/api/history?from=${to - range}&to=${to}`).catch(() => null);
+  if (answer?.ok && state) timeline.show(await answer.json(), state.labels);
+}
+
+$("range").addEventListener("change", history);
+setInterval(() => { if (!document.hidden && state) history(); }, HISTORY_MS);
+new ResizeObserver(redraw).observe(view);
+connect();

@@ -1,0 +1,227 @@
+"""The web page: a small server in a thread of its own, beside the pipeline."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import os
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from edge.errors import MissingLibrary, SettingsError, SinkError
+from edge.health import Health
+from edge.history import History
+from edge.plug import Spec
+from edge.settings import Table, checked
+from edge.sinks import About, Background
+from edge.sinks.history import HistorySink
+from edge.tally import Tally
+from edge.types import Observation
+
+try:
+    import uvicorn
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    from edge.guard import MAKE_TOKEN, read_token
+    from edge.live import Live, Show
+    from edge.metrics import Metrics
+    from edge.page import Page
+except ModuleNotFoundError as error:
+    missing = str(error.name).partition(".")[0]
+    if missing not in ("uvicorn", "h11", "starlette", "prometheus_client"):
+        raise
+    raise MissingLibrary(
+        f"the web page needs {missing}: pip install 'edgefer[web]', in a checkout .venv/bin/pip install -r requirements/web.txt"
+    ) from None
+
+CONNECTIONS = 64
+IDLE_S = 10
+"""Seconds a connection may be open without a whole request."""
+FLUSH_S, KEEP_DAYS, MAX_MB = 5.0, 7.0, 16.0
+"""Without a ``history:`` sink the page remembers for itself, in memory."""
+CREDENTIAL = "web-token"
+
+
+class WebOptions(Table, frozen=True):
+    """Who may see what."""
+
+    show: Show | None = None
+    """The most the page shows: totals, faces (boxes and scores), pixelated or pictures; None: pictures here, faces elsewhere."""
+    token_file: str = ""
+    """File with the token that must be given; needed for any address but this machine's own."""
+    host: str = ""
+    """Further names, separated by commas, that the page answers to, such as a reverse proxy's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the server listens."""
+
+    host: str
+    port: int
+
+    @property
+    def local(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    def __str__(self) -> str:
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+
+class Web:
+    """``http://127.0.0.1:8080``, with options ``http://…?show=faces``; ``web:`` is short for it.
+
+    Another address than this machine's own needs a token. Raises `SinkError` where the address cannot be had.
+    """
+
+    main_thread = False
+
+    def __init__(self, spec: Spec) -> None:
+        address, options = _address(spec)
+        token = _token(spec, address, options)
+        most = _most(address, options)
+        self._listening = _listen(spec, address)
+        self.address = Address(address.host, self._listening.getsockname()[1])
+        self.images_leave = not address.local and most in ("pixelated", "pictures")
+        """Whether pictures can be seen from another machine."""
+        self._health, self._tally, self._own = Health(), Tally(), History(None)
+        self._flushed_s = time.monotonic()
+        self._live = Live(self._health, self._own, most)
+        self._metrics = Metrics(self._health, self._tally)
+        hosts = [name for name in options.host.split(",") if name]
+        self._page = Page(self._live, self._metrics, token, hosts, cookie=f"edgefer_{self.address.port}")
+        config = uvicorn.Config(
+            self._page.guard,
+            http=_Bounded,
+            loop="asyncio",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=CONNECTIONS,
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=1,
+            h11_max_incomplete_event_size=16_384,
+            backlog=CONNECTIONS,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._serve, name="web", daemon=True)
+        self._thread.start()
+
+    @staticmethod
+    def check(spec: Spec) -> None:
+        """Raises `SettingsError` where the address or an option is wrong; opens nothing."""
+        _address(spec)
+
+    def _serve(self) -> None:
+        asyncio.run(self._server.serve(sockets=[self._listening]))
+
+    def begin(self, about: About) -> str:
+        """Learn what the page belongs to, and read its history where one is kept."""
+        self._live.about = self._metrics.about = about
+        bare = (sink.sink if isinstance(sink, Background) else sink for sink in about.sinks)
+        kept = next((sink for sink in bare if isinstance(sink, HistorySink)), None)
+        if kept:
+            self._live.history = kept.history
+        return f"web page: {self.address} (shows {self._live.show})"
+
+    def write(self, observation: Observation) -> None:
+        """Count it, and show it where it is time for one; nothing is encoded while nobody looks."""
+        self._health.add(observation)
+        self._tally.add(observation)
+        self._live.add(observation)
+        if time.monotonic() - self._flushed_s >= FLUSH_S:
+            self._flushed_s = time.monotonic()
+            batch = self._tally.take()
+            if self._live.history is self._own:
+                batch.visits.clear()
+                batch.changes.clear()
+                self._own.add(batch)
+                self._own.make_room(KEEP_DAYS, MAX_MB, free_mb=0)
+
+    def close(self) -> None:
+        """End the server; open pages are let go."""
+        self._page.close()
+        self._server.should_exit = True
+        self._thread.join(timeout=3)
+        self._listening.close()
+        self._own.close()
+
+
+class _Bounded(H11Protocol):
+    """A bounded number of connections, none of which may idle: uvicorn bounds requests only."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS:
+            transport.abort()
+            return
+        self.loop.call_later(IDLE_S, self._end_if_idle)
+
+    def _end_if_idle(self) -> None:
+        if self.transport.is_closing():
+            return
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self.loop.call_later(IDLE_S, self._end_if_idle)
+
+
+def _address(spec: Spec) -> tuple[Address, WebOptions]:
+    """The address and the options of a spec; raises `SettingsError`."""
+    if spec.scheme == "web":
+        if spec.path:
+            raise SettingsError(f"{spec.text}: web: takes no path; for another address write http://ADDRESS:PORT")
+        return Address("127.0.0.1", 8080), checked(spec.options, WebOptions, spec.text, strict=False)
+    url = urlsplit(spec.text)
+    try:
+        port = url.port
+    except ValueError:
+        port = -1
+    if not url.hostname or port is None or port < 0 or url.path not in ("", "/") or url.username:
+        raise SettingsError(f"{spec.text}: not an address to listen on; write http://127.0.0.1:8080, options after a question mark")
+    return Address(url.hostname, port), checked(dict(parse_qsl(url.query, keep_blank_values=True)), WebOptions, spec.text, strict=False)
+
+
+def _most(address: Address, options: WebOptions) -> Show:
+    """Pictures leave this machine only where that is asked for."""
+    return options.show or ("pictures" if address.local else "faces")
+
+
+def _token(spec: Spec, address: Address, options: WebOptions) -> str | None:
+    if options.token_file:
+        return read_token(Path(options.token_file))
+    credential = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nowhere"), CREDENTIAL)
+    if credential.is_file():
+        return read_token(credential)
+    if not address.local:
+        raise SinkError(f"{spec.text}: anybody who reaches this address could look on, so it needs a token; {MAKE_TOKEN}")
+    return None
+
+
+def _listen(spec: Spec, address: Address) -> socket.socket:
+    try:
+        family, kind, _, _, place = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind)
+        # A restarted daemon gets its address back at once.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(place)
+        # From here on the address answers: who comes before the thread is up waits a moment.
+        listening.listen(CONNECTIONS)
+    except OSError as error:
+        advice = "; another program has this port: is edgefer running already?" if error.errno == errno.EADDRINUSE else ""
+        raise SinkError(f"{spec.text}: cannot listen there: {error.strerror}{advice}") from None
+    return listening
