@@ -13,6 +13,7 @@ from command import one_line
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "edge/deploy/pi.sh"
+OUTPUTS = re.findall(r"^[a-z-]+==[\d.]+$", (ROOT / "requirements/outputs.txt").read_text(), re.MULTILINE)
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_a_dry_run_prints_every_step_and_does_none(pi: dict[str, str], tmp_path:
         f"sudo {pi['PYTHON']} -m venv --clear --system-site-packages {prefix}",
         f"sudo sh -c echo 'numpy==1.24.2' > '{prefix}/constraints.txt'",
         f"sudo sh -c printf '[install]\\nconstraint = {prefix}/constraints.txt\\n' > '{prefix}/pip.conf'",
-        f"{pip} msgspec=={pins['msgspec']} ai-edge-litert=={pins['ai-edge-litert']}",
+        f"{pip} msgspec=={pins['msgspec']} {' '.join(OUTPUTS)} ai-edge-litert=={pins['ai-edge-litert']}",
         f"{pip} --no-deps --force-reinstall {ROOT}",
         f"sudo ln -sfn {prefix}/bin/edgefer /usr/local/bin/edgefer",
         "/usr/local/bin/edgefer doctor",
@@ -120,7 +121,7 @@ def test_a_bundle_is_installed_without_a_network_and_has_no_32_bit_wheels(pi: di
     folder = tmp_path / "bundle"
     (folder / "wheels").mkdir(parents=True)
     (folder / "wheels/edgefer-9.9-py3-none-any.whl").touch()
-    for file in (SCRIPT, ROOT / "requirements/pi.txt"):
+    for file in (SCRIPT, ROOT / "requirements/pi.txt", ROOT / "requirements/outputs.txt"):
         shutil.copy(file, folder)
     said = steps(run(pi, "install", "--dry-run", script=folder / "pi.sh").stdout)
     assert not any("update" in step for step in said)

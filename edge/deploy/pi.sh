@@ -17,10 +17,10 @@ dry_run='' purge='' machine=aarch64
 
 # What stands in a bundle's folder, or in a checkout.
 if [ -d "$HERE/wheels" ]; then
-    WHEELS=$HERE/wheels PINS=$HERE/pi.txt SOURCE=''
+    WHEELS=$HERE/wheels PINS=("$HERE/pi.txt" "$HERE/outputs.txt") SOURCE=''
 else
     SOURCE=$(cd "$HERE/../.." && pwd)
-    WHEELS='' PINS=$SOURCE/requirements/pi.txt
+    WHEELS='' PINS=("$SOURCE/requirements/pi.txt" "$SOURCE/requirements/outputs.txt")
 fi
 
 fail() {
@@ -39,15 +39,15 @@ root_step() {
     if [ "$(id -u)" = 0 ]; then step "$@"; else step sudo "$@"; fi
 }
 
-# What every Pi needs: the lines of requirements/pi.txt without a marker.
+# What every Pi needs: the lines of requirements/pi.txt and outputs.txt without a marker.
 pins() {
-    grep -xE '[a-z][^ ;]*==[^ ;]+' "$PINS"
+    grep -hxE '[a-z][^ ;]*==[^ ;]+' "${PINS[@]}"
 }
 
 # "name==version" of a runtime in requirements/pi.txt. Its marker is not asked: a 32-bit system on a 64-bit kernel, as Raspberry Pi OS
 # has it, answers "aarch64" there.
 pin() {
-    grep -oE "^$1==[^ ;]+" "$PINS" || fail "$PINS: no $1 in it"
+    grep -hoE "^$1==[^ ;]+" "${PINS[@]}" || fail "${PINS[0]}: no $1 in it"
 }
 
 # ---------------------------------------------------------------- install
@@ -196,7 +196,7 @@ bundle() {
     step "$PYTHON" -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$work/$name/wheels" "$SOURCE"
     download 3.11 numpy==1.26.4 "$work/$name/wheels"
     download 3.13 numpy==2.2.6 "$work/$name/wheels"
-    step cp "$HERE/pi.sh" "$SOURCE/requirements/pi.txt" "$SOURCE/LICENSE" "$work/$name/"
+    step cp "$HERE/pi.sh" "${PINS[@]}" "$SOURCE/LICENSE" "$work/$name/"
     step tar --create --gzip --sort=name --owner=0 --group=0 --numeric-owner --directory "$work" --file "$SOURCE/dist/.part-$name.tar.gz" "$name"
     step mv "$SOURCE/dist/.part-$name.tar.gz" "$SOURCE/dist/$name.tar.gz"
     echo "dist/$name.tar.gz: on the Pi 'tar xf $name.tar.gz && $name/pi.sh install'"

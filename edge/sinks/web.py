@@ -37,7 +37,7 @@ except ModuleNotFoundError as error:
     if missing not in ("uvicorn", "h11", "starlette", "prometheus_client"):
         raise
     raise MissingLibrary(
-        f"the web page needs {missing}: pip install 'edgefer[web]', in a checkout .venv/bin/pip install -r requirements/web.txt"
+        f"the web page needs {missing}: pip install 'edgefer[web]', in a checkout .venv/bin/pip install -r requirements/outputs.txt"
     ) from None
 
 CONNECTIONS = 64

@@ -115,9 +115,9 @@ def site(release: str, machine: str, *requirements: str, alone: bool = False) ->
 
 
 def edge_requirements() -> tuple[str, ...]:
-    """What the daemon was tested with."""
+    """What the daemon was tested with, its optional outputs apart."""
     lines = (REPOSITORY / "requirements" / "edge.txt").read_text(encoding="utf-8").splitlines()
-    return tuple(line for line in lines if line and not line.startswith("#"))
+    return tuple(line for line in lines if "==" in line and not line.startswith("#"))
 
 
 def pretend(base: Path, board: Board) -> Path:
