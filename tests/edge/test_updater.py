@@ -20,6 +20,7 @@ from mosquitto import Listener, Mosquitto, json_of
 from edge.card import attach_card, split_card
 from edge.classify import Classifier
 from edge.errors import ModelError, SettingsError
+from edge.node import ONLINE
 from edge.pipeline import Pipeline
 from edge.plug import parse_spec
 from edge.selftest import self_test
@@ -66,13 +67,17 @@ class Device:
         self.sink = Mqtt(parse_spec(spec))
         self.updater.listen(self.sink.connection, self.sink.topics)
         self.listener = Listener(broker.port)
+        # Said after the subscriptions are in place: an order that is not retained would be lost before.
+        self.listener.wait("home/desk/status", lambda said: said.payload == ONLINE)
 
     def heard(self, state: str, after: int = 0) -> Any:
         return json_of(self.listener.wait("home/desk/update/status", lambda said: json_of(said)["state"] == state, after=after))
 
     def until_ready(self) -> None:
         """Step between frames until the model that was ordered is in."""
+        given_up_s = time.monotonic() + 60
         while not self.updater._ready:
+            assert time.monotonic() < given_up_s, "no model came"
             time.sleep(0.02)
             assert self.listener.find("home/desk/update/status", lambda said: json_of(said)["state"] == "refused") == []
         self.updater.step(self.pipeline, faults=0)
