@@ -2,7 +2,8 @@
 
     PYTHONPATH=.:tests python tests/benchmarks/boards.py [MODEL.tflite ...]     default: every int8 file in models/
 
-A model without a card, such as the report's network, is counted with the default model's. Counts are exact: a run gives them again.
+A model without a card is counted with the default model's. Counts are exact: a run gives them again. Those of models that are not
+counted this time, such as the report's network (`make train RECIPE=report`, `make convert`), stay in counts.json.
 """
 
 from __future__ import annotations
@@ -154,10 +155,10 @@ def _range(board: Assumed, instructions: int) -> str:
 def main() -> None:
     """Count, keep the counts, and write the page's tables."""
     models = [with_card(Path(model)) for model in sys.argv[1:]] or own_models()
-    counts = {}
+    counts: Counts = json.loads(COUNTS.read_text(encoding="utf-8")) if COUNTS.is_file() else {}
     for processor in BOARDS:
         print(f"counting on an emulated {processor.title()} …", file=sys.stderr, flush=True)
-        counts[processor] = count(processor, models)
+        counts[processor] = counts.get(processor, {}) | count(processor, models)
     COUNTS.write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
     begin, end = "<!-- counted: make bench-pi writes what follows -->", "<!-- counted: end -->"
     page = PAGE.read_text(encoding="utf-8")

@@ -71,7 +71,7 @@ def test_without_a_camera_it_says_so_and_shows_the_demonstration(edgefer: Run, t
         (["run", "--source", "file:/nowhere.mp4", "--sink", "jsonl:-"], "no such file"),
         (["run", "--source", f"file:{__file__}", "--sink", "jsonl:-"], "not a video"),
         (["run", "--source", "opencv:63", "--sink", "jsonl:-"], "no camera answers at /dev/video63"),
-        (["run", "--source", "http://127.0.0.1:9/x.mjpg", "--sink", "jsonl:-"], "no video there"),
+        (["run", "--source", "http://127.0.0.1:9/x.mjpg", "--sink", "jsonl:-"], "nobody answers there"),
         (["run", "--model", "my.keras"], "make convert MODEL=my.keras"),
         (["run", "--source", "nonsense", "--sink", "jsonl:-"], "is not a spec"),
         (["run", "--source", "synthetic:", "--sink", "kafka://x"], "no sink 'kafka'"),

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from pi.emulation import HERE, LIBCAMERA, needs, root
 from edge.sources.picamera import remedy
 from edge.types import Box
 
-PATIENCE_S = 120
+PATIENCE_S = 300
 """For a busy machine; an emulated one is slower yet."""
 
 
@@ -37,14 +38,21 @@ def run(*arguments: str, architecture: str = "amd64", until: int = 0, cameras: b
     ) as process:
         assert process.stdout
         assert process.stderr
+        late = threading.Timer(PATIENCE_S, _stop, [process.pid])
+        late.start()
         for line in process.stdout:
             lines.append(json.loads(line))
             if until and sum(bool(seen["faces"]) for seen in lines) >= until:
-                # bubblewrap does not pass a signal on.
-                children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-                os.kill(int(children[0]) if children else process.pid, signal.SIGTERM)
+                _stop(process.pid)
                 until = 0
+        late.cancel()
         return lines, process.stderr.read(), process.wait(PATIENCE_S)
+
+
+def _stop(process: int) -> None:
+    """Tell edgefer to stop; bubblewrap, where it is inside that, does not pass a signal on."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    os.kill(int(children[0]) if children else process, signal.SIGTERM)
 
 
 def error(*arguments: str, **more: Any) -> str:
