@@ -241,10 +241,18 @@ def test_a_live_source_drops_frames_when_the_loop_is_slow_and_counts_them(classi
 
 def test_a_stop_ends_the_run_even_while_the_camera_hangs(classifier: Classifier) -> None:
     camera, stop = Camera(1, "hang"), threading.Event()
-    threading.Timer(0.3, stop.set).start()
+
+    class Stopper:
+        main_thread = True
+
+        def write(self, observation: Observation) -> None:
+            threading.Timer(0.3, stop.set).start()
+
+        def close(self) -> None: ...
+
     begun = time.monotonic()
-    assert run(camera, pipeline(classifier), [], stop, timeout_s=30).frames == 1
-    assert time.monotonic() - begun < 3
+    assert run(camera, pipeline(classifier), [Stopper()], stop, timeout_s=30).frames == 1
+    assert time.monotonic() - begun < 15, "it would hang for 20"
     camera.close()
 
 
