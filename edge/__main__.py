@@ -177,7 +177,7 @@ def _add_care(verbs: Verbs) -> None:
 
     doctor = verbs.add_parser("doctor", help="check this installation, and say how to mend it")
     doctor.set_defaults(verb=_doctor)
-    doctor.add_argument("--model", default=Settings().model, help="the model to check (default: small)")
+    doctor.add_argument("--model", help="the model to check (default: the configuration's, else small)")
     doctor.add_argument("--config", metavar="FILE", help=f"the configuration to check (default: {CONFIG}, where it is there)")
     doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
 
@@ -335,7 +335,7 @@ def _show(options: argparse.Namespace) -> int:
 def _doctor(options: argparse.Namespace) -> int:
     from edge.doctor import Patient, examine
 
-    checks = examine(Patient(options.model, Path(options.config) if options.config else None))
+    checks = examine(Patient(options.model or "", Path(options.config) if options.config else None))
     if options.json:
         print(json.dumps({"version": version(), "checks": [asdict(check) for check in checks]}, indent=1))
     else:

@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 from edge.configuration import CONFIG, check_config
 from edge.errors import EdgeferError, MissingLibrary
 from edge.quiet import quiet_native
-from edge.settings import Settings
-from edge.system import board, governor, temperature_c, throttled
+from edge.settings import Settings, load_settings
+from edge.system import board, governor, temperature_c, throttle_bits, throttled
 
 State = Literal["pass", "warn", "fail"]
 
@@ -48,7 +48,8 @@ class Finding(NamedTuple):
 class Patient:
     """What is examined: the model, the configuration, and the machine under ``root``, which tests put elsewhere."""
 
-    model: str = Settings().model
+    model: str = ""
+    """Empty: the configuration's."""
     config: Path | None = None
     """None: the one of `CONFIG`, where it is there."""
     folder: Path = Path()
@@ -299,6 +300,8 @@ def _firmware(patient: Patient, concerns: Callable[[str], bool], now_state: Stat
             if patient.is_pi
             else Finding("pass", "not a Raspberry Pi")
         )
+    if throttle_bits() is None:
+        return Finding("warn", "not known: vcgencmd does not answer", "sudo usermod -aG video $USER, then log in again")
     now, ever = (list(filter(concerns, throttled(now_only))) for now_only in (True, False))
     if now:
         return Finding(now_state, f"{', '.join(now)}, now", mend)
@@ -376,7 +379,11 @@ def _classifier(patient: Patient) -> Any:
     from edge.classify import Classifier
     from edge.store import find_model
 
-    return Classifier(find_model(patient.model))
+    try:
+        configured = load_settings(patient.config or (CONFIG if CONFIG.exists() else None)).model
+    except EdgeferError:
+        configured = Settings().model  # what is wrong with the file is another check's to say
+    return Classifier(find_model(patient.model or configured))
 
 
 def _picamera2() -> tuple[Any, Exception | None]:

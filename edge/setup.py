@@ -112,13 +112,16 @@ class _Glance:
     def __init__(self) -> None:
         self.seen: Observation | None = None
         self.frames = 0
-        self._since_s = time.monotonic()
+        self._since_s: float | None = None
+        """When the first frame came: a camera and a model may take seconds to open."""
 
     def write(self, observation: Observation) -> None:
         from edge.sinks import QuitRun
 
         self.seen, self.frames = observation, self.frames + 1
-        if observation.faces or time.monotonic() - self._since_s > LOOK_S:
+        now_s = time.monotonic()
+        self._since_s = now_s if self._since_s is None else self._since_s
+        if observation.faces or now_s - self._since_s > LOOK_S:
             raise QuitRun
 
     def close(self) -> None: ...

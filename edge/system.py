@@ -55,15 +55,20 @@ def governor(root: Path = Path("/")) -> str | None:
     return _read(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip() or None
 
 
-def throttled(now_only: bool = False) -> tuple[str, ...]:
-    """What the Pi's firmware says of power and heat, now and since boot; empty where all is well or it is no Pi."""
+def throttle_bits() -> int | None:
+    """The firmware's own word on it, see `THROTTLE_BITS`; None on other machines, and where it does not answer."""
     if not shutil.which("vcgencmd"):
-        return ()
+        return None
     try:
         said = subprocess.run(["vcgencmd", "get_throttled"], capture_output=True, text=True, timeout=5, check=True).stdout
-        bits = int(said.partition("=")[2], 16)
+        return int(said.partition("=")[2], 16)
     except (OSError, subprocess.SubprocessError, ValueError):
-        return ()
+        return None
+
+
+def throttled(now_only: bool = False) -> tuple[str, ...]:
+    """What the Pi's firmware says of power and heat, now and since boot; empty where all is well or it does not say."""
+    bits = throttle_bits() or 0
     return tuple(name for bit, name in THROTTLE_BITS.items() if bits >> bit & 1 and (bit < 16 or not now_only))
 
 

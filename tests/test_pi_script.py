@@ -86,7 +86,7 @@ def test_what_is_there_is_not_installed_again(pi: dict[str, str], tmp_path: Path
 def test_a_folder_that_is_not_ours_is_left_alone(pi: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "opt/edgefer").mkdir(parents=True)
     assert "is not edgefer's" in one_line(run(pi, "install", "--dry-run").stderr)
-    done = run(pi, "uninstall")
+    done = run(pi, "uninstall", "--dry-run")
     assert "nothing of edgefer's" in done.stdout
     assert (tmp_path / "opt/edgefer").exists()
 

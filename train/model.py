@@ -41,15 +41,15 @@ def little_vgg(x: keras.KerasTensor, spec: Model) -> keras.KerasTensor:
 
     ELU comes before batch normalisation, as the report has it. Its widths are fixed: ``spec`` is not read.
     """
-    for filters in (32, 64, 128, 256):
-        for _ in range(2):
-            x = layers.Conv2D(filters, 3, padding="same", kernel_initializer="he_normal")(x)
-            x = layers.BatchNormalization()(layers.ELU()(x))
+    for block, filters in enumerate((32, 64, 128, 256), 1):
+        for name in (f"block{block}_conv1", f"block{block}_conv2"):
+            x = layers.Conv2D(filters, 3, padding="same", kernel_initializer="he_normal", name=name)(x)
+            x = layers.BatchNormalization(name=f"{name}_bn")(layers.ELU()(x))
         x = layers.Dropout(0.2)(layers.MaxPooling2D()(x))
     x = layers.Flatten()(x)
-    for _ in range(2):
-        x = layers.Dense(64, kernel_initializer="he_normal")(x)
-        x = layers.Dropout(0.5)(layers.BatchNormalization()(layers.ELU()(x)))
+    for name in ("dense1", "dense2"):
+        x = layers.Dense(64, kernel_initializer="he_normal", name=name)(x)
+        x = layers.Dropout(0.5)(layers.BatchNormalization(name=f"{name}_bn")(layers.ELU()(x)))
     return x
 
 

@@ -215,7 +215,11 @@ while [ $# -gt 0 ]; do
     case $verb$1 in
     *--dry-run) dry_run=yes ;;
     uninstall--purge) purge=yes ;;
-    bundle--machine) machine=${2:-} && shift ;;
+    bundle--machine)
+        [ $# -gt 1 ] || fail "--machine: which? aarch64 or x86_64"
+        machine=$2
+        shift
+        ;;
     *-h | *--help) echo "$USAGE" && exit 0 ;;
     *) echo "edgefer: pi.sh $verb knows no $1" >&2 && echo "$USAGE" >&2 && exit 2 ;;
     esac

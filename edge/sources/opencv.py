@@ -29,12 +29,16 @@ V4L2 = cv2.CAP_V4L2 if sys.platform.startswith("linux") else cv2.CAP_ANY
 FrozenSeconds = Annotated[float, Meta(ge=0, le=3600)]
 """Seconds of one and the same picture after which a camera counts as failed; 0: never, for a picture that is still on purpose."""
 
+LOST_S = 600.0
+"""Seconds after which a stream that does not come back is given up, where nobody else ends the wait: the most `source_timeout_s` may be."""
+
 _LOG = logging.getLogger(__name__)
 
 
 def open_capture(*arguments: object) -> cv2.VideoCapture:
     """``cv2.VideoCapture`` without the warnings that OpenCV and FFmpeg print for what we say ourselves."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # its words about damaged frames, later on
+    os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "5")  # seconds; a camera that hangs is waited for no longer
     # The first is its name in Debian's OpenCV (4.6 of Bookworm, 4.10 of Trixie), the second in PyPI's.
     silence = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
     silence(0)
@@ -117,7 +121,8 @@ class Stillness:
     def lasts_s(self, luma: Pixels, now_s: float) -> float:
         """Seconds for which pictures, (H, W) uint8, have been the same in every sixteenth row."""
         rows = luma[::16].tobytes()
-        if rows != self._rows:
+        # A lens cap or a black night repeats as well, and is no fault: a picture without contrast proves nothing.
+        if rows != self._rows or int(luma.max()) - int(luma.min()) < 16:
             self._rows, self._since_s = rows, now_s
         return now_s - self._since_s
 
@@ -270,6 +275,8 @@ class Stream:
                 lost_s = time.monotonic()
                 trouble = "it ended or stalled" if picture is None else f"the same picture for {same_s:.0f} s (on purpose? #frozen_s=0)"
                 _LOG.warning("%s: %s; connecting again", self.description, trouble)
+            elif time.monotonic() - lost_s > LOST_S:
+                raise SourceError(f"{self.description}: did not come back in {LOST_S:.0f} s")
             self._capture.close()
             if not self._closed.wait(self.pause_s):
                 self._capture = self._open()

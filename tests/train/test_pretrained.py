@@ -101,7 +101,7 @@ def test_a_shorter_network_takes_the_layers_it_shares(known: Path) -> None:
 
 def test_a_network_of_other_widths_is_refused(known: Path) -> None:
     with pytest.raises(SettingsError, match="shares no layer"):
-        begin_with_faces(build(load_recipe("small").model, 7), faces(), known)
+        begin_with_faces(build(load_recipe("tiny").model, 7), faces(), known)
 
 
 def test_layers_up_to_the_frozen_one_keep_their_weights(known: Path) -> None:
