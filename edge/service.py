@@ -13,6 +13,7 @@ from pathlib import Path
 
 from edge.configuration import check_config, write_whole
 from edge.errors import ServiceError
+from edge.settings import Settings
 
 UNIT = "edgefer.service"
 PLACE = Path("/etc/systemd/system") / UNIT
@@ -22,11 +23,15 @@ HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")
 """What the unit's ``ProtectHome`` and ``PrivateTmp`` hide from the service."""
 
 
-def unit(command: Path, config: Path) -> str:
-    """The unit, ``deploy/edgefer.service``, with the one line that says where things are."""
+def unit(command: Path, config: Path, source_timeout_s: float = Settings().source_timeout_s) -> str:
+    """The unit, ``deploy/edgefer.service``, with the lines that say where things are and how long a camera may be silent.
+
+    The watchdog waits longer than the daemon, which says what is wrong before it ends.
+    """
     text = (Path(__file__).parent / "deploy" / UNIT).read_text(encoding="utf-8")
     start = f"ExecStart={_quoted(command)} run --config {_quoted(config)}"
-    return re.sub("^ExecStart=.*$", lambda _: start, text, flags=re.MULTILINE)
+    text = re.sub("^ExecStart=.*$", lambda _: start, text, flags=re.MULTILINE)
+    return re.sub("^WatchdogSec=.*$", f"WatchdogSec={max(30, source_timeout_s + 10):.0f}", text, flags=re.MULTILINE)
 
 
 def install(config: Path, say: Callable[[str], None]) -> None:
@@ -50,7 +55,7 @@ def install(config: Path, say: Callable[[str], None]) -> None:
             raise ServiceError(f"{path}: a service cannot see {', '.join(HIDDEN)}; 'make pi-install' puts edgefer into /opt/edgefer")
         if not path.stat().st_mode & stat.S_IROTH:
             raise ServiceError(f"{path}: the service runs as a user of its own, who may not read it; 'sudo chmod o+r {path}'")
-    write_whole(PLACE, unit(command, config))
+    write_whole(PLACE, unit(command, config, settings.source_timeout_s))
     _systemctl("daemon-reload")
     _systemctl("enable", "--quiet", UNIT)
     # What failed before must not count against what was mended since.

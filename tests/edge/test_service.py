@@ -43,6 +43,11 @@ def test_a_camera_that_stays_away_is_given_up_on_and_five_kills_are_not() -> Non
     assert burst * (pause_s + 20) < every_s, "starts that each wait 20 s for a camera still fall into one interval"
 
 
+@pytest.mark.parametrize(("source_timeout_s", "watchdog"), [(5.0, 30), (20.0, 30), (120.0, 130)])
+def test_the_watchdog_waits_longer_than_the_daemon_does_for_its_camera(source_timeout_s: float, watchdog: int) -> None:
+    assert f"\nWatchdogSec={watchdog}\n" in unit(COMMAND, CONFIG, source_timeout_s)
+
+
 @needs_analyze
 def test_systemd_knows_every_line_of_the_unit(tmp_path: Path) -> None:
     (tmp_path / "edgefer.service").write_text(unit(Path("/bin/true"), CONFIG))
