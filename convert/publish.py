@@ -15,19 +15,20 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import jinja2
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from convert.__main__ import data_path
 from edge.card import read_card
-from edge.errors import DataError, EdgeferError, ModelError
+from edge.errors import DataError, EdgeferError, ModelError, SettingsError
 from edge.golden import write_golden
 from edge.store import SUMS
 from train.data import FERPLUS_NAME, Dataset, ferplus_majority, find_ferplus, load, load_ferplus
 from train.evaluate import scores_of, views_of
 from train.metrics import Classes, measure
 from train.plots import confusion, coverage, reliability_diagram, robustness_chart
-from train.recipe import MODELS
+from train.recipe import MODELS, load_recipe
 from train.robustness import robustness
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -85,7 +86,7 @@ def _publish(run: Path, asked_data: str | None, models: Path, replace: bool) -> 
         figures["files"] = described
         (part / METRICS).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
         int8, agreement = described[files["-int8.tflite"].name], _agreement(data, votes)
-        page = _page("model-card.md", m=figures, int8=int8, varied=varied, agreement=agreement)
+        page = _page("model-card.md", m=figures, int8=int8, varied=varied, agreement=agreement, pretrained=_pretrained(figures["recipe"]))
         (part / "README.md").write_text(page, encoding="utf-8")
         _swap(part, place)
     found = [json.loads(path.read_text(encoding="utf-8")) for path in models.glob(f"*/{METRICS}")]
@@ -136,6 +137,16 @@ def _swap(part: Path, place: Path) -> None:
     part.mkdir()  # its owner removes it
     place.chmod(0o755)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _pretrained(recipe: Metrics) -> bool:
+    """Whether a run began with published weights, itself or through the runs it began with."""
+    if recipe.get("pretrained") or not recipe.get("start"):
+        return bool(recipe.get("pretrained"))
+    try:
+        return _pretrained(msgspec.to_builtins(load_recipe(recipe["start"])))
+    except SettingsError:  # somebody's own recipe: what its run says of itself is in the provenance
+        return False
 
 
 def _agreement(data: Dataset, votes: npt.NDArray[np.float32]) -> dict[str, float]:

@@ -45,7 +45,13 @@ def test_the_wheel_holds_the_edge_and_the_default_model_and_nothing_else(wheel: 
         names = archive.namelist()
         metadata = archive.read(next(name for name in names if name.endswith("METADATA"))).decode()
     assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"edge"}
-    for needed in ("models/SHA256SUMS", "models/golden.json", "models/small/small-int8.tflite", "haarcascade_frontalface_default.xml"):
+    for needed in (
+        "models/SHA256SUMS",
+        "models/golden.json",
+        "models/small/small-int8.tflite",
+        "models/nano/nano-int8.tflite",
+        "haarcascade_frontalface_default.xml",
+    ):
         assert f"edge/assets/{needed}" in names
     for needed in ("deploy/config.toml", "deploy/grafana.json", "assets/web/index.html", "assets/web/openapi.json"):
         assert f"edge/{needed}" in names
