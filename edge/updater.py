@@ -19,6 +19,7 @@ from typing import Self, TextIO
 import msgspec
 
 from edge import update
+from edge.actions import check_actions
 from edge.broker import Connection, Message
 from edge.classify import Classifier
 from edge.errors import EdgeferError, ModelError, SettingsError
@@ -192,7 +193,13 @@ class Updater:
             try:
                 found = self._test(path)
                 _LOG.info("update %s: %s", sha256[:12], found)
-                self._ready = sha256, Classifier(path, self._settings.threads)
+                classifier = Classifier(path, self._settings.threads)
+                try:
+                    # The next start would refuse it, and go on refusing.
+                    check_actions(self._settings.action, classifier.labels)
+                except SettingsError as error:
+                    raise ModelError(f"it does not fit the configuration: {error}") from None
+                self._ready = sha256, classifier
             except ModelError as error:
                 self._note(partial(update.refused, sha256=sha256, why=str(error)))
                 if sha256 != self._ledger.previous:
