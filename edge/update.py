@@ -42,11 +42,14 @@ def read_order(payload: bytes, how: UpdateSettings) -> Order:
         if len(payload) > MESSAGE_LIMIT_BYTES:
             raise ValueError(f"{len(payload):,} bytes, at most {MESSAGE_LIMIT_BYTES:,} are read")
         order = msgspec.json.decode(payload, type=Order)
-        scheme = urlsplit(order.url).scheme
+        url = urlsplit(order.url)
     except (msgspec.MsgspecError, ValueError) as error:
         raise ModelError(f'not an update: {error}; {{"url": …, "sha256": …}} is expected') from None
-    if scheme not in how.schemes:
-        raise ModelError(f"{scheme or 'no scheme'}: is not allowed; update.schemes has {', '.join(how.schemes)}")
+    if url.scheme not in how.schemes:
+        raise ModelError(f"{url.scheme or 'no scheme'}: is not allowed; update.schemes has {', '.join(how.schemes)}")
+    if "@" in url.netloc:
+        # What cannot be fetched is said in a retained message, with the address.
+        raise ModelError("no user and password in the url, please: who reads the broker would read them")
     if how.public_key:
         check_signature(order, Path(how.public_key))
     return order

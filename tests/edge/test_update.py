@@ -54,6 +54,7 @@ def test_a_message_names_url_and_digest_and_may_say_more() -> None:
         (message(url="file:///etc/passwd"), "file: is not allowed"),
         (message(url="/etc/passwd"), "no scheme"),
         (message(url="https://[::1/m"), "is expected"),
+        (message(url="https://user:secret@host/m"), "no user and password"),
         (message(url="https://" + "h" * 3000), "is expected"),
         (b" " * 20_000 + message(), "at most 16,384"),
     ],
@@ -62,6 +63,7 @@ def test_a_message_that_is_not_allowed_is_refused_and_says_why(payload: bytes, s
     with pytest.raises(ModelError, match=said) as error:
         read_order(payload, UpdateSettings())
     assert "\n" not in str(error.value)
+    assert "secret" not in str(error.value)
 
 
 def test_only_the_key_s_owner_can_order_where_a_key_is_configured(tmp_path: Path) -> None:
