@@ -68,6 +68,7 @@ class Updater:
         self._proven: Classifier | None = None
         self._until_s: float | None = None
         self._faults = 0
+        self._wanted = ""
         self._status = b""
         self._status_topic = ""
         found = update.read_ledger(self._file)
@@ -76,6 +77,9 @@ class Updater:
             ledger = update.rolled_back(ledger, "its file is damaged or gone")
         self._ledger = ledger
         self._note(lambda _: ledger)
+        for left in self._models.glob("*"):
+            if left.name not in (ledger.current, ledger.previous):
+                shutil.rmtree(left, ignore_errors=True)
         if found.configured == settings.model and found.current != ledger.current:
             self._say("rolled_back", found.current, ledger.refused[found.current])
         else:
@@ -162,11 +166,12 @@ class Updater:
 
     def _settle(self) -> None:
         self._proven = self._until_s = None
+        previous = self._ledger.previous
         self._note(update.proven)
         self._say("installed", self._ledger.current)
-        for folder in self._models.iterdir():
-            if folder.name != self._ledger.current:
-                shutil.rmtree(folder, ignore_errors=True)
+        # Only this one: another may be on its way. What else is left over goes at the next start.
+        if previous and previous not in (self._ledger.current, self._wanted):
+            shutil.rmtree(self._models / previous, ignore_errors=True)
 
     def _work(self) -> None:
         while (order := self._orders.get()) is not None:
@@ -181,7 +186,7 @@ class Updater:
         sha256 = ""
         try:
             order = update.read_order(payload, self._how)
-            sha256 = order.sha256
+            self._wanted = sha256 = order.sha256
             if sha256 == self._ledger.current:
                 return self._say("trial" if self._ledger.trial else "installed", sha256)
             # Sent anew by somebody, it is tried again; only found again, it is not.

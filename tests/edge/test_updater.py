@@ -221,6 +221,24 @@ def test_what_cannot_be_used_is_refused_and_the_model_in_use_stays(broker: Mosqu
     device.close()
 
 
+def test_the_end_of_a_trial_deletes_the_model_before_and_not_the_one_on_its_way(broker: Mosquitto, tmp_path: Path) -> None:
+    models = tmp_path / "state" / "models"
+    (models / ("c" * 64)).mkdir(parents=True)
+    device = Device(broker, tmp_path / "state")
+    assert list(models.iterdir()) == [], "left over from another time"
+    names = []
+    for name in ("first", "second"):
+        names.append(other_model(tmp_path / "new.tflite", name))
+        device.listener.publish("home/desk/update", order(tmp_path / "new.tflite", names[-1]))
+        device.until_ready()
+        (models / ("d" * 64)).mkdir(exist_ok=True)
+        device.now_s += 60
+        device.updater.step(device.pipeline, faults=0)
+        device.heard("installed")
+    assert sorted(path.name for path in models.iterdir()) == sorted([names[1], "d" * 64])
+    device.close()
+
+
 def test_a_disk_that_takes_nothing_more_is_no_place_for_a_trial(broker: Mosquitto, tmp_path: Path) -> None:
     sha256 = other_model(tmp_path / "new.tflite", "new")
     device = Device(broker, tmp_path / "state")
