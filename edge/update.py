@@ -112,6 +112,8 @@ def fetch(order: Order, folder: Path, how: UpdateSettings, clock: Callable[[], f
                     raise TimeoutError(f"not there after {how.timeout_s:g} s (update.timeout_s)")
                 digest.update(content)
                 file.write(content)
+            if getattr(answer, "length", 0):
+                raise ConnectionError("the connection broke off")
             if digest.hexdigest() != order.sha256:
                 raise ModelError(f"the file there has the sha256 {digest.hexdigest()[:12]}…, {order.sha256[:12]}… was announced")
             file.flush()

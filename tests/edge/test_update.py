@@ -100,7 +100,7 @@ class Server(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        answer: dict[str, Callable[[], None]] = {"/model": self._model, "/drip": self._drip}
+        answer: dict[str, Callable[[], None]] = {"/model": self._model, "/cut": self._model, "/drip": self._drip}
         redirects = {"/moved": "/model", "/away": "https://127.0.0.1:9/"}
         if self.path in redirects:
             self.send_response(302)
@@ -108,6 +108,8 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
         elif self.path in answer:
             self.send_response(200)
+            if self.path == "/cut":
+                self.send_header("Content-Length", str(2 * len(MODEL)))
             self.end_headers()
             answer[self.path]()
         else:
@@ -168,6 +170,7 @@ def test_a_file_may_be_named_where_that_is_allowed_and_what_is_there_is_not_fetc
         ("/model", {"max_mb": 0.01}, ModelError, "larger than 0.01 MB"),
         ("/drip", {}, ModelError, "larger than 0.1 MB"),
         ("/drip", {"max_mb": 500.0, "ticks": True}, OSError, "not there after 120 s"),
+        ("/cut", {}, OSError, "broke off"),
         ("/away", {}, ModelError, "https:, which is not allowed"),
         ("/404", {}, ModelError, "answers 404"),
         ("/503", {}, OSError, "answers 503"),
@@ -178,8 +181,9 @@ def test_a_download_that_fails_says_why_and_leaves_nothing_behind(
 ) -> None:
     settings = UpdateSettings(schemes=["http"], max_mb=how.get("max_mb", 0.1))  # type: ignore[arg-type]
     times = itertools.count(step=10 if how.get("ticks") else 0)
-    with pytest.raises(kind, match=said):
+    with pytest.raises(kind, match=said) as error:
         fetch(Order(server + path, str(how.get("sha256", SHA256))), tmp_path, settings, lambda: next(times))
+    assert isinstance(error.value, ModelError) == (kind is ModelError), "whether it is tried again"
     assert list(tmp_path.iterdir()) == []
 
 
