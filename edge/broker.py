@@ -71,11 +71,11 @@ def parse_address(text: str) -> Address:
             "mqtt: user and password do not belong into the address, where every process can read them; write user:password into a "
             "file only you can read and add ?login=FILE (an @ in a file's name is %40)"
         )
-    url = urlsplit(text)
     try:
+        url = urlsplit(text)
         port = url.port
     except ValueError:
-        raise SettingsError(f"{text}: the port is no number from 1 to 65535; write mqtt://host:1883/base/node") from None
+        raise SettingsError(f"{text}: the port is no number from 1 to 65535, or a [ has no ]; write mqtt://host:1883/base/node") from None
     host = url.hostname or ""
     if url.scheme not in ("mqtt", "mqtts") or not _HOST.fullmatch(host):
         raise SettingsError(f"{text}: not a broker's address; write mqtt://host/base/node, or mqtts:// for TLS")

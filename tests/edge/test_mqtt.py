@@ -284,6 +284,7 @@ def test_tls_is_believed_with_our_own_authority_and_refused_without(
         ("mqtt://me:sword?fish#@host/base/node", "login=FILE"),
         ("mqtt://host:fish/base/node", "the port is no number"),
         ("mqtt://host:99999/base/node", "the port is no number"),
+        ("mqtt://[::1", "a [ has no ]"),
         ("mqtt:host/base/node", "not a broker's address"),
         ("mqtt:///base/node", "not a broker's address"),
         ("mqtt://a..b/base/node", "not a broker's address"),
