@@ -112,10 +112,7 @@ def fetch(order: Order, folder: Path, how: UpdateSettings, clock: Callable[[], f
                     raise TimeoutError(f"not there after {how.timeout_s:g} s (update.timeout_s)")
                 digest.update(content)
                 file.write(content)
-            if getattr(answer, "length", 0):
-                raise ConnectionError("the connection broke off")
-            if digest.hexdigest() != order.sha256:
-                raise ModelError(f"the file there has the sha256 {digest.hexdigest()[:12]}…, {order.sha256[:12]}… was announced")
+            _check_arrived(answer, digest.hexdigest(), order.sha256)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
@@ -133,6 +130,15 @@ def fetch(order: Order, folder: Path, how: UpdateSettings, clock: Callable[[], f
             # Only where nothing lies in it.
             path.parent.rmdir()
     return path
+
+
+def _check_arrived(answer: Any, found: str, announced: str) -> None:
+    """Raises `ConnectionError` for half a file, `ModelError` for another than was announced."""
+    # What HTTP still owes us; read1 ends early without a word.
+    if getattr(answer, "length", 0):
+        raise ConnectionError("the connection broke off")
+    if found != announced:
+        raise ModelError(f"the file there has the sha256 {found[:12]}…, {announced[:12]}… was announced")
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
