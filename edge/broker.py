@@ -150,7 +150,7 @@ class Connection:
         if credentials:
             client.username_pw_set(*credentials)
         if address.tls:
-            client.tls_set_context(_tls(ca))
+            client.tls_set_context(read_ca(ca))
         if will:
             client.will_set(will.topic, will.payload, qos=1, retain=will.retain)
         client.max_queued_messages_set(QUEUE)
@@ -264,7 +264,8 @@ def _client(client_id: str) -> Client:
     return Client(CallbackAPIVersion.VERSION2, client_id=client_id)
 
 
-def _tls(ca: str) -> ssl.SSLContext:
+def read_ca(ca: str) -> ssl.SSLContext:
+    """Whom to believe: the authority in a file, or without one the system's; raises `SettingsError` for a file that is none."""
     try:
         return ssl.create_default_context(cafile=ca or None)
     except (OSError, ssl.SSLError) as error:

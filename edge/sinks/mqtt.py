@@ -10,7 +10,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from edge.broker import DEFAULT_BASE, Connection, Message, host_name, parse_address
+from edge.broker import DEFAULT_BASE, Connection, Message, host_name, parse_address, read_ca, read_login
 from edge.errors import SettingsError
 from edge.homeassistant import birth_topic, discovery
 from edge.mailbox import Mailbox
@@ -86,7 +86,11 @@ class Mqtt:
     @staticmethod
     def check(spec: Spec) -> None:
         """Raises `SettingsError` for a spec that could not be opened; connects to nothing."""
-        parse_node(spec.text)
+        _, options = parse_node(spec.text)
+        if options.login:
+            read_login(options.login)
+        if options.ca:
+            read_ca(options.ca)
 
     @property
     def dropped(self) -> int:

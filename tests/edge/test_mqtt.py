@@ -303,6 +303,13 @@ def test_a_wrong_address_is_refused_in_one_line_that_shows_no_password(text: str
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("option", ["login", "ca"])
+def test_a_file_that_is_not_there_is_found_before_anything_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
+    (tmp_path / "config.toml").write_text(f'sinks = ["mqtts://host/base/node?{option}=/nonexistent"]\n')
+    assert main(["check-config", str(tmp_path / "config.toml")]) == 1
+    assert f"{option} /nonexistent: cannot be read" in one_line(capsys.readouterr().err)
+
+
 def test_a_password_in_the_configuration_is_refused_before_anything_runs(
     edgefer: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
