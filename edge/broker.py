@@ -56,11 +56,13 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is to be published; QoS 1, so that the broker says that it has it."""
+    """What is to be published."""
 
     topic: str
     payload: bytes
     retain: bool
+    qos: int = 1
+    """1: the broker says that it has it, and until then it is sent again; 0: now or never."""
 
 
 def parse_address(text: str) -> Address:
@@ -141,7 +143,7 @@ class Connection:
         self.problem = ""
         """Why there is no connection, in words; empty while there is one."""
         self.refused = 0
-        """Messages the full queue did not take."""
+        """Messages that were not taken: the queue was full, or without QoS, the broker away."""
         self.losses = 0
         """How often the connection was lost."""
         self._client = client = _client(client_id)
@@ -180,12 +182,13 @@ class Connection:
             self._client.subscribe(topic, qos=1)
 
     def publish(self, message: Message, wait_s: float = 0.0) -> bool:
-        """Hand a message to the broker, or to the queue for when it is back; False where that is full.
+        """Hand a message to the broker, or to the queue for when it is back; False where that is full or, without QoS, the broker away.
 
         ``wait_s`` waits so long for the broker to say that it has it.
         """
-        info = self._client.publish(message.topic, message.payload, qos=1, retain=message.retain)
-        if info.rc == 15:  # MQTT_ERR_QUEUE_SIZE
+        info = self._client.publish(message.topic, message.payload, qos=message.qos, retain=message.retain)
+        # MQTT_ERR_QUEUE_SIZE; without QoS nothing is kept for later.
+        if info.rc == 15 or (info.rc and not message.qos):
             self.refused += 1
             return False
         if wait_s:

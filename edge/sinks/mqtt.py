@@ -138,6 +138,7 @@ class Mqtt:
                 self._anew.set()
 
     def _send_events(self, now_s: float) -> None:
+        # Their QoS is 0: what a cut connection did not take is not sent again when it is back, however long after.
         while (waiting := self._next()) is not None:
             since_s, event = waiting
             if now_s - since_s > self.EVENT_S or not self.connection.publish(event):
