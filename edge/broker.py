@@ -56,11 +56,13 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is to be published; QoS 1, so that the broker says that it has it."""
+    """What is to be published."""
 
     topic: str
     payload: bytes
     retain: bool
+    qos: int = 1
+    """1: the broker says that it has it, and until then it is sent again; 0: now or never."""
 
 
 def parse_address(text: str) -> Address:
@@ -71,11 +73,11 @@ def parse_address(text: str) -> Address:
             "mqtt: user and password do not belong into the address, where every process can read them; write user:password into a "
             "file only you can read and add ?login=FILE (an @ in a file's name is %40)"
         )
-    url = urlsplit(text)
     try:
+        url = urlsplit(text)
         port = url.port
     except ValueError:
-        raise SettingsError(f"{text}: the port is no number from 1 to 65535; write mqtt://host:1883/base/node") from None
+        raise SettingsError(f"{text}: the port is no number from 1 to 65535, or a [ has no ]; write mqtt://host:1883/base/node") from None
     host = url.hostname or ""
     if url.scheme not in ("mqtt", "mqtts") or not _HOST.fullmatch(host):
         raise SettingsError(f"{text}: not a broker's address; write mqtt://host/base/node, or mqtts:// for TLS")
@@ -141,7 +143,7 @@ class Connection:
         self.problem = ""
         """Why there is no connection, in words; empty while there is one."""
         self.refused = 0
-        """Messages the full queue did not take."""
+        """Messages that were not taken: the queue was full, or without QoS, the broker away."""
         self.losses = 0
         """How often the connection was lost."""
         self._client = client = _client(client_id)
@@ -150,7 +152,7 @@ class Connection:
         if credentials:
             client.username_pw_set(*credentials)
         if address.tls:
-            client.tls_set_context(_tls(ca))
+            client.tls_set_context(read_ca(ca))
         if will:
             client.will_set(will.topic, will.payload, qos=1, retain=will.retain)
         client.max_queued_messages_set(QUEUE)
@@ -180,12 +182,13 @@ class Connection:
             self._client.subscribe(topic, qos=1)
 
     def publish(self, message: Message, wait_s: float = 0.0) -> bool:
-        """Hand a message to the broker, or to the queue for when it is back; False where that is full.
+        """Hand a message to the broker, or to the queue for when it is back; False where that is full or, without QoS, the broker away.
 
         ``wait_s`` waits so long for the broker to say that it has it.
         """
-        info = self._client.publish(message.topic, message.payload, qos=1, retain=message.retain)
-        if info.rc == 15:  # MQTT_ERR_QUEUE_SIZE
+        info = self._client.publish(message.topic, message.payload, qos=message.qos, retain=message.retain)
+        # MQTT_ERR_QUEUE_SIZE; without QoS nothing is kept for later.
+        if info.rc == 15 or (info.rc and not message.qos):
             self.refused += 1
             return False
         if wait_s:
@@ -264,7 +267,8 @@ def _client(client_id: str) -> Client:
     return Client(CallbackAPIVersion.VERSION2, client_id=client_id)
 
 
-def _tls(ca: str) -> ssl.SSLContext:
+def read_ca(ca: str) -> ssl.SSLContext:
+    """Whom to believe: the authority in a file, or without one the system's; raises `SettingsError` for a file that is none."""
     try:
         return ssl.create_default_context(cafile=ca or None)
     except (OSError, ssl.SSLError) as error:

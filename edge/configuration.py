@@ -30,7 +30,8 @@ def check_config(path: Path) -> Settings:
         for text in settings.sinks:
             spec = parse_spec(text)
             getattr(resolve(SINKS, spec.scheme, "sink"), "check", lambda _: None)(spec)
-        resolve(DETECTORS, settings.detector.name, "detector")
+        for name in (settings.detector.name, settings.detector.photo_name):
+            resolve(DETECTORS, name, "detector")
         check_actions(settings.action, read_card(find_model(settings.model)).labels)
         if settings.update.enabled:
             check_updates(settings, settings.sinks)

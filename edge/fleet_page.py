@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import localtime, strftime
@@ -81,6 +82,16 @@ def _row(device: Device) -> str:
     return f'<tr class="{escape(device.status)}">' + "".join(f"<td{_class(column)}>{text}</td>" for column, text in texts.items()) + "</tr>"
 
 
+class _Quiet(BaseHTTPRequestHandler):
+    def handle(self) -> None:
+        """A browser may leave in the middle."""
+        with suppress(ConnectionError):
+            super().handle()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: a page that renews itself would fill the terminal."""
+
+
 def serve(place: str, devices: Callable[[], list[Device]], broker: str, now_s: Callable[[], float]) -> ThreadingHTTPServer:
     """A read-only server for this machine alone: ``/`` is the page, ``/fleet.json`` the same for machines. The caller runs it.
 
@@ -92,10 +103,10 @@ def serve(place: str, devices: Callable[[], list[Device]], broker: str, now_s: C
             f"--serve {place}: write 127.0.0.1:PORT; the page has no password, so others see it only through a proxy of yours"
         )
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(_Quiet):
         def do_GET(self) -> None:
             # A name that is not ours is some web page's, made to point here.
-            if (self.headers.get("Host") or "").rpartition(":")[0] not in ("127.0.0.1", "localhost"):
+            if (self.headers.get("Host") or "").partition(":")[0] not in ("127.0.0.1", "localhost"):
                 return self.send_error(421)
             if self.path == "/":
                 self._answer("text/html; charset=utf-8", page(devices(), broker, now_s(), live=True).encode())
@@ -117,9 +128,6 @@ def serve(place: str, devices: Callable[[], list[Device]], broker: str, now_s: C
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            """Nothing: a page that renews itself would fill the terminal."""
 
     try:
         return ThreadingHTTPServer((match[1], int(match[2])), Handler)

@@ -110,7 +110,7 @@ class Reporter:
             elif last.expression != face.expression:
                 changes.append((face.expression, face, last.expression))
         changes += [(FACE_LEFT, before[track], None) for track in before.keys() - found]
-        return [Message(self._topics.event, _event(kind, face, frame.time_s, was), retain=False) for kind, face, was in changes]
+        return [Message(self._topics.event, _event(kind, face, frame.time_s, was), retain=False, qos=0) for kind, face, was in changes]
 
     def state(self, observation: Observation, now_s: float, events_dropped: int, now: bool) -> list[Message]:
         """The state where it is due; ``now`` where it must be said in any case."""

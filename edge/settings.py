@@ -123,8 +123,8 @@ class ActionSettings(Table, frozen=True):
             raise ValueError("give either a command or a webhook")
         if self.command and not self.command[0]:
             raise ValueError("the command has no program")
-        if self.webhook and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", self.webhook):
-            raise ValueError("a webhook is an address http://… or https://…")
+        if self.webhook and not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", self.webhook):
+            raise ValueError("a webhook is an address http://… or https://…, without user and password")
 
 
 class UpdateSettings(Table, frozen=True):

@@ -42,11 +42,14 @@ def read_order(payload: bytes, how: UpdateSettings) -> Order:
         if len(payload) > MESSAGE_LIMIT_BYTES:
             raise ValueError(f"{len(payload):,} bytes, at most {MESSAGE_LIMIT_BYTES:,} are read")
         order = msgspec.json.decode(payload, type=Order)
-        scheme = urlsplit(order.url).scheme
+        url = urlsplit(order.url)
     except (msgspec.MsgspecError, ValueError) as error:
         raise ModelError(f'not an update: {error}; {{"url": …, "sha256": …}} is expected') from None
-    if scheme not in how.schemes:
-        raise ModelError(f"{scheme or 'no scheme'}: is not allowed; update.schemes has {', '.join(how.schemes)}")
+    if url.scheme not in how.schemes:
+        raise ModelError(f"{url.scheme or 'no scheme'}: is not allowed; update.schemes has {', '.join(how.schemes)}")
+    if "@" in url.netloc:
+        # What cannot be fetched is said in a retained message, with the address.
+        raise ModelError("no user and password in the url, please: who reads the broker would read them")
     if how.public_key:
         check_signature(order, Path(how.public_key))
     return order
@@ -109,8 +112,7 @@ def fetch(order: Order, folder: Path, how: UpdateSettings, clock: Callable[[], f
                     raise TimeoutError(f"not there after {how.timeout_s:g} s (update.timeout_s)")
                 digest.update(content)
                 file.write(content)
-            if digest.hexdigest() != order.sha256:
-                raise ModelError(f"the file there has the sha256 {digest.hexdigest()[:12]}…, {order.sha256[:12]}… was announced")
+            _check_arrived(answer, digest.hexdigest(), order.sha256)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
@@ -128,6 +130,15 @@ def fetch(order: Order, folder: Path, how: UpdateSettings, clock: Callable[[], f
             # Only where nothing lies in it.
             path.parent.rmdir()
     return path
+
+
+def _check_arrived(answer: Any, found: str, announced: str) -> None:
+    """Raises `ConnectionError` for half a file, `ModelError` for another than was announced."""
+    # What HTTP still owes us; read1 ends early without a word.
+    if getattr(answer, "length", 0):
+        raise ConnectionError("the connection broke off")
+    if found != announced:
+        raise ModelError(f"the file there has the sha256 {found[:12]}…, {announced[:12]}… was announced")
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

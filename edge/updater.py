@@ -19,6 +19,7 @@ from typing import Self, TextIO
 import msgspec
 
 from edge import update
+from edge.actions import check_actions
 from edge.broker import Connection, Message
 from edge.classify import Classifier
 from edge.errors import EdgeferError, ModelError, SettingsError
@@ -67,6 +68,7 @@ class Updater:
         self._proven: Classifier | None = None
         self._until_s: float | None = None
         self._faults = 0
+        self._wanted = ""
         self._status = b""
         self._status_topic = ""
         found = update.read_ledger(self._file)
@@ -75,6 +77,9 @@ class Updater:
             ledger = update.rolled_back(ledger, "its file is damaged or gone")
         self._ledger = ledger
         self._note(lambda _: ledger)
+        for left in self._models.glob("*"):
+            if left.name not in (ledger.current, ledger.previous):
+                shutil.rmtree(left, ignore_errors=True)
         if found.configured == settings.model and found.current != ledger.current:
             self._say("rolled_back", found.current, ledger.refused[found.current])
         else:
@@ -161,11 +166,12 @@ class Updater:
 
     def _settle(self) -> None:
         self._proven = self._until_s = None
+        previous = self._ledger.previous
         self._note(update.proven)
         self._say("installed", self._ledger.current)
-        for folder in self._models.iterdir():
-            if folder.name != self._ledger.current:
-                shutil.rmtree(folder, ignore_errors=True)
+        # Only this one: another may be on its way. What else is left over goes at the next start.
+        if previous and previous not in (self._ledger.current, self._wanted):
+            shutil.rmtree(self._models / previous, ignore_errors=True)
 
     def _work(self) -> None:
         while (order := self._orders.get()) is not None:
@@ -180,7 +186,7 @@ class Updater:
         sha256 = ""
         try:
             order = update.read_order(payload, self._how)
-            sha256 = order.sha256
+            self._wanted = sha256 = order.sha256
             if sha256 == self._ledger.current:
                 return self._say("trial" if self._ledger.trial else "installed", sha256)
             # Sent anew by somebody, it is tried again; only found again, it is not.
@@ -192,7 +198,13 @@ class Updater:
             try:
                 found = self._test(path)
                 _LOG.info("update %s: %s", sha256[:12], found)
-                self._ready = sha256, Classifier(path, self._settings.threads)
+                classifier = Classifier(path, self._settings.threads)
+                try:
+                    # The next start would refuse it, and go on refusing.
+                    check_actions(self._settings.action, classifier.labels)
+                except SettingsError as error:
+                    raise ModelError(f"it does not fit the configuration: {error}") from None
+                self._ready = sha256, classifier
             except ModelError as error:
                 self._note(partial(update.refused, sha256=sha256, why=str(error)))
                 if sha256 != self._ledger.previous:

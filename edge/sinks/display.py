@@ -22,8 +22,7 @@ class Display:
     WINDOW = "edgefer"
 
     def __init__(self, spec: Spec) -> None:
-        without_path(spec)
-        checked(spec.options, Table, spec.text, strict=False)
+        self.check(spec)
         if "GUI:                           NONE" in cv2.getBuildInformation():
             raise SinkError(
                 "display: this OpenCV has no windows (opencv-python-headless); "
@@ -35,6 +34,12 @@ class Display:
             cv2.namedWindow(self.WINDOW, cv2.WINDOW_AUTOSIZE | cv2.WINDOW_GUI_NORMAL)
         except cv2.error as error:
             raise SinkError(f"display: the window cannot be opened ({error.err}); use --sink snapshots:DIR") from None
+
+    @staticmethod
+    def check(spec: Spec) -> None:
+        """Raises `SettingsError` for a spec that could not be opened; opens nothing."""
+        without_path(spec)
+        checked(spec.options, Table, spec.text, strict=False)
 
     def write(self, observation: Observation) -> None:
         """Show it; raises `QuitRun` when q is pressed or the window is closed."""

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from edge.broker import DEFAULT_BASE, Connection, Message, host_name, parse_address
+from edge.broker import DEFAULT_BASE, Connection, Message, host_name, parse_address, read_ca, read_login
 from edge.errors import SettingsError
 from edge.homeassistant import birth_topic, discovery
 from edge.mailbox import Mailbox
@@ -86,7 +86,11 @@ class Mqtt:
     @staticmethod
     def check(spec: Spec) -> None:
         """Raises `SettingsError` for a spec that could not be opened; connects to nothing."""
-        parse_node(spec.text)
+        _, options = parse_node(spec.text)
+        if options.login:
+            read_login(options.login)
+        if options.ca:
+            read_ca(options.ca)
 
     @property
     def dropped(self) -> int:
@@ -134,6 +138,7 @@ class Mqtt:
                 self._anew.set()
 
     def _send_events(self, now_s: float) -> None:
+        # Their QoS is 0: what a cut connection did not take is not sent again when it is back, however long after.
         while (waiting := self._next()) is not None:
             since_s, event = waiting
             if now_s - since_s > self.EVENT_S or not self.connection.publish(event):

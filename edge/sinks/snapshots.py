@@ -32,9 +32,7 @@ class Snapshots:
     main_thread = False
 
     def __init__(self, spec: Spec) -> None:
-        options = checked(spec.options, SnapshotOptions, spec.text, strict=False)
-        if not spec.path:
-            raise SinkError(f"{spec.text}: no folder given; write snapshots:DIR")
+        options = self.check(spec)
         self.folder = Path(spec.path)
         self._every_s, self._keep = options.every_s, options.keep
         self._last_s: float | None = None
@@ -49,6 +47,14 @@ class Snapshots:
             raise SinkError(f"{spec.text}: cannot write into this folder: {error.strerror}") from None
         # One run's pictures never overwrite another's.
         self._run = time.strftime("%Y%m%d-%H%M%S")
+
+    @staticmethod
+    def check(spec: Spec) -> SnapshotOptions:
+        """The options; raises `SettingsError` or `SinkError` for a spec that could not be opened. Makes nothing."""
+        options = checked(spec.options, SnapshotOptions, spec.text, strict=False)
+        if not spec.path:
+            raise SinkError(f"{spec.text}: no folder given; write snapshots:DIR")
+        return options
 
     def write(self, observation: Observation) -> None:
         """Keep the picture if it is time; raises `SinkError` when it cannot be written."""

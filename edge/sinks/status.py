@@ -18,10 +18,15 @@ class Status:
     LIVE_EVERY_S, PLAIN_EVERY_S = 0.2, 10.0
 
     def __init__(self, spec: Spec) -> None:
-        without_path(spec)
-        checked(spec.options, Table, spec.text, strict=False)
+        self.check(spec)
         self._live = sys.stderr.isatty()
         self._frames, self._since_s, self._shown = 0, time.monotonic(), ""
+
+    @staticmethod
+    def check(spec: Spec) -> None:
+        """Raises `SettingsError` for a spec that could not be opened; opens nothing."""
+        without_path(spec)
+        checked(spec.options, Table, spec.text, strict=False)
 
     def write(self, observation: Observation) -> None:
         """Show a line when it is time for one; off a terminal also when what is seen changes, once a second."""

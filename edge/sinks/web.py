@@ -123,8 +123,10 @@ class Web:
 
     @staticmethod
     def check(spec: Spec) -> None:
-        """Raises `SettingsError` where the address or an option is wrong; opens nothing."""
-        _address(spec)
+        """Raises `SettingsError` where the address or an option is wrong, `SinkError` for a token that is; opens nothing."""
+        _, options = _address(spec)
+        if options.token_file:
+            read_token(Path(options.token_file))
 
     def _serve(self) -> None:
         asyncio.run(self._server.serve(sockets=[self._listening]))

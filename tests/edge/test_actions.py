@@ -157,6 +157,7 @@ def test_a_command_that_still_runs_at_the_end_is_ended(tmp_path: Path) -> None:
         ("", "give either a command or a webhook"),
         ('command = ["x"]\nwebhook = "http://h"', "give either a command or a webhook"),
         ('webhook = "file:///etc/passwd"', "http://"),
+        ('webhook = "http://bell:secret@host/hook"', "without user and password"),
         ('command = ["true"]\nexpresion = "happy"', "did you mean 'expression'?"),
         ('command = ["true"]\nexpression = "hapy"', "did you mean 'happy'?"),
         ('command = "rm -rf x"', "expected `array`"),

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import re
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -16,7 +18,7 @@ from command import Run, one_line
 from mosquitto import Listener, Mosquitto, free_port
 
 from edge.errors import SettingsError, SinkError
-from edge.fleet import COLUMNS, LIMIT_BYTES, Fleet, ago, as_json, cells, summary, table
+from edge.fleet import COLUMNS, LIMIT_BYTES, Device, Fleet, ago, as_json, cells, summary, table
 from edge.fleet_page import page, serve
 from edge.fleet_view import show_fleet
 from edge.node import State
@@ -117,6 +119,34 @@ def test_the_served_page_and_its_json_are_read_only_and_for_this_machine_alone(s
     for place in ("0.0.0.0:80", "8080", "127.0.0.1:99999", "example.org:80"):
         with pytest.raises(SettingsError, match=r"write 127\.0\.0\.1:PORT"):
             serve(place, list, "broker", lambda: NOW_S)
+
+
+def test_port_80_is_left_out_of_a_host_s_name(server: str) -> None:
+    with urllib.request.urlopen(urllib.request.Request(f"http://{server}/", headers={"Host": "127.0.0.1"})) as answer:
+        assert answer.status == 200
+
+
+def test_a_browser_that_leaves_in_the_middle_is_not_spoken_of(capfd: pytest.CaptureFixture[str]) -> None:
+    asked, left = threading.Event(), threading.Event()
+
+    def devices() -> list[Device]:
+        asked.set()
+        left.wait(10)
+        return []
+
+    server = serve("127.0.0.1:0", devices, "broker", lambda: NOW_S)
+    server.daemon_threads = False  # closing waits for the answer
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    with socket.create_connection(("127.0.0.1", server.server_port)) as browser:
+        browser.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        browser.sendall(b"GET / HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
+        assert asked.wait(10)
+    left.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    assert capfd.readouterr().err == ""
 
 
 @pytest.fixture

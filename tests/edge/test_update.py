@@ -54,6 +54,7 @@ def test_a_message_names_url_and_digest_and_may_say_more() -> None:
         (message(url="file:///etc/passwd"), "file: is not allowed"),
         (message(url="/etc/passwd"), "no scheme"),
         (message(url="https://[::1/m"), "is expected"),
+        (message(url="https://user:secret@host/m"), "no user and password"),
         (message(url="https://" + "h" * 3000), "is expected"),
         (b" " * 20_000 + message(), "at most 16,384"),
     ],
@@ -62,6 +63,7 @@ def test_a_message_that_is_not_allowed_is_refused_and_says_why(payload: bytes, s
     with pytest.raises(ModelError, match=said) as error:
         read_order(payload, UpdateSettings())
     assert "\n" not in str(error.value)
+    assert "secret" not in str(error.value)
 
 
 def test_only_the_key_s_owner_can_order_where_a_key_is_configured(tmp_path: Path) -> None:
@@ -98,7 +100,7 @@ class Server(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        answer: dict[str, Callable[[], None]] = {"/model": self._model, "/drip": self._drip}
+        answer: dict[str, Callable[[], None]] = {"/model": self._model, "/cut": self._model, "/drip": self._drip}
         redirects = {"/moved": "/model", "/away": "https://127.0.0.1:9/"}
         if self.path in redirects:
             self.send_response(302)
@@ -106,6 +108,8 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
         elif self.path in answer:
             self.send_response(200)
+            if self.path == "/cut":
+                self.send_header("Content-Length", str(2 * len(MODEL)))
             self.end_headers()
             answer[self.path]()
         else:
@@ -166,6 +170,7 @@ def test_a_file_may_be_named_where_that_is_allowed_and_what_is_there_is_not_fetc
         ("/model", {"max_mb": 0.01}, ModelError, "larger than 0.01 MB"),
         ("/drip", {}, ModelError, "larger than 0.1 MB"),
         ("/drip", {"max_mb": 500.0, "ticks": True}, OSError, "not there after 120 s"),
+        ("/cut", {}, OSError, "broke off"),
         ("/away", {}, ModelError, "https:, which is not allowed"),
         ("/404", {}, ModelError, "answers 404"),
         ("/503", {}, OSError, "answers 503"),
@@ -176,8 +181,9 @@ def test_a_download_that_fails_says_why_and_leaves_nothing_behind(
 ) -> None:
     settings = UpdateSettings(schemes=["http"], max_mb=how.get("max_mb", 0.1))  # type: ignore[arg-type]
     times = itertools.count(step=10 if how.get("ticks") else 0)
-    with pytest.raises(kind, match=said):
+    with pytest.raises(kind, match=said) as error:
         fetch(Order(server + path, str(how.get("sha256", SHA256))), tmp_path, settings, lambda: next(times))
+    assert isinstance(error.value, ModelError) == (kind is ModelError), "whether it is tried again"
     assert list(tmp_path.iterdir()) == []
 
 

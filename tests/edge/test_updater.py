@@ -24,7 +24,7 @@ from edge.node import ONLINE
 from edge.pipeline import Pipeline
 from edge.plug import parse_spec
 from edge.selftest import self_test
-from edge.settings import Settings, UpdateSettings
+from edge.settings import ActionSettings, Settings, UpdateSettings
 from edge.sinks.mqtt import Mqtt
 from edge.sources import open_source
 from edge.store import find_model
@@ -183,7 +183,7 @@ def test_a_trial_that_was_stopped_in_good_order_goes_on_and_a_damaged_file_does_
     last.close()
 
 
-@pytest.mark.parametrize("kind", ["nonsense", "absent", "wrong digest", "no model", "wiped out", "crashing", "too slow"])
+@pytest.mark.parametrize("kind", ["nonsense", "absent", "wrong digest", "no model", "wiped out", "crashing", "too slow", "other labels"])
 def test_what_cannot_be_used_is_refused_and_the_model_in_use_stays(broker: Mosquitto, tmp_path: Path, kind: str) -> None:
     file, said = tmp_path / "new.tflite", ""
     if kind == "nonsense":
@@ -201,9 +201,15 @@ def test_what_cannot_be_used_is_refused_and_the_model_in_use_stays(broker: Mosqu
             _, card = split_card(file.read_bytes(), "new")
             file.write_bytes(attach_card(b"\x1c\x00\x00\x00TFL3" + b"\xff" * 5000, msgspec.structs.replace(card, model_sha256="")))
             sha256, said = hashlib.sha256(file.read_bytes()).hexdigest(), "the self-test"
+        elif kind == "other labels":
+            model, card = split_card(file.read_bytes(), "new")
+            labels = tuple("joy" if label == "happy" else label for label in card.labels)
+            file.write_bytes(attach_card(model, msgspec.structs.replace(card, labels=labels, model_sha256="")))
+            sha256, said = hashlib.sha256(file.read_bytes()).hexdigest(), "action bell: "
         message, said = order(file, sha256), said or "the self-test failed"
     update = UpdateSettings(enabled=True, schemes=["file"], max_ms=1e-6 if kind == "too slow" else 200)
-    device = Device(broker, tmp_path / "state", Settings(update=update))
+    action = [ActionSettings(name="bell", expression="happy", webhook="http://127.0.0.1:9/")]
+    device = Device(broker, tmp_path / "state", Settings(update=update, action=action))
     device.updater._closing.set()  # a download that may be tried again is not
     device.listener.publish("home/desk/update", message, retain=True)
     refused = device.heard("refused")
@@ -212,6 +218,24 @@ def test_what_cannot_be_used_is_refused_and_the_model_in_use_stays(broker: Mosqu
     device.updater.step(device.pipeline, faults=0)
     assert device.pipeline.classifier.card.name == "small"
     assert not list((tmp_path / "state").rglob("*.tflite"))
+    device.close()
+
+
+def test_the_end_of_a_trial_deletes_the_model_before_and_not_the_one_on_its_way(broker: Mosquitto, tmp_path: Path) -> None:
+    models = tmp_path / "state" / "models"
+    (models / ("c" * 64)).mkdir(parents=True)
+    device = Device(broker, tmp_path / "state")
+    assert list(models.iterdir()) == [], "left over from another time"
+    names = []
+    for name in ("first", "second"):
+        names.append(other_model(tmp_path / "new.tflite", name))
+        device.listener.publish("home/desk/update", order(tmp_path / "new.tflite", names[-1]))
+        device.until_ready()
+        (models / ("d" * 64)).mkdir(exist_ok=True)
+        device.now_s += 60
+        device.updater.step(device.pipeline, faults=0)
+        device.heard("installed")
+    assert sorted(path.name for path in models.iterdir()) == sorted([names[1], "d" * 64])
     device.close()
 
 

@@ -346,8 +346,9 @@ def test_a_token_that_protects_nothing_is_refused(tmp_path: Path, content: str |
     if content is not None:
         path.write_text(content)
         path.chmod(mode)
-    with pytest.raises(SinkError, match=said):
-        open_sink(f"http://127.0.0.1:0?token_file={path}")
+    for look_at in (Web, Web.check):
+        with pytest.raises(SinkError, match=said):
+            look_at(parse_spec(f"http://127.0.0.1:0?token_file={path}"))
 
 
 def test_systemd_may_hand_over_the_token(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
