@@ -13,6 +13,7 @@ import cv2
 import pytest
 from command import Run, one_line
 
+from edge.scoreboard import difference, read_report
 from edge.store import find_model
 
 STAGES = {"capture", "gate", "detect", "classify"}
@@ -206,6 +207,16 @@ def test_the_benchmark_compares_with_the_naive_loop(edgefer: Run) -> None:
     assert {(invoke["file"], invoke["threads"]) for invoke in report["invokes"]} >= {("small-int8.tflite", 1)}
     second_opinion = importlib.util.find_spec("ai_edge_litert") and importlib.util.find_spec("ml_dtypes")
     assert bool(report["litert_tool_ms"]) == bool(second_opinion)
+
+
+REFERENCES = sorted((Path(__file__).parents[2] / "models" / "bench").glob("*.json"))
+
+
+@pytest.mark.skipif(not REFERENCES, reason="no models/bench here: this is not a checkout")
+def test_the_reference_figures_can_be_compared_with() -> None:
+    for path in REFERENCES:
+        report = read_report(path)
+        assert "edgefer's CPU over the naive loop's" in difference(report, report, path.name)
 
 
 def test_the_benchmark_shows_a_table_a_row_a_chart_and_the_difference_from_before(edgefer: Run, tmp_path: Path) -> None:
