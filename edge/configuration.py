@@ -40,11 +40,15 @@ def check_config(path: Path) -> Settings:
     return settings
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that a reader sees whole or not at all; raises `SettingsError` where it cannot be written."""
-    part = path.with_name(f".part-{path.name}")
+def write_whole(path: Path, text: str, flag: str = "") -> None:
+    """Write a file that a reader sees whole or not at all; raises `SettingsError` where it cannot be written.
+
+    ``flag``: where the user typed the path; the message begins with it, and the folder must be there.
+    """
+    part = path.parent / f".part-{path.name}"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not flag:
+            path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with part.open("w", encoding="utf-8") as file:
                 file.write(text)
@@ -55,4 +59,4 @@ def write_whole(path: Path, text: str) -> None:
             part.unlink(missing_ok=True)
     except OSError as error:
         advice = "; try it with sudo" if isinstance(error, PermissionError) else ""
-        raise SettingsError(f"{path}: cannot be written: {error.strerror}{advice}") from None
+        raise SettingsError(f"{flag}{path}: cannot be written: {error.strerror}{advice}") from None

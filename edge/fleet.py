@@ -5,13 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from edge.node import OFFLINE, ONLINE, State
+from edge.tally import EPOCH_S
 
 LIMIT = 10_000
 """Devices that are followed; more are not looked at, so that nobody fills our memory."""
 LIMIT_BYTES = 65_536
 """A longer message is none of ours."""
-EPOCH_S = 1e9
-"""Frame times below this count from the beginning of a clip, not from 1970."""
 COLUMNS = ("device", "status", "now", "the last minute", "fps", "°C", "model", "version", "update", "seen")
 
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from edge.broker import DEFAULT_BASE, Connection, no_broker, parse_address
-from edge.errors import SinkError
+from edge.configuration import write_whole
 from edge.fleet import Fleet, as_json, summary, table
 from edge.fleet_page import page, serve
 from edge.settings import Table, checked
@@ -31,7 +31,7 @@ class FleetOptions(Table, frozen=True):
 def show_fleet(broker: str, once: bool, json: bool, html: str | None, place: str | None, stop: threading.Event) -> None:
     """Show the devices of a broker until ``stop``, or once: as text, JSON or a page.
 
-    Raises `SettingsError` for a wrong address, `SinkError` where one look is wanted and nobody answers, or a file cannot be written.
+    Raises `SettingsError` for a wrong address or a file that cannot be written, `SinkError` where one look is wanted and nobody answers.
     """
     address = parse_address(broker)
     options = checked(address.options, FleetOptions, broker, strict=False)
@@ -52,7 +52,7 @@ def show_fleet(broker: str, once: bool, json: bool, html: str | None, place: str
             now_s = time.time()
             devices = fleet.devices(now_s)
             if html:
-                _write(Path(html), page(devices, name, now_s))
+                write_whole(Path(html), page(devices, name, now_s), flag="--html ")
             if json:
                 print(as_json(devices, name, now_s).decode())
             elif not html:
@@ -95,13 +95,3 @@ def _live(connection: Connection, fleet: Fleet, name: str, stop: threading.Event
         sys.stdout.flush()
         stop.wait(EVERY_S)
     sys.stdout.write("\n")
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise SinkError(f"--html {path}: cannot be written: {error.strerror}") from None

@@ -24,7 +24,10 @@ GUESSES, WINDOW_S, ADDRESSES = 5, 60.0, 1024
 """Wrong tokens of one address within the window, after which it is turned away; addresses remembered."""
 ALL_GUESSES = 100
 """Wrong tokens of everybody together within the window."""
-MAKE_TOKEN = "make one with '(umask 077; openssl rand -hex 32 > web.token)' and add '?token_file=web.token' to the address"
+MAKE_TOKEN = (
+    "make one with '(umask 077; openssl rand -hex 32 > web.token)' and add '?token_file=web.token' to the address; "
+    "the service takes it from /etc/credstore/web-token"
+)
 
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "

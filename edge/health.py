@@ -83,6 +83,11 @@ class Health:
         for stage, spent_ms in observation.timings_ms.items():
             self.stages_s[stage] = self.stages_s.get(stage, 0.0) + spent_ms / 1000
 
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the last frame; since the beginning while there was none."""
+        return self._clock() - (self._came_s[-1] if self._came_s else self._begun_s)
+
     def look(self, sinks: Sequence[Sink] = ()) -> Vitals:
         """How things are now; cheap to ask often."""
         now_s = self._clock()
@@ -95,7 +100,7 @@ class Health:
                 self._asked_s, self._firmware = now_s, throttled(now_only=True)
         came = list(self._came_s)
         recent = [at for at in came if now_s - at <= RATE_S]
-        silent_s = now_s - (came[-1] if came else self._begun_s)
+        silent_s = self.silent_s
         return Vitals(
             camera="waiting" if not came else "silent" if silent_s > SILENT_S else "live",
             silent_s=round(silent_s, 1),
@@ -104,12 +109,24 @@ class Health:
             # The first of them opens the first interval; it does not fill one.
             frames_per_s=round((len(recent) - 1) / max(now_s - recent[0], 1e-3), 1) if len(recent) > 1 else 0.0,
             dropped=self.dropped,
-            sinks={sink.name.partition("?")[0]: Lost(sink.dropped, sink.failed) for sink in sinks if isinstance(sink, Background)},
+            sinks=_lost(sinks),
             cpu_percent=round(self._cpu_percent, 1),
             memory_mb=round(_resident_bytes() / 1e6, 1),
             temperature_c=temperature_c(),
             throttled=self._firmware,
         )
+
+
+def _lost(sinks: Sequence[Sink]) -> dict[str, Lost]:
+    """By kind and last part of the place: where files lie is nobody's business who only looks on."""
+    found: dict[str, Lost] = {}
+    for sink in sinks:
+        if isinstance(sink, Background):
+            kind, colon, place = sink.name.partition("?")[0].partition(":")
+            name = kind + colon + place.rstrip("/").rpartition("/")[2]
+            before = found.get(name, Lost(0, 0))
+            found[name] = Lost(before.dropped + sink.dropped, before.failed + sink.failed)
+    return found
 
 
 def _resident_bytes() -> int:

@@ -7,6 +7,7 @@ killed or the power fails, the file stays whole and at most the last batches are
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import sqlite3
 import threading
@@ -95,14 +96,15 @@ class History:
     def __init__(self, path: Path | None, mode: Literal["write", "read"] = "write") -> None:
         self.path, self._mode, self._lock = path, mode, threading.RLock()
         self._run = time.time_ns() // 1_000_000
-        if path and mode == "read" and not path.is_file():
-            raise SinkError(f"{path}: no history there; 'edgefer run --sink history:{path}' keeps one")
         try:
+            if path and mode == "read" and not path.is_file():
+                raise SinkError(f"{path}: no history there; 'edgefer run --sink history:{path}' keeps one")
             if path and mode == "write":
                 path.parent.mkdir(parents=True, exist_ok=True)
             self._base = self._open_or_set_aside()
         except (OSError, sqlite3.Error) as error:
-            raise SinkError(f"{path}: the history cannot be opened: {getattr(error, 'strerror', None) or error}") from None
+            advice = "; try it with sudo" if isinstance(error, PermissionError) else ""
+            raise SinkError(f"{path}: the history cannot be opened: {getattr(error, 'strerror', None) or error}{advice}") from None
 
     def _open_or_set_aside(self) -> sqlite3.Connection:
         try:
@@ -210,6 +212,7 @@ class History:
     def make_room(self, keep_days: float, max_mb: float, free_mb: float, now_s: float | None = None) -> None:
         """Delete the oldest: what is older than ``keep_days``, and a tenth at a time what is over ``max_mb`` (10^6 bytes).
 
+        By age a tenth of the minutes at most goes at one call: a clock that is wrong for a moment does not take everything.
         On a disk with less than ``free_mb`` free the file may not grow: the newest takes the place of the oldest.
         """
         now_s = time.time() if now_s is None else now_s
@@ -217,13 +220,12 @@ class History:
         if self.path and shutil.disk_usage(self.path.parent).free < free_mb * 1e6:
             limit = max(SMALLEST_BYTES, min(limit, self._bytes()))
         with self._transaction() as base:
-            _delete_before(base, now_s - keep_days * DAY_S)
+            _delete_before(base, min(now_s - keep_days * DAY_S, _tenth(base)))
             if self._bytes(used=True) > 0.98 * limit:
                 while self._bytes(used=True) > 0.9 * limit:
-                    first, last = base.execute(_SPAN).fetchone()
-                    if first == last:
+                    if (end := _tenth(base)) == math.inf:
                         break
-                    _delete_before(base, first + max(MINUTE_S, (last - first) / 10))
+                    _delete_before(base, end)
         if self._bytes() > max_mb * 1e6:
             with self._lock:
                 # As a script: sqlite3 steps a plain statement without columns only once, which frees one page.
@@ -312,6 +314,13 @@ class _Corrupt(sqlite3.DatabaseError):
 def _corrupt(error: sqlite3.Error) -> bool:
     # The low byte is the kind; the rest says where in the file.
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _tenth(base: sqlite3.Connection) -> float:
+    """Where the oldest tenth of the minutes ends, one of them at least; infinite where nothing is after it."""
+    count = base.execute("SELECT count(*) FROM minutes").fetchone()[0]
+    row = base.execute("SELECT start FROM minutes ORDER BY start LIMIT 1 OFFSET ?", (max(1, count // 10),)).fetchone()
+    return float(row[0]) if row else math.inf
 
 
 def _delete_before(base: sqlite3.Connection, time_s: float) -> None:

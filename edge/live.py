@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Literal, get_args
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.annotate import annotate
+from edge.errors import SinkError
 from edge.health import Health, Vitals
 from edge.history import History
 from edge.sinks import About
@@ -115,8 +117,10 @@ class Live:
             asked_s, sums = self._today
             if self._clock() - asked_s > TODAY_S:
                 midnight = datetime.now().replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
-                found = self.history.totals(midnight, time.time() + EVERY_S)
-                sums = {expression: round(seconds, 1) for expression, seconds in found.items()}
+                # Where the history cannot be read now, what it said last stands.
+                with suppress(SinkError):
+                    found = self.history.totals(midnight, time.time() + EVERY_S)
+                    sums = {expression: round(seconds, 1) for expression, seconds in found.items()}
                 self._today = self._clock(), sums
             return sums
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric, SummaryMetricFamily
@@ -16,10 +16,10 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics(Collector):
-    """What `Health` and `Tally` hold, read at each scrape: nothing is counted twice."""
+    """What `Health` and `Tally` hold, read at each scrape: nothing is counted twice. ``faces``: whether to tell how many are there now."""
 
-    def __init__(self, health: Health, tally: Tally) -> None:
-        self._health, self._tally = health, tally
+    def __init__(self, health: Health, tally: Tally, faces: Callable[[], bool] = lambda: True) -> None:
+        self._health, self._tally, self._faces = health, tally, faces
         self.about: About | None = None
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
@@ -43,7 +43,8 @@ class Metrics(Collector):
         yield CounterMetricFamily("edgefer_frames_with_face", "Frames in which a face was seen", health.with_face)
         yield CounterMetricFamily("edgefer_frames_dropped", "Frames of the camera that newer ones pushed out", health.dropped)
         yield GaugeMetricFamily("edgefer_last_frame_timestamp_seconds", "When the last frame came, since 1970", health.last_time_s)
-        yield GaugeMetricFamily("edgefer_faces", "Faces in the last frame", health.faces)
+        if self._faces():
+            yield GaugeMetricFamily("edgefer_faces", "Faces in the last frame", health.faces)
         expressions = CounterMetricFamily("edgefer_expression_seconds", "Seconds of face with this expression", labels=["expression"])
         for expression, seconds in sorted(dict(self._tally.expressions_s).items()):
             expressions.add_metric([expression], seconds)

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from edge.errors import SettingsError
+from edge.errors import SettingsError, SinkError
 from edge.guard import Guard, address_of, refuse
 from edge.live import Live, Show
 from edge.metrics import CONTENT_TYPE, Metrics
@@ -152,7 +152,11 @@ class Page:
             return refuse(400, str(error))
         # A bucket too fine for the span is made coarser, and the answer says so.
         bucket_s = max(bucket_s, -(-int(end_s - begin_s) // MOST_BUCKETS // MINUTE_S) * MINUTE_S)
-        buckets = await run_in_threadpool(self._live.history.buckets, begin_s, end_s, bucket_s)
+        try:
+            buckets = await run_in_threadpool(self._live.history.buckets, begin_s, end_s, bucket_s)
+        except SinkError:
+            # Said without the path of the file; the sink's own log names it.
+            return refuse(503, "the history cannot be read")
         content = {"from": begin_s, "to": end_s, "bucket_s": bucket_s, "buckets": [asdict(bucket) for bucket in buckets]}
         return _json(msgspec.json.encode(content))
 
@@ -160,7 +164,8 @@ class Page:
         return JSONResponse({"status": "alive"})
 
     async def _readyz(self, request: Request) -> Response:
-        ready = time.time() - self._live.health.last_time_s <= READY_S
+        health = self._live.health
+        ready = health.frames > 0 and health.silent_s <= READY_S
         return JSONResponse({"status": "ready" if ready else "no frame"}, 200 if ready else 503)
 
     async def _scrape(self, request: Request) -> Response:

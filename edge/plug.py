@@ -29,7 +29,9 @@ def parse_spec(text: str) -> Spec:
     """
     match = re.fullmatch(r"([a-z][a-z0-9]*):(.*)", text, re.DOTALL)
     if not match:
-        raise SettingsError(f"{text!r} is not a spec: write kind:place, such as opencv:0, file:clip.mp4 or jsonl:-")
+        # What stands before an @ may be a password.
+        shown = re.sub(r".*@", "…@", text, flags=re.DOTALL)
+        raise SettingsError(f"{shown!r} is not a spec: write kind:place, such as opencv:0, file:clip.mp4 or jsonl:-")
     scheme, rest = match.groups()
     if rest.startswith("//"):
         return Spec(text, scheme, text, {})

@@ -6,13 +6,15 @@ import csv
 import html
 import io
 import json
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
 
-from edge.errors import SettingsError, SinkError
+from edge.configuration import CONFIG, write_whole
+from edge.errors import SettingsError
 from edge.history import Bucket, FaceChange, FaceVisit, History, default_path
 from edge.moment import duration_s, fitting_bucket_s, moment_s, words
 from edge.plug import parse_spec
@@ -21,9 +23,10 @@ from edge.tally import MINUTE_S
 from edge.types import UNCERTAIN
 
 _ASSETS = Path(__file__).parent / "assets" / "web"
+SERVICE_STATE = Path("/var/lib/edgefer")
+"""Where the service runs, and its relative paths begin: StateDirectory= in edge/deploy/edgefer.service."""
 _BARS = " ▁▂▃▄▅▆▇█"
 _KINDS = {"minutes": Bucket, "visits": FaceVisit, "changes": FaceChange}
-KINDS = tuple(_KINDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +56,15 @@ def stretch(begin: str, end: str, bucket: str | None, most: int) -> Stretch:
 
 
 def history_path(given: str | None, config: str | None) -> Path:
-    """The file given, else that of the configuration's ``history:`` sink, else the usual place."""
+    """The file given, else that of the configuration's ``history:`` sink, else the usual place; without ``config`` the service's counts."""
     if given:
         return Path(given)
-    specs = (parse_spec(text) for text in load_settings(Path(config) if config else None).sinks)
-    return next((Path(spec.path) for spec in specs if spec.scheme == "history" and spec.path), default_path())
+    file = Path(config) if config else CONFIG if os.access(CONFIG, os.R_OK) else None
+    for spec in map(parse_spec, load_settings(file).sinks):
+        if spec.scheme == "history":
+            usual = default_path()
+            return SERVICE_STATE / (spec.path or usual.name) if file == CONFIG else Path(spec.path or usual)
+    return default_path()
 
 
 def as_json(history: History, of: str, asked: Stretch) -> str:
@@ -170,14 +177,8 @@ def as_page(history: History, asked: Stretch) -> str:
 
 
 def write_page(history: History, asked: Stretch, path: Path) -> None:
-    """`as_page` into a file, whole or not at all; raises `SinkError` where it cannot be written."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(as_page(history, asked), encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise SinkError(f"--out {path}: cannot be written: {error.strerror}") from None
+    """`as_page` into a file, whole or not at all; raises `SettingsError` where it cannot be written."""
+    write_whole(path, as_page(history, asked), flag="--out ")
 
 
 def _sums(rows: Iterable[Mapping[str, float]]) -> dict[str, float]:

@@ -106,17 +106,15 @@ class Background:
         self._mailbox.put(observation, wait_until=self._stop if self._lossless else None)
 
     def finish(self) -> None:
-        """No more observations; what is queued is still written. Returns at once."""
+        """No more observations; what is queued is still written, then the sink is closed. Returns at once."""
         self._mailbox.close()
 
-    def close(self, within_s: float = 1.5) -> None:
-        """Write out what is queued, then close the sink; gives up after ``within_s`` seconds."""
+    def close(self, within_s: float = 2.0) -> None:
+        """Wait until what is queued is written and the sink closed; gives up after ``within_s`` seconds."""
         self.finish()
         self._thread.join(timeout=within_s)
         if self._thread.is_alive():
             _LOG.error("%s: did not finish writing in time", self.name)
-        else:
-            self._guard(self.sink.close)
 
     def complaint(self) -> str:
         """What went wrong, for the end of a run; empty when all is well."""
@@ -127,6 +125,8 @@ class Background:
     def _work(self) -> None:
         while (observation := self._mailbox.get()) is not None:
             self._guard(self.sink.write, observation)
+        # Here, so that no sink waits for another's closing.
+        self._guard(self.sink.close)
 
     def _guard(self, call: Callable[..., None], *arguments: Observation) -> None:
         """A failing output is logged once per kind of failure and counted; the frames go on."""
@@ -142,7 +142,7 @@ class Background:
                 _LOG.error("%s: %s (said once; counted from here on)", self.name, error)
 
 
-def close_all(sinks: Sequence[Sink], within_s: float = 1.5) -> None:
+def close_all(sinks: Sequence[Sink], within_s: float = 2.0) -> None:
     """Close every sink; all those in threads of their own share the one time limit."""
     deadline_s = time.monotonic() + within_s
     background = [sink for sink in sinks if isinstance(sink, Background)]

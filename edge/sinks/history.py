@@ -43,6 +43,7 @@ class HistorySink:
         self.path = Path(spec.path) if spec.path else default_path()
         self.history = History(self.path)
         self._tally, self._unwritten = Tally(), list[Batch]()
+        self._labels: list[str] = []
         self._written_s, self._purged_s, self._closed = time.monotonic(), float("-inf"), False
 
     @staticmethod
@@ -51,16 +52,14 @@ class HistorySink:
         checked(spec.options, HistoryOptions, spec.text, strict=False)
 
     def begin(self, about: About) -> str:
-        """Say where the history lies; raises `SinkError` where it cannot be written."""
-        try:
-            self.history.keep_labels(about.model()["labels"])
-        except sqlite3.Error as error:
-            raise SinkError(f"{self.path}: the history cannot be written: {error}") from None
+        """Say where the history lies."""
         return f"history: {self.path.resolve()}"
 
     def write(self, observation: Observation) -> None:
         """Add it up; every ``every_s`` write. Raises `SinkError` where that fails: it is tried again with the next batch."""
         self._tally.add(observation)
+        if observation.model:
+            self._labels = list(observation.model.labels)
         if time.monotonic() - self._written_s >= self._options.every_s:
             self.flush()
 
@@ -74,6 +73,9 @@ class HistorySink:
             while self._unwritten:
                 self.history.add(self._unwritten[0])
                 self._unwritten.pop(0)
+            # Asked of the file: the model may have been swapped, and the file set aside.
+            if self._labels and self._labels != self.history.labels():
+                self.history.keep_labels(self._labels)
             if self._written_s - self._purged_s >= MINUTE_S:
                 self._purged_s = self._written_s
                 self.history.make_room(self._options.keep_days, self._options.max_mb, self._options.free_mb)

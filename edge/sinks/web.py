@@ -54,7 +54,7 @@ class WebOptions(Table, frozen=True):
     show: Show | None = None
     """The most the page shows: totals, faces (boxes and scores), pixelated or pictures; None: pictures here, faces elsewhere."""
     token_file: str = ""
-    """File with the token that must be given; needed for any address but this machine's own."""
+    """File with the token that must be given; needed for any address but this machine's own, and with ``host``."""
     host: str = ""
     """Further names, separated by commas, that the page answers to, such as a reverse proxy's."""
 
@@ -92,12 +92,12 @@ class Web:
         most = _most(address, options)
         self._listening = _listen(spec, address)
         self.address = Address(address.host, self._listening.getsockname()[1])
-        self.images_leave = not address.local and most in ("pixelated", "pictures")
+        self.images_leave = not _private(address, options) and most in ("pixelated", "pictures")
         """Whether pictures can be seen from another machine."""
         self._health, self._tally, self._own = Health(), Tally(), History(None)
         self._flushed_s = time.monotonic()
         self._live = Live(self._health, self._own, most)
-        self._metrics = Metrics(self._health, self._tally)
+        self._metrics = Metrics(self._health, self._tally, faces=lambda: self._live.show != "totals")
         hosts = [name for name in options.host.split(",") if name]
         self._page = Page(self._live, self._metrics, token, hosts, cookie=f"edgefer_{self.address.port}")
         config = uvicorn.Config(
@@ -173,13 +173,18 @@ class _Bounded(H11Protocol):
             return
         self.loop.call_later(IDLE_S, self._end_if_idle)
 
-    def _end_if_idle(self) -> None:
-        if self.transport.is_closing():
+    def _end_if_idle(self, unsent: int = 0) -> None:
+        """``unsent``: bytes that waited for the reader the last time."""
+        waiting, closing = self.transport.get_write_buffer_size(), self.transport.is_closing()
+        if waiting and waiting == unsent:
+            # The reader takes nothing: not even a closed connection would ever end.
+            self.transport.abort()
             return
-        if self.cycle is None or self.cycle.response_complete:
+        if closing and not waiting:
+            return
+        if not closing and (self.cycle is None or self.cycle.response_complete):
             self.transport.close()
-        else:
-            self.loop.call_later(IDLE_S, self._end_if_idle)
+        self.loop.call_later(IDLE_S, self._end_if_idle, waiting)
 
 
 def _address(spec: Spec) -> tuple[Address, WebOptions]:
@@ -188,19 +193,29 @@ def _address(spec: Spec) -> tuple[Address, WebOptions]:
         if spec.path:
             raise SettingsError(f"{spec.text}: web: takes no path; for another address write http://ADDRESS:PORT")
         return Address("127.0.0.1", 8080), checked(spec.options, WebOptions, spec.text, strict=False)
-    url = urlsplit(spec.text)
+    if "@" in spec.text.partition("?")[0]:
+        # Not repeated: what stands before an @ may be a password.
+        raise SettingsError(
+            f"{spec.scheme}: an address to listen on takes no user and no password; write http://ADDRESS:PORT?token_file=FILE"
+        )
     try:
-        port = url.port
+        url = urlsplit(spec.text)
+        host, port = url.hostname, url.port
     except ValueError:
-        port = -1
-    if not url.hostname or port is None or port < 0 or url.path not in ("", "/") or url.username:
+        host = port = None
+    if not host or port is None or url.path not in ("", "/"):
         raise SettingsError(f"{spec.text}: not an address to listen on; write http://127.0.0.1:8080, options after a question mark")
-    return Address(url.hostname, port), checked(dict(parse_qsl(url.query, keep_blank_values=True)), WebOptions, spec.text, strict=False)
+    return Address(host, port), checked(dict(parse_qsl(url.query, keep_blank_values=True)), WebOptions, spec.text, strict=False)
+
+
+def _private(address: Address, options: WebOptions) -> bool:
+    """Whether nobody but this machine looks on: a reverse proxy, which `WebOptions.host` is for, lets others in."""
+    return address.local and not options.host
 
 
 def _most(address: Address, options: WebOptions) -> Show:
     """Pictures leave this machine only where that is asked for."""
-    return options.show or ("pictures" if address.local else "faces")
+    return options.show or ("pictures" if _private(address, options) else "faces")
 
 
 def _token(spec: Spec, address: Address, options: WebOptions) -> str | None:
@@ -209,12 +224,13 @@ def _token(spec: Spec, address: Address, options: WebOptions) -> str | None:
     credential = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nowhere"), CREDENTIAL)
     if credential.is_file():
         return read_token(credential)
-    if not address.local:
-        raise SinkError(f"{spec.text}: anybody who reaches this address could look on, so it needs a token; {MAKE_TOKEN}")
+    if not _private(address, options):
+        raise SinkError(f"{spec.text}: others could look on, so it needs a token; {MAKE_TOKEN}")
     return None
 
 
 def _listen(spec: Spec, address: Address) -> socket.socket:
+    listening = None
     try:
         family, kind, _, _, place = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind)
@@ -223,7 +239,11 @@ def _listen(spec: Spec, address: Address) -> socket.socket:
         listening.bind(place)
         # From here on the address answers: who comes before the thread is up waits a moment.
         listening.listen(CONNECTIONS)
-    except OSError as error:
-        advice = "; another program has this port: is edgefer running already?" if error.errno == errno.EADDRINUSE else ""
-        raise SinkError(f"{spec.text}: cannot listen there: {error.strerror}{advice}") from None
+    except (OSError, UnicodeError) as error:
+        if listening:
+            listening.close()
+        taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        advice = "; another program has this port: is edgefer running already?" if taken else ""
+        why = getattr(error, "strerror", None) or "no host has such a name"
+        raise SinkError(f"{spec.text}: cannot listen there: {why}{advice}") from None
     return listening

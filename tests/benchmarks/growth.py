@@ -63,8 +63,9 @@ def main() -> None:
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained", width_ratios=(1, 1, 1.1))
     pixels = [np.prod([int(side) for side in size.split("x")]) / 1e6 for size in by_size]
     left.plot(pixels, list(by_size.values()), "o-")
+    left.set_xscale("log", base=2)
     left.set_xticks(pixels, [f"{size.split('x')[1]}p" for size in by_size])
-    left.set(title="by size, one face", ylabel="CPU ms a frame")
+    left.set(title="by size (pixels, doubling), one face", ylabel="CPU ms a frame")
     middle.plot(list(by_faces), list(by_faces.values()), "o-", color="tab:orange")
     middle.set(title=f"by faces, {FACES_SIZE}", xlabel="faces")
     bars = right.barh(list(by_model), list(by_model.values()), color="tab:green")

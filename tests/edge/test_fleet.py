@@ -179,7 +179,8 @@ def test_one_look_shows_every_device_as_text_as_json_or_as_a_page(edgefer: Run, 
     ("arguments", "said"),
     [
         (["--broker", "mqtt://me:swordfish@host"], "login=FILE"),
-        (["--broker", "mqtt://127.0.0.1:{broker}", "--html", "/nowhere/fleet.html"], "cannot be written"),
+        (["--broker", "mqtt://127.0.0.1:{broker}", "--html", "/nowhere/fleet.html"], "--html /nowhere/fleet.html: cannot be written"),
+        (["--broker", "mqtt://127.0.0.1:{broker}", "--html", "/dev/null/fleet.html"], "cannot be written"),
     ],
 )
 def test_a_wrong_fleet_is_one_line(edgefer: Run, broker: Mosquitto, arguments: list[str], said: str) -> None:

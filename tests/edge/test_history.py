@@ -11,18 +11,20 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from command import Run, one_line
 
+from edge import report
 from edge.errors import SinkError
 from edge.history import DAY_S, History, default_path
 from edge.sinks import open_sink
 from edge.sinks.history import HistorySink
 from edge.tally import Batch, Change, Visit
-from edge.types import Box, Face, Frame, Observation
+from edge.types import Box, Face, Frame, Model, Observation
 
 NOON_S = 1_795_608_000
 """A whole minute."""
@@ -241,7 +243,10 @@ def test_the_oldest_goes_by_age(path: Path) -> None:
     history = History(path)
     for day in range(10):
         history.add(batch(NOON_S - day * DAY_S, track=day))
-    history.make_room(keep_days=3.5, max_mb=100, free_mb=0, now_s=NOON_S)
+    history.make_room(keep_days=3.5, max_mb=100, free_mb=0, now_s=NOON_S + 1000 * DAY_S)
+    assert len(history.buckets(0, 2e9, 60)) == 9, "a clock that is wrong once takes no more than a tenth"
+    for _ in range(6):
+        history.make_room(keep_days=3.5, max_mb=100, free_mb=0, now_s=NOON_S)
     assert [bucket.time_s for bucket in history.buckets(0, 2e9, 60)] == [NOON_S - day * DAY_S for day in (3, 2, 1, 0)]
     assert len(history.changes(0, 2e9)) == len(history.visits(0, 2e9)) == 4
 
@@ -280,6 +285,18 @@ def test_on_a_full_disk_the_newest_takes_the_place_of_the_oldest(path: Path) -> 
     assert history._bytes() <= 1.02 * size
     kept = [bucket.time_s for bucket in history.buckets(0, 4e9, 60)]
     assert (kept[0], kept[-1]) > (NOON_S, NOON_S + 60 * 17_998)
+
+
+def test_the_labels_are_those_of_the_model_in_use_also_after_a_swap_and_in_a_new_file(path: Path) -> None:
+    sink = open_sink(f"history:{path}")
+    assert isinstance(sink, HistorySink)
+    for labels in (("happy", "sad"), ("joy", "grief")):
+        sink.write(replace(seen(NOON_S), model=Model(name="toy", sha256="abc", labels=labels)))
+        sink.flush()
+        assert sink.history.labels() == list(labels)
+    sink.history._base.execute("DELETE FROM labels")
+    sink.close()
+    assert History(path, "read").labels() == ["joy", "grief"]
 
 
 def test_a_sink_that_cannot_write_keeps_its_batches_and_tries_again(path: Path) -> None:
@@ -380,6 +397,35 @@ def test_what_cannot_be_told_is_one_line(edgefer: Run, tmp_path: Path, verb: str
 def test_the_verbs_find_the_file_of_the_configuration(edgefer: Run, kept: Path, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text('sinks = ["status:", "history:history.db?keep_days=3"]\n')
     assert "90 visits" in edgefer("history", "--config", "config.toml").stdout
+
+
+def test_without_a_configuration_given_it_is_the_service_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "CONFIG", tmp_path / "config.toml")
+    assert report.history_path(None, None) == default_path()
+    for sink, path in (("history:", "/var/lib/edgefer/history.db"), ("history:a.db", "/var/lib/edgefer/a.db"), ("history:/b.db", "/b.db")):
+        (tmp_path / "config.toml").write_text(f'sinks = ["{sink}"]\n')
+        assert report.history_path(None, None) == Path(path)
+
+
+def test_a_history_one_may_not_look_at_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0)
+    someone = os.geteuid() or 65534
+    before = os.geteuid()
+    os.seteuid(someone)
+    try:
+        with pytest.raises(SinkError, match="try it with sudo"):
+            History(tmp_path / "closed" / "history.db", "read")
+    finally:
+        os.seteuid(before)
+
+
+@pytest.mark.parametrize("place", [".", "none/out.html", "file/out.html"])
+def test_a_report_that_cannot_be_written_is_one_line(edgefer: Run, path: Path, tmp_path: Path, place: str) -> None:
+    History(path).close()
+    (tmp_path / "file").touch()
+    done = edgefer("report", str(path), "--out", place)
+    assert done.returncode == 1
+    assert f"--out {place}: cannot be written" in one_line(done.stderr)
 
 
 def test_an_empty_history_says_that_it_is_empty(edgefer: Run, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -115,6 +117,25 @@ def test_values_change_while_one_looks(visit: Visit) -> None:
     visit.until(f"{bars} !== {before!r}")
     skipped = visit.page.evaluate("document.querySelector('#view').toDataURL()")
     visit.until(f"document.querySelector('#view').toDataURL() !== {skipped!r}")
+
+
+def test_the_card_of_a_face_takes_the_labels_of_a_model_that_was_swapped_in(browser: Any, daemon: Daemon) -> None:
+    with urllib.request.urlopen(f"{daemon.address}/api/state", timeout=30) as answer:
+        state = json.load(answer)
+    face = {"track": 1, "box": [10, 10, 50, 50], "score": 1.0}
+    told = [("state", {**state, "observation": None})]
+    for frame, label in enumerate(("happy", "joy")):
+        faces = [{**face, "expression": label, "scores": {label: 1.0}}]
+        told.append(("faces", {"frame": frame, "time": 0, "size": [320, 240], "faces": faces}))
+    events = "".join(f"event: {event}\ndata: {json.dumps(data)}\n\n" for event, data in told)
+    page, errors = browser.new_context().new_page(), list[str]()
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.route("**/api/events", lambda route: route.fulfill(body=events, content_type="text/event-stream"))
+    page.goto(daemon.address)
+    page.locator("#faces .scores span.top").get_by_text("joy").first.wait_for(timeout=EXPECT_MS)
+    assert page.locator("#faces li").count() == 1
+    assert errors == []
+    page.context.close()
 
 
 def test_the_view_shows_the_picture_and_without_it_only_the_boxes(visit: Visit) -> None:

@@ -29,6 +29,12 @@ def test_what_is_no_spec_is_told_how_to_write_one(text: str) -> None:
         parse_spec(text)
 
 
+def test_a_password_is_not_repeated() -> None:
+    with pytest.raises(SettingsError, match="cam/1") as raised:
+        parse_spec("RTSP://u:secret@cam/1")
+    assert "secret" not in str(raised.value)
+
+
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(SettingsError, match="no source 'webcam'; there are here, there"):
         resolve({"here": "a:B", "there": "c:D"}, "webcam", "source")

@@ -33,6 +33,8 @@ def test_what_would_take_the_camera_or_xnnpack_away_is_not_in_the_unit() -> None
         assert f"DeviceAllow={device}" in unit(COMMAND, CONFIG)
     assert settings["SupplementaryGroups"] == "video"
     assert settings["Type"] == "notify"
+    for credential in ("mqtt-password", "web-token"):
+        assert f"LoadCredential={credential}\n" in unit(COMMAND, CONFIG)
 
 
 def test_a_camera_that_stays_away_is_given_up_on_and_five_kills_are_not() -> None:

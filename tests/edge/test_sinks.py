@@ -251,6 +251,17 @@ def test_stuck_sinks_share_one_time_limit_at_the_end() -> None:
         slow.may_go.set()
 
 
+def test_sinks_close_side_by_side() -> None:
+    together = threading.Barrier(3)
+
+    class Closing(Slow):
+        def close(self) -> None:
+            together.wait(timeout=5)
+
+    close_all([Background(Closing(), "slow to close", threading.Event(), lossless=False) for _ in range(3)])
+    assert not together.broken
+
+
 def test_a_pipe_nobody_reads_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(SinkError, match="cannot write there"):

@@ -237,6 +237,7 @@ def test_away_from_this_machine_pictures_are_off_until_they_are_asked_for() -> N
     assert web._most(*web._address(parse_spec("http://127.0.0.1:80"))) == "pictures"
     assert web._most(*web._address(parse_spec("web:"))) == "pictures"
     assert web._most(*web._address(parse_spec("http://192.0.2.7:80"))) == "faces"
+    assert web._most(*web._address(parse_spec("http://127.0.0.1:80?host=fer.test"))) == "faces", "a reverse proxy lets others in"
     assert web._most(*web._address(parse_spec("http://[::]:80?show=pixelated"))) == "pixelated"
 
 
@@ -248,8 +249,9 @@ def test_a_name_that_is_not_this_machines_is_turned_away(serve: Serve, host: str
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "localhost:9", "LOCALHOST", "[::1]:80", "192.0.2.1:80", f"{socket.gethostname()}.local", "fer.test"]
 )
-def test_addresses_and_own_names_are_answered(serve: Serve, host: str) -> None:
-    assert ask(serve(host="fer.test"), "/api/state", Host=host).status == 200
+def test_addresses_and_own_names_are_answered(serve: Serve, token_file: str, host: str) -> None:
+    sink = serve(host="fer.test", token_file=token_file)
+    assert ask(sink, "/api/state", Host=host, Authorization=f"Bearer {TOKEN}").status == 200
 
 
 def test_another_site_can_neither_read_nor_change(serve: Serve) -> None:
@@ -332,7 +334,13 @@ def test_guesses_are_forgotten_after_a_while_and_addresses_are_bounded() -> None
 
 
 def test_an_address_others_can_reach_needs_a_token_and_says_how_to_make_one() -> None:
-    for text in ("http://0.0.0.0:8080", "http://192.0.2.7:8080", "http://[::]:8080", "http://raspberrypi:8080"):
+    for text in (
+        "http://127.0.0.1:0?host=fer.test",
+        "http://0.0.0.0:8080",
+        "http://192.0.2.7:8080",
+        "http://[::]:8080",
+        "http://raspberrypi:8080",
+    ):
         with pytest.raises(SinkError, match=r"needs a token.*openssl rand -hex 32 > web.token.*token_file=web.token"):
             open_sink(text)
 
@@ -364,17 +372,21 @@ def test_systemd_may_hand_over_the_token(serve: Serve, tmp_path: Path, monkeypat
         ("http://127.0.0.1", "not an address to listen on"),
         ("http://127.0.0.1:99999", "not an address to listen on"),
         ("http://127.0.0.1:80/path", "not an address to listen on"),
-        ("http://user:secret@127.0.0.1:80", "not an address to listen on"),
+        ("http://user:secret@127.0.0.1:80", "takes no user and no password"),
+        ("http://user:secret@[::1:80", "takes no user and no password"),
+        ("http://[::1:8080", "not an address to listen on"),
+        ("http://a..b:8080?token_file={token}", "cannot listen there"),
         ("http://:80", "not an address to listen on"),
         ("http://127.0.0.1:8080?pictures=on", "unknown key 'pictures'"),
         ("http://127.0.0.1:8080?show=all", "key 'show'"),
         ("web:8080", "takes no path"),
     ],
 )
-def test_a_wrong_address_says_why_in_one_line(text: str, said: str) -> None:
+def test_a_wrong_address_says_why_in_one_line(text: str, said: str, token_file: str) -> None:
     with pytest.raises(EdgeferError, match=re.escape(said)) as raised:
-        open_sink(text)
+        open_sink(text.format(token=token_file))
     assert "\n" not in str(raised.value)
+    assert "secret" not in str(raised.value)
 
 
 def test_a_port_that_is_taken_says_so(serve: Serve) -> None:
@@ -454,6 +466,25 @@ def test_a_reader_that_is_stuck_holds_up_nobody(serve: Serve) -> None:
             pass
 
 
+def test_a_stuck_reader_does_not_keep_its_connection(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "IDLE_S", 0.3)
+    sink = serve(show="pictures")
+    noise = np.random.default_rng(1).integers(0, 256, (720, 960, 3)).astype(np.uint8)
+    sink.write(seen(bgr=noise))
+    with socket.socket() as stuck:
+        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        stuck.connect(("127.0.0.1", sink.address.port))
+        stuck.sendall(b"GET /api/picture HTTP/1.1\r\nHost: localhost\r\n\r\n" * 16)
+        connections = sink._server.server_state.connections
+        deadline = time.monotonic() + 10
+        while not connections:
+            assert time.monotonic() < deadline, "it never came"
+            time.sleep(0.01)
+        while connections:
+            assert time.monotonic() < deadline, "it is still there"
+            time.sleep(0.01)
+
+
 def test_closing_ends_open_streams_and_frees_the_address(serve: Serve) -> None:
     sink = serve()
     stream = Stream(sink)
@@ -487,9 +518,26 @@ def test_with_a_history_sink_the_page_shows_that_one(tmp_path: Path) -> None:
     assert said == [f"web page: {server.address} (shows pictures)", f"history: {tmp_path}/history.db"]
     kept = sinks[1].sink.history  # type: ignore[attr-defined]
     assert server._live.history is kept
-    assert list(ask(server, "/api/state").json["vitals"]["sinks"]) == ["http://127.0.0.1:0", f"history:{tmp_path}/history.db"]  # type: ignore[index]
+    assert list(ask(server, "/api/state").json["vitals"]["sinks"]) == ["http:127.0.0.1:0", "history:history.db"]  # type: ignore[index]
     close_all(sinks)
-    assert History(tmp_path / "history.db", "read").labels() == ["happy", "sad"]
+
+
+def test_a_history_that_cannot_be_read_takes_nothing_else_of_the_page_down(serve: Serve, tmp_path: Path) -> None:
+    sink = serve()
+    kept = sink._live.history = History(tmp_path / "history.db")
+    kept._base.execute("DROP TABLE minutes")
+    kept._base.execute("DROP TABLE expressions")
+    assert ask(sink, "/api/state").json["today"] == {}
+    answer = ask(sink, "/api/history")
+    assert (answer.status, list(answer.json)) == (503, ["error"])
+    kept.close()
+
+
+def test_a_clock_that_is_set_makes_nothing_unready(serve: Serve) -> None:
+    sink = serve()
+    sink.write(seen())
+    sink._health.last_time_s -= 3600
+    assert ask(sink, "/readyz").status == 200
 
 
 @pytest.mark.parametrize("query", ["from=soon", "from=", "bucket=x", "bucket=-60", "bucket=0", "bucket=99999999999", "to=2026-99-99"])
@@ -523,6 +571,8 @@ def test_the_metrics_are_read_by_prometheus_own_parser_and_named_by_its_rules(se
             assert family.type != "counter" or sample.name.endswith("_total")
             assert set(sample.labels) <= {"expression", "stage", "sink", "version", "model", "model_sha256"}
     assert not {word for name in families for word in name.split("_")} & {"ms", "mb", "percent", "minutes", "track"}
+    put(sink, "totals")
+    assert b"edgefer_faces" not in ask(sink, "/metrics").body, "who is there now is no total"
 
 
 def test_the_dashboard_asks_only_for_metrics_that_there_are() -> None:

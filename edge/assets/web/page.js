@@ -133,7 +133,10 @@ function sureness(face) {
 function faces(found) {
   for (const [track, card] of cards) if (!found.some((face) => face.track === track)) { card.element.remove(); cards.delete(track); }
   for (const face of found) {
-    const card = cards.get(face.track) ?? newCard(face);
+    let card = cards.get(face.track);
+    // A model that was swapped in may have other labels.
+    if (card && Object.keys(card.rows).join() !== Object.keys(face.scores).join()) { card.element.remove(); card = undefined; }
+    card ??= newCard(face);
     card.name.textContent = face.expression;
     card.score.textContent = percent(sureness(face));
     for (const [label, score] of Object.entries(face.scores)) {
