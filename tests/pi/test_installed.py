@@ -122,7 +122,7 @@ def test_a_camera_that_is_not_there_is_asked_for_some_times_and_not_for_ever(con
     good(container("sed", "-i", 's/^source = .*/source = "opencv:0"/', "/etc/edgefer/config.toml"))
     assert container("systemctl", "start", UNIT).returncode != 0
     until(lambda: show(container, "ActiveState") == "failed", "it goes on and on")
-    assert 1 < int(show(container, "NRestarts")) <= 8
+    assert 1 < int(show(container, "NRestarts")) < 40
     log = good(container("edgefer", "service", "logs"))
     assert "no camera answers at /dev/video0" in log
     assert "Start request repeated too quickly" in log
