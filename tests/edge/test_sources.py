@@ -222,11 +222,17 @@ def test_the_remedy_for_picamera2_tells_a_missing_one_from_a_wrong_python_and_a_
 
 def test_a_camera_that_repeats_its_picture_is_told_from_one_that_sees_nothing_move() -> None:
     still, wall = Stillness(), np.full((48, 64), 90, np.uint8)
+    wall[:, :32] = 60
     noisy = wall.copy()
     noisy[16, 5] += 1
     assert [still.lasts_s(wall, now_s) for now_s in (100.0, 103.0, 107.0)] == [0, 3, 7]
     assert still.lasts_s(noisy, 108.0) == 0
     assert still.lasts_s(noisy, 109.0) == 1
+
+
+def test_a_lens_cap_is_no_camera_that_repeats_its_picture() -> None:
+    still, dark = Stillness(), np.full((48, 64), 3, np.uint8)
+    assert [still.lasts_s(dark, now_s) for now_s in (100.0, 103.0, 107.0)] == [0, 0, 0]
 
 
 def test_importing_the_sources_imports_no_library_of_theirs() -> None:
