@@ -102,6 +102,8 @@ class History:
             if path and mode == "write":
                 path.parent.mkdir(parents=True, exist_ok=True)
             self._base = self._open_or_set_aside()
+        except SinkError:
+            raise  # an OSError itself, and in its own words already
         except (OSError, sqlite3.Error) as error:
             advice = "; try it with sudo" if isinstance(error, PermissionError) else ""
             raise SinkError(f"{path}: the history cannot be opened: {getattr(error, 'strerror', None) or error}{advice}") from None

@@ -459,3 +459,9 @@ def test_a_label_cannot_break_out_of_the_report(edgefer: Run, path: Path, tmp_pa
     history.close()
     assert edgefer("report", str(path)).returncode == 0
     assert "<script>alert" not in (tmp_path / "edgefer-report.html").read_text()
+
+
+def test_a_history_that_is_not_there_is_said_once(tmp_path: Path) -> None:
+    with pytest.raises(SinkError) as told:
+        History(tmp_path / "none.db", "read")
+    assert str(told.value).startswith(f"{tmp_path / 'none.db'}: no history there")
