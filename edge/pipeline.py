@@ -97,7 +97,7 @@ class Pipeline:
         else:
             self.restart(tracked=False)
             seen = self._search.whole(frame.luma, self._settings.detector.photo_max_side_px)
-        tracks = self._tracker.update(seen.boxes, frame.time_s, seen.still, seen.passed)
+        tracks = self._tracker.update(seen.boxes, frame.time_s, seen.still, seen.passed, seen.certain)
         detected = self._clock()
         faces = self._classify(frame, tracks, seen)
         timings_ms = {

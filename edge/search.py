@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from edge.detectors import Detector
+from edge.detectors import Detector, Evidence
 from edge.gate import Cells, Gate
 from edge.settings import DetectorSettings, GateSettings
 from edge.types import Box, Pixels, Track
@@ -22,11 +22,15 @@ _LOOK_S = 0.09
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """What was seen in a frame: boxes of faces, ids of known faces around which nothing moved, and of those passed over."""
+    """What was seen in a frame: boxes of faces, ids of known faces around which nothing moved, and of those passed over.
+
+    ``certain`` are the boxes of new faces so plain that they count as found twice.
+    """
 
     boxes: tuple[Box, ...]
     still: frozenset[int] = frozenset()
     passed: frozenset[int] = frozenset()
+    certain: frozenset[Box] = frozenset()
 
 
 class Search:
@@ -62,9 +66,18 @@ class Search:
                 boxes += self._near(luma, track, zone)
                 self._gate.settle(cells)
             moved[cells] = False
-        boxes += self._elsewhere(luma, time_s, moved)
+        places = [*boxes, *(track.box for track in known)]
+        boxes = _distinct([*boxes, *self._elsewhere(luma, time_s, moved)])
+        new = [box for box in boxes if not any(box.iou(place) for place in places)]
+        certain = frozenset(box for box in new if self._certain(luma, box))
         self._fine &= {track.id for track in known}
-        return Sighting(tuple(_distinct(boxes)), frozenset(still), frozenset(passed))
+        return Sighting(tuple(boxes), frozenset(still), frozenset(passed), certain)
+
+    def _certain(self, luma: Pixels, box: Box) -> bool:
+        """Whether a new face is plain to see: found with evidence to spare."""
+        scale = _shrink(luma, self._how.max_side_px)
+        side = scale * max(box.w, box.h)
+        return bool(self._look(luma, _around(box, luma.shape), scale, round(0.75 * side), round(1.4 * side), Evidence.PLENTY))
 
     def _elsewhere(self, luma: Pixels, time_s: float, moved: Cells) -> list[Box]:
         """Search what moved apart from the known faces, some times a second; and everything, once in a while."""
@@ -84,20 +97,22 @@ class Search:
         side = max(track.box.w, track.box.h)
         for face_px in (_FINE_PX,) if track.id in self._fine or not track.shown else (_COARSE_PX, _FINE_PX):
             scale = min(1.0, face_px / side)
-            found = self._look(luma, zone, scale, round(0.75 * side * scale), round(1.4 * side * scale), sure=False)
+            found = self._look(luma, zone, scale, round(0.75 * side * scale), round(1.4 * side * scale), Evidence.LITTLE)
             if found:
                 self._fine.discard(track.id)
                 return found
         self._fine.add(track.id)
         return []
 
-    def _look(self, luma: Pixels, area: Box, scale: float, smallest_px: int = 0, largest_px: int = 0, sure: bool = True) -> list[Box]:
+    def _look(
+        self, luma: Pixels, area: Box, scale: float, smallest_px: int = 0, largest_px: int = 0, evidence: Evidence = Evidence.ENOUGH
+    ) -> list[Box]:
         """The detector on ``area`` shrunk by ``scale`` (0..1); sizes are in pixels of the shrunk picture."""
         part: Pixels = luma[area.y : area.y + area.h, area.x : area.x + area.w]
         if scale < 1:
             size = (max(1, round(area.w * scale)), max(1, round(area.h * scale)))
             part = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.uint8)
-        found = self._detector(part, smallest_px or self._how.min_size_px, largest_px, sure)
+        found = self._detector(part, smallest_px or self._how.min_size_px, largest_px, evidence)
         grow = 1 / scale
         return [Box(area.x + round(b.x * grow), area.y + round(b.y * grow), round(b.w * grow), round(b.h * grow)) for b in found]
 

@@ -60,7 +60,7 @@ class TrackSettings(Table, frozen=True):
     lost_s: Seconds = 0.5
     """Seconds a face that is no longer found stays."""
     min_hits: Annotated[int, Meta(ge=1, le=30)] = 2
-    """Searches in which a face must be found before it is shown."""
+    """Searches in which a face must be found before it is shown; a find with evidence to spare counts twice."""
     steady: Annotated[float, Meta(ge=0, lt=1)] = 0.5
     """0..1, how much of a face's last box stays in the next, against jitter."""
 

@@ -39,12 +39,17 @@ class Tracker:
         return [replace(state.track, box=_moved(state, time_s)) for state in self._states]
 
     def update(
-        self, boxes: Sequence[Box], time_s: float, still: AbstractSet[int] = frozenset(), passed: AbstractSet[int] = frozenset()
+        self,
+        boxes: Sequence[Box],
+        time_s: float,
+        still: AbstractSet[int] = frozenset(),
+        passed: AbstractSet[int] = frozenset(),
+        certain: AbstractSet[Box] = frozenset(),
     ) -> list[Track]:
         """The faces present at ``time_s``, oldest first, given what was found in that frame.
 
         ``still`` are the ids of faces that were not looked for because nothing moved around them, ``passed`` of those
-        passed over in this frame.
+        passed over in this frame. ``certain`` are the boxes of new faces so plain that they count as found twice.
         """
         expected = [_moved(state, time_s) for state in self._states]
         pairs = sorted(((box.iou(place), i, j) for i, place in enumerate(expected) for j, box in enumerate(boxes)), reverse=True)
@@ -56,7 +61,7 @@ class Tracker:
                 free_boxes.remove(j)
         self._states = [state for i, state in enumerate(self._states) if i not in free_tracks or self._keep(state, time_s, still, passed)]
         for j in sorted(free_boxes):
-            self._begin(boxes[j], time_s)
+            self._begin(boxes[j], time_s, 2 if boxes[j] in certain else 1)
         return [replace(state.track, box=_moved(state, time_s)) for state in self._states if state.track.shown]
 
     def _keep(self, state: _State, time_s: float, still: AbstractSet[int], passed: AbstractSet[int]) -> bool:
@@ -75,17 +80,17 @@ class Tracker:
             self._gone.append(track)
         return False
 
-    def _begin(self, box: Box, time_s: float) -> None:
+    def _begin(self, box: Box, time_s: float, hits: int) -> None:
         """A face nobody expected: one that went and came back, or a new one."""
         self._gone = [track for track in self._gone if 0 <= time_s - track.seen_s <= REMEMBER_S]
         known = max(self._gone, key=lambda track: _likeness(track.box, box), default=None)
         if known and _likeness(known.box, box) > 0:
             self._gone.remove(known)
-            track = replace(known, box=box, seen_s=time_s, looked_s=time_s, shown=self._min_hits <= 1)
+            track = replace(known, box=box, seen_s=time_s, looked_s=time_s, shown=hits >= self._min_hits)
         else:
-            track = Track(self._next_id, box, first_s=time_s, seen_s=time_s, looked_s=time_s, shown=self._min_hits <= 1)
+            track = Track(self._next_id, box, first_s=time_s, seen_s=time_s, looked_s=time_s, shown=hits >= self._min_hits)
             self._next_id += 1
-        self._states.append(_State(track, (0.0, 0.0), 1))
+        self._states.append(_State(track, (0.0, 0.0), hits))
 
     def _join(self, state: _State, box: Box, time_s: float) -> None:
         """An alpha-beta filter: the box moves most of the way from where it should be to where it was found."""

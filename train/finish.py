@@ -10,12 +10,13 @@ from pathlib import Path
 import keras
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from edge.card import Card, InputSpec, write_card
 from train.data import SIZE_PX, Audit, Dataset
 from train.evaluate import scores_of
 from train.fit import BEST, Epoch, best_epoch
-from train.metrics import measure, temperature
+from train.metrics import least_offsets, measure, temperature
 from train.model import build, count_macs, for_training
 from train.plots import confusion, curves, mistakes
 from train.recipe import Recipe
@@ -33,8 +34,10 @@ def finish(recipe: Recipe, data: Dataset, found: Audit, history: list[Epoch], pr
     model.set_weights(trained.get_weights())
     split, unique = data.splits["validation"], found.validation_unique
     raw = np.asarray(model.predict(split.images[unique][..., None], batch_size=256, verbose=0))
-    divisor = temperature(raw, split.labels[unique])
-    _cool(model, divisor)
+    offsets = least_offsets(raw, split.labels[unique], recipe.least_recall)
+    preferred = raw * np.exp(offsets)
+    divisor = temperature(preferred / preferred.sum(axis=1, keepdims=True), split.labels[unique])
+    _calibrate(model, offsets, divisor)
     part = out / f"part.{path.name}"
     model.save(part)
     scores = scores_of(part, split.images)
@@ -71,6 +74,7 @@ def finish(recipe: Recipe, data: Dataset, found: Audit, history: list[Epoch], pr
         "macs": sum(macs.values()),
         "macs_by_layer": macs,
         "temperature": round(divisor, 3),
+        "offsets": {label: round(float(offset), 2) for label, offset in zip(data.labels, offsets, strict=True) if offset},
         "validation_without_repeats": {**figures.numbers(), "recall": figures.recall},
         "validation": {**everything.numbers(), "recall": everything.recall},
         "provenance": provenance,
@@ -93,7 +97,8 @@ def finish(recipe: Recipe, data: Dataset, found: Audit, history: list[Epoch], pr
     return path
 
 
-def _cool(model: keras.Model, divisor: float) -> None:
-    """Divide the logits by the temperature inside the graph, so that every file made of this model is calibrated."""
+def _calibrate(model: keras.Model, offsets: npt.NDArray[np.float32], divisor: float) -> None:
+    """Add the offsets to the logits and divide by the temperature inside the graph, for every file made of this model."""
     last = model.get_layer("scores")
-    last.set_weights([weights / divisor for weights in last.get_weights()])
+    kernel, bias = last.get_weights()
+    last.set_weights([kernel / divisor, (bias + offsets) / divisor])

@@ -93,6 +93,7 @@ class Recipe(Section, frozen=True):
     ferplus: Share
     mixup: NotNegative
     monitor: Literal["val_accuracy", "val_loss"]
+    least_recall: Share
     early_stop_epochs: Annotated[int, Meta(ge=0)]
     model: Model
     optimizer: Optimizer

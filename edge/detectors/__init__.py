@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Protocol
 
 from edge.plug import resolve
 from edge.settings import DetectorSettings
 from edge.types import Box, Pixels
 
-__all__ = ["DETECTORS", "Detector", "open_detector"]
+__all__ = ["DETECTORS", "Detector", "Evidence", "open_detector"]
 
 DETECTORS = {"haar": "edge.detectors.haar:Haar", "blazeface": "edge.detectors.blazeface:BlazeFace"}
 """Name -> "module:Class", imported on use. A class is called with the settings."""
 
 
+class Evidence(Enum):
+    """How much a detector must see before it calls something a face."""
+
+    LITTLE = "little"
+    """Where a face was a moment ago."""
+    ENOUGH = "enough"
+    """Anywhere."""
+    PLENTY = "plenty"
+    """To count as found twice."""
+
+
 class Detector(Protocol):
     """Finds faces: ``luma`` (H, W) uint8 -> boxes in its pixels.
 
-    ``smallest_px`` and ``largest_px`` (0: any) bound a face's side. ``sure`` is false where a face is expected and
-    little evidence is enough.
+    ``smallest_px`` and ``largest_px`` (0: any) bound a face's side.
     """
 
-    def __call__(self, luma: Pixels, smallest_px: int, largest_px: int = 0, sure: bool = True) -> list[Box]:
+    def __call__(self, luma: Pixels, smallest_px: int, largest_px: int = 0, evidence: Evidence = Evidence.ENOUGH) -> list[Box]:
         """Boxes in pixels of ``luma``, largest first."""
 
 

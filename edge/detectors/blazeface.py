@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge.detectors import Evidence
 from edge.runtime import open_interpreter
 from edge.settings import DetectorSettings
 from edge.types import Box, Pixels
@@ -17,8 +18,8 @@ MODEL = Path(__file__).parents[1] / "assets" / "blazeface.tflite"
 _SIZE_PX = 256
 _GRIDS = ((16, 2), (8, 6))
 """The anchors: cells a side, and anchors a cell; an anchor is the middle of its cell."""
-_SURE, _EXPECTED = 0.5, 0.3
-"""Scores, 0..1, from which a find counts: anywhere, and where a face was a moment ago."""
+_SCORES = {Evidence.LITTLE: 0.3, Evidence.ENOUGH: 0.5, Evidence.PLENTY: 0.8}
+"""Scores, 0..1, from which a find counts."""
 _SAME_IOU = 0.3
 _GROW, _RAISE = 1.14, 0.127
 """From BlazeFace's box to Haar's, which the classifiers are trained on: medians over 737 faces that both found."""
@@ -37,14 +38,14 @@ class BlazeFace:
         self._anchors = np.concatenate([_anchors(cells, each) for cells, each in _GRIDS])
         self._canvas = np.zeros((1, _SIZE_PX, _SIZE_PX, 3), np.float32)
 
-    def __call__(self, luma: Pixels, smallest_px: int, largest_px: int = 0, sure: bool = True) -> list[Box]:
+    def __call__(self, luma: Pixels, smallest_px: int, largest_px: int = 0, evidence: Evidence = Evidence.ENOUGH) -> list[Box]:
         """Boxes in pixels of ``luma``, largest first."""
         scale = self._show(luma)
         self._interpreter.set_tensor(self._input, self._canvas)
         self._interpreter.invoke()
         logits = self._interpreter.get_tensor(self._scores)[0, :, 0]
         scores = 1 / (1 + np.exp(-np.clip(logits, -50, 50)))
-        likely = scores >= (_SURE if sure else _EXPECTED)
+        likely = scores >= _SCORES[evidence]
         raw = self._interpreter.get_tensor(self._boxes)[0, likely, :4]
         # Offsets from the anchor, then width and height, in pixels of the canvas.
         centres = (raw[:, :2] + _SIZE_PX * self._anchors[likely]) / scale

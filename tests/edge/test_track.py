@@ -81,6 +81,11 @@ def test_a_false_alarm_of_one_frame_is_never_shown() -> None:
     assert len(t.update([face(101)], 0.3)) == 1
 
 
+@pytest.mark.parametrize(("min_hits", "shown"), [(1, 1), (2, 1), (3, 0)])
+def test_a_plain_face_counts_as_found_twice(min_hits: int, shown: int) -> None:
+    assert len(tracker(min_hits=min_hits).update([face(100)], 0.0, certain={face(100)})) == shown
+
+
 def test_ages_are_counted_from_the_first_and_the_last_sight() -> None:
     t = tracker()
     t.update([face(100)], 1.0)
