@@ -31,6 +31,9 @@ from edge.types import Face, Frame, Observation, Pixels, Scores, Track
 _LOG = logging.getLogger(__name__)
 Clock = Callable[[], float]
 
+NOTICED_S = 4.0
+"""Seconds without a frame after which a live source's silence is reported, long before it is given up."""
+
 _CALM = 0.15
 """Two answers whose probabilities differ by less than this in sum are nearly the same."""
 _CALM_CHANGE = 2.5
@@ -205,7 +208,14 @@ def run(
     """
     pipeline.restart(source.tracked)
     summary, faults, begun_s = Summary(), set[str](), time.monotonic()
-    frames = _frames(source, stop, timeout_s)
+
+    def silent(silent_s: float) -> None:
+        _LOG.warning("%s: no frame for %.0f s", source.description, silent_s)
+        for sink in sinks:
+            if hasattr(sink, "silent"):
+                sink.silent(silent_s)
+
+    frames = _frames(source, stop, timeout_s, silent)
     try:
         for frame, capture_ms in frames:
             if between:
@@ -233,9 +243,13 @@ def run(
     return summary
 
 
-def _frames(source: Source, stop: threading.Event, timeout_s: float) -> Generator[tuple[Frame, float], None, None]:
+Silent = Callable[[float], None]
+"""Told once in each silence of a live source: seconds without a frame."""
+
+
+def _frames(source: Source, stop: threading.Event, timeout_s: float, silent: Silent) -> Generator[tuple[Frame, float], None, None]:
     """Each frame with the milliseconds spent waiting for it."""
-    with closing(_newest(source, stop, timeout_s) if source.live else _every(source)) as frames:
+    with closing(_newest(source, stop, timeout_s, silent) if source.live else _every(source)) as frames:
         while not stop.is_set():
             asked = time.perf_counter()
             frame = next(frames, None)
@@ -248,7 +262,7 @@ def _every(source: Source) -> Generator[Frame, None, None]:
     yield from source
 
 
-def _newest(source: Source, stop: threading.Event, timeout_s: float) -> Generator[Frame, None, None]:
+def _newest(source: Source, stop: threading.Event, timeout_s: float, silent: Silent) -> Generator[Frame, None, None]:
     """A live source read in a thread of its own: the newest frame wins, and what it pushed out is counted."""
     mailbox: Mailbox[Frame] = Mailbox(1)
     failure: list[Exception] = []
@@ -266,21 +280,25 @@ def _newest(source: Source, stop: threading.Event, timeout_s: float) -> Generato
 
     reader = threading.Thread(target=read, name="camera", daemon=True)
     reader.start()
-    silent_since = time.monotonic()
+    silent_since, said = time.monotonic(), False
     try:
         while not stop.is_set():
             try:
                 # A short wait at a time, so that a stop is heard while the camera hangs.
                 frame = mailbox.get(timeout_s=0.25)
             except TimeoutError:
-                if time.monotonic() - silent_since > timeout_s:
+                silent_s = time.monotonic() - silent_since
+                if silent_s > NOTICED_S and not said:
+                    said = True
+                    silent(silent_s)
+                if silent_s > timeout_s:
                     raise SourceError(f"{source.description}: no frame for {timeout_s:g} s; it hangs or was unplugged") from None
                 continue
             if frame is None:
                 if failure:
                     raise failure[0]
                 return
-            silent_since = time.monotonic()
+            silent_since, said = time.monotonic(), False
             yield replace(frame, dropped=mailbox.dropped)
     finally:
         # A thread inside a native call while Python shuts down aborts the process: wait for it, unless it hangs.

@@ -116,7 +116,10 @@ def main() -> None:
     seen = np.array(Grown.seen)
     later = seen[seen[:, 0] >= WARM_UP * seen[-1, 0]]
     slope = float(np.polyfit(later[:, 0], later[:, 1], 1)[0] * 100_000)
-    print(f"{seen[-1, 0]:.0f} frames; after the first {WARM_UP:.0%}: {slope:+.2f} MB in 100,000 frames, peak {seen[:, 1].max():.1f} MB, ", end="")
+    print(
+        f"{seen[-1, 0]:.0f} frames; after the first {WARM_UP:.0%}: {slope:+.2f} MB in 100,000 frames, peak {seen[:, 1].max():.1f} MB, ",
+        end="",
+    )
     print(f"files {span(later[:, 2])}, threads {span(later[:, 3])}; outputs {'FAILED' if failed else 'lost nothing'}")
     if len(sys.argv) > 2:
         draw(seen, slope, Path(sys.argv[2]))
