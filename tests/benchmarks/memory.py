@@ -10,7 +10,6 @@ the web page's state, metrics and picture are fetched. Ctrl-C ends it early, and
 from __future__ import annotations
 
 import itertools
-import os
 import sys
 import tempfile
 import threading
@@ -64,8 +63,8 @@ class Grown:
     def look(self, index: int) -> None:
         for route in ("api/state", "metrics", "api/picture"):
             urllib.request.urlopen(f"{self.web}/{route}", timeout=60).read()
-        self.seen.append((index, resident_mb(), len(os.listdir("/proc/self/fd")), threading.active_count()))
-        print("{:8} frames {:7.2f} MB {:4} files {:3} threads".format(*self.seen[-1]), flush=True)
+        self.seen.append((index, resident_mb(), len(list(Path("/proc/self/fd").iterdir())), threading.active_count()))
+        print("%8d frames %7.2f MB %4d files %3d threads" % self.seen[-1], flush=True)
 
     def close(self) -> None: ...
 
