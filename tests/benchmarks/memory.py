@@ -1,10 +1,10 @@
 """Whether anything grows: a million drawn frames through the whole program with every sink, its memory, files and threads written down.
 
-    python tests/benchmarks/memory.py [FRAMES [CHART.png]]      default: 1000000; needs Mosquitto, the extras web and mqtt, matplotlib for a chart
+    python tests/benchmarks/memory.py [FRAMES [CHART.png]]      default: 1000000; needs Mosquitto, web, mqtt, matplotlib
 
-What runs is the verb ``run`` (`edge.daemon.look`) with jsonl, snapshots, history, status, web and MQTT; no sink may lose an observation, so every frame
-goes through all of them. The frames are a loop of one second, drawn once, so that the program's own memory is seen and not the drawing's; at every look
-the web page's state, metrics and picture are fetched. Ctrl-C ends it early, and what was reached is reported.
+What runs is the verb ``run`` (`edge.daemon.look`) with jsonl, snapshots, history, status, web and MQTT; no sink may lose an observation, so
+every frame goes through all of them. The frames are a loop of one second, drawn once, so that the program's own memory is seen and not the
+drawing's; at every look the web page's state, metrics and picture are fetched. Ctrl-C ends it early, and what was reached is reported.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Grown:
         for route in ("api/state", "metrics", "api/picture"):
             urllib.request.urlopen(f"{self.web}/{route}", timeout=60).read()
         self.seen.append((index, resident_mb(), len(list(Path("/proc/self/fd").iterdir())), threading.active_count()))
-        print("%8d frames %7.2f MB %4d files %3d threads" % self.seen[-1], flush=True)
+        print(f"{index:8} frames {self.seen[-1][1]:7.2f} MB {self.seen[-1][2]:4} files {self.seen[-1][3]:3} threads", flush=True)
 
     def close(self) -> None: ...
 
