@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import logging
 import os
@@ -258,6 +259,10 @@ def _run(options: argparse.Namespace) -> int:
     # Imported here: --help and a wrong flag answer without loading OpenCV.
     from edge.daemon import look
 
+    # Where every thread is, to standard error: on a crash, and for who sends SIGUSR1 to one that hangs.
+    if sys.stderr is not None:
+        faulthandler.enable()
+        faulthandler.register(signal.SIGUSR1)
     return look(settings, _stop_on_signal(), _say)
 
 

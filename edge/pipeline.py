@@ -31,6 +31,9 @@ from edge.types import Face, Frame, Observation, Pixels, Scores, Track
 _LOG = logging.getLogger(__name__)
 Clock = Callable[[], float]
 
+NOTICED_S = 4.0
+"""Seconds without a frame after which a live source's silence is reported, long before it is given up."""
+
 _CALM = 0.15
 """Two answers whose probabilities differ by less than this in sum are nearly the same."""
 _CALM_CHANGE = 2.5
@@ -205,7 +208,7 @@ def run(
     """
     pipeline.restart(source.tracked)
     summary, faults, begun_s = Summary(), set[str](), time.monotonic()
-    frames = _frames(source, stop, timeout_s)
+    frames = _frames(source, stop, _Silence(source, sinks, timeout_s))
     try:
         for frame, capture_ms in frames:
             if between:
@@ -233,9 +236,33 @@ def run(
     return summary
 
 
-def _frames(source: Source, stop: threading.Event, timeout_s: float) -> Generator[tuple[Frame, float], None, None]:
+class _Silence:
+    """How long a live source has given no frame: reported once after `NOTICED_S`, given up after ``timeout_s``."""
+
+    def __init__(self, source: Source, sinks: Sequence[Sink], timeout_s: float) -> None:
+        self._source, self._sinks, self._timeout_s = source, sinks, timeout_s
+        self.over()
+
+    def over(self) -> None:
+        """A frame came."""
+        self._since_s, self._said = time.monotonic(), False
+
+    def lasts(self) -> None:
+        """Still none. Raises `SourceError` when it is too long."""
+        silent_s = time.monotonic() - self._since_s
+        if silent_s > NOTICED_S and not self._said:
+            self._said = True
+            _LOG.warning("%s: no frame for %.0f s", self._source.description, silent_s)
+            for sink in self._sinks:
+                if hasattr(sink, "silent"):
+                    sink.silent(silent_s)
+        if silent_s > self._timeout_s:
+            raise SourceError(f"{self._source.description}: no frame for {self._timeout_s:g} s; it hangs or was unplugged") from None
+
+
+def _frames(source: Source, stop: threading.Event, silence: _Silence) -> Generator[tuple[Frame, float], None, None]:
     """Each frame with the milliseconds spent waiting for it."""
-    with closing(_newest(source, stop, timeout_s) if source.live else _every(source)) as frames:
+    with closing(_newest(source, stop, silence) if source.live else _every(source)) as frames:
         while not stop.is_set():
             asked = time.perf_counter()
             frame = next(frames, None)
@@ -248,7 +275,7 @@ def _every(source: Source) -> Generator[Frame, None, None]:
     yield from source
 
 
-def _newest(source: Source, stop: threading.Event, timeout_s: float) -> Generator[Frame, None, None]:
+def _newest(source: Source, stop: threading.Event, silence: _Silence) -> Generator[Frame, None, None]:
     """A live source read in a thread of its own: the newest frame wins, and what it pushed out is counted."""
     mailbox: Mailbox[Frame] = Mailbox(1)
     failure: list[Exception] = []
@@ -266,21 +293,20 @@ def _newest(source: Source, stop: threading.Event, timeout_s: float) -> Generato
 
     reader = threading.Thread(target=read, name="camera", daemon=True)
     reader.start()
-    silent_since = time.monotonic()
+    silence.over()
     try:
         while not stop.is_set():
             try:
                 # A short wait at a time, so that a stop is heard while the camera hangs.
                 frame = mailbox.get(timeout_s=0.25)
             except TimeoutError:
-                if time.monotonic() - silent_since > timeout_s:
-                    raise SourceError(f"{source.description}: no frame for {timeout_s:g} s; it hangs or was unplugged") from None
+                silence.lasts()
                 continue
             if frame is None:
                 if failure:
                     raise failure[0]
                 return
-            silent_since = time.monotonic()
+            silence.over()
             yield replace(frame, dropped=mailbox.dropped)
     finally:
         # A thread inside a native call while Python shuts down aborts the process: wait for it, unless it hangs.

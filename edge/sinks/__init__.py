@@ -48,7 +48,8 @@ class Sink(Protocol):
     def close(self) -> None:
         """Flush and release."""
 
-    # Where a sink has them: ``begin(about)``, see `begin`; the static ``check(spec)``, which raises without opening anything.
+    # Where a sink has them: ``begin(about)``, see `begin`; on the main thread ``silent(seconds)``, called while no frame comes;
+    # the static ``check(spec)``, which raises without opening anything.
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,10 @@ class Systemd:
         self._tell("WATCHDOG=1", f"STATUS={rate}{seen}", *([] if self._ready else ["READY=1"]))
         self._frames, self._told_s, self._ready = 0, time.monotonic(), True
 
+    def silent(self, silent_s: float) -> None:
+        """Tell that no frame comes; this feeds no watchdog."""
+        self._tell(f"STATUS=no frame for {silent_s:.0f} s")
+
     def close(self) -> None:
         """Tell that it stops; safe to call twice."""
         if self._socket.fileno() >= 0:

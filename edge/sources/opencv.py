@@ -138,7 +138,7 @@ class CameraOptions(Table, frozen=True):
     fps: Annotated[float, Meta(gt=0, le=1000)] = 30.0
     fourcc: str = "MJPG"
     """Pixel format of four letters: MJPG is what USB cameras need for 30 frames a second."""
-    frozen_s: FrozenSeconds = 10.0
+    frozen_s: FrozenSeconds = 4.0
 
 
 class Camera:

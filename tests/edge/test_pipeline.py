@@ -217,6 +217,23 @@ def test_a_camera_that_hangs_ends_the_run_with_an_error(classifier: Classifier) 
     camera.close()
 
 
+def test_a_silent_camera_is_reported_once_before_it_is_given_up(
+    classifier: Classifier, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.pipeline.NOTICED_S", 0.3)
+    camera, told = Camera(3, "hang"), list[float]()
+
+    class Told(Memory):
+        def silent(self, silent_s: float) -> None:
+            told.append(silent_s)
+
+    with pytest.raises(SourceError, match="no frame for"):
+        run(camera, pipeline(classifier), [Told()], threading.Event(), timeout_s=1.2)
+    assert len(told) == 1
+    assert caplog.text.count("test camera: no frame for") == 1
+    camera.close()
+
+
 def test_a_camera_that_fails_ends_the_run_with_its_own_words(classifier: Classifier) -> None:
     with pytest.raises(SourceError, match="unplugged"):
         run(Camera(3, "fail"), pipeline(classifier), [], threading.Event(), timeout_s=5)

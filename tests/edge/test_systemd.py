@@ -101,6 +101,14 @@ def test_a_watchdog_that_is_another_process_s_is_not_ours(listener: Listener, mo
     assert listener.waiting()[0]["STATUS"] == "0.4 frames/s, happy"
 
 
+def test_a_silent_camera_is_told_in_words_and_feeds_no_watchdog(listener: Listener) -> None:
+    sink = open_sink("systemd:")
+    listener.waiting()
+    sink.silent(4.2)
+    assert listener.waiting() == [{"STATUS": "no frame for 4 s"}]
+    sink.close()
+
+
 def test_a_service_manager_that_went_away_does_not_end_the_run(listener: Listener) -> None:
     sink = open_sink("systemd:")
     listener.close()
