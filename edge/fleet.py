@@ -59,7 +59,7 @@ class Fleet:
                 device = msgspec.structs.replace(device, state=msgspec.json.decode(payload, type=State))
             elif leaf == "update/status":
                 device = msgspec.structs.replace(device, update=msgspec.json.decode(payload, type=Update))
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             pass
         self._devices[node] = device
 

@@ -205,7 +205,7 @@ def read_ledger(path: Path) -> Ledger:
     """The ledger of a file; an absent or damaged one is empty, which is the configured model."""
     try:
         ledger = msgspec.json.decode(path.read_bytes(), type=Ledger)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, UnicodeDecodeError, msgspec.MsgspecError):
         return Ledger()
     return ledger if all(re.fullmatch("([0-9a-f]{64})?", sha256) for sha256 in (ledger.current, ledger.previous)) else Ledger()
 
