@@ -13,6 +13,7 @@ import sys
 import threading
 from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -263,7 +264,18 @@ def _run(options: argparse.Namespace) -> int:
     if sys.stderr is not None:
         faulthandler.enable()
         faulthandler.register(signal.SIGUSR1)
-    return look(settings, _stop_on_signal(), _say)
+    from edge.reload import Reload
+    from edge.sinks.systemd import stopping
+
+    stop = threading.Event()
+    reload = Reload(settings, stop, partial(_settings, options), Path(options.config) if options.config else None, _say)
+    signal.signal(signal.SIGHUP, lambda *_: reload.ask())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: reload.end())
+    try:
+        return reload.run(look)
+    finally:
+        stopping()
 
 
 def _stop_on_signal() -> threading.Event:

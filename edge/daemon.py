@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import threading
@@ -9,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from edge.actions import Actions, check_actions
+from edge.errors import MemoryLimit
 from edge.pace import Pace
 from edge.pipeline import Pipeline, open_pipeline, run
 from edge.settings import Settings
@@ -17,8 +19,11 @@ from edge.sinks import About, Background, Sink, begin, close_all, open_sink
 from edge.sinks.mqtt import Mqtt
 from edge.sinks.snapshots import Snapshots
 from edge.sources import Source, open_source, pick_source
-from edge.system import state_dir, version
+from edge.system import resident_bytes, state_dir, version
 from edge.updater import Updater
+
+_FRAMES_A_LOOK = 64
+"""Frames between looks at the memory in use."""
 
 NOTICE = "An expression is not an emotion. Inferring emotions at work or in education is forbidden in the EU (AI Act, Art. 5(1)(f))."
 
@@ -49,13 +54,32 @@ def look(settings: Settings, stop: threading.Event, say: Callable[[str], None]) 
         _announce(source, pipeline, opened, say)
         for said in begin(sinks, About(version(), source.description, lambda: facts_of(pipeline.classifier), sinks)):
             say(said)
-        between = updater.between(pipeline) if updater else None
+        checks = [
+            *([updater.between(pipeline)] if updater else []),
+            *([_memory_guard(settings.max_memory_mb)] if settings.max_memory_mb else []),
+        ]
+
+        def between(faults: int) -> None:
+            for check in checks:
+                check(faults)
+
         summary = run(source, pipeline, sinks, stop, settings.source_timeout_s, Pace(settings.pace), between)
     say(str(summary))
     background = [sink for sink in sinks if isinstance(sink, Background)]
     for complaint in filter(None, (sink.complaint() for sink in background)):
         say(complaint)
     return int(any(sink.failed for sink in background))
+
+
+def _memory_guard(most_mb: float) -> Callable[[int], None]:
+    """Called before each frame; Raspberry Pi OS switches the kernel's own guard off. Raises `MemoryLimit`."""
+    frames = itertools.count()
+
+    def guard(_faults: int) -> None:
+        if next(frames) % _FRAMES_A_LOOK == 0 and (found_mb := resident_bytes() / 1e6) > most_mb:
+            raise MemoryLimit(f"{found_mb:.0f} MB of memory are in use, and max_memory_mb allows {most_mb:.0f}: ending, to be started anew")
+
+    return guard
 
 
 def _specs(settings: Settings) -> list[str]:

@@ -7,6 +7,7 @@ EdgeferError
 ├── SourceError      (OSError)            a camera, a clip or a folder cannot be read
 ├── SinkError        (OSError)            an output cannot be opened or written
 ├── ServiceError     (OSError)            the systemd service cannot be installed or asked
+├── MemoryLimit      (MemoryError)        the process grew beyond what the settings allow
 ├── WorkerLost       (ConnectionError)    another process of a training on several machines is gone
 └── MissingLibrary   (ImportError)        an optional library is absent
 """
@@ -38,6 +39,10 @@ class SinkError(EdgeferError, OSError):
 
 class ServiceError(EdgeferError, OSError):
     """The systemd service cannot be installed, started or asked."""
+
+
+class MemoryLimit(EdgeferError, MemoryError):
+    """The process holds more memory than the settings allow."""
 
 
 class WorkerLost(EdgeferError, ConnectionError):

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from edge.sinks import Background, Sink
-from edge.system import temperature_c, throttled
+from edge.system import resident_bytes, temperature_c, throttled
 from edge.types import Observation
 
 SILENT_S = 2.0
@@ -111,7 +109,7 @@ class Health:
             dropped=self.dropped,
             sinks=_lost(sinks),
             cpu_percent=round(self._cpu_percent, 1),
-            memory_mb=round(_resident_bytes() / 1e6, 1),
+            memory_mb=round(resident_bytes() / 1e6, 1),
             temperature_c=temperature_c(),
             throttled=self._firmware,
         )
@@ -127,10 +125,3 @@ def _lost(sinks: Sequence[Sink]) -> dict[str, Lost]:
             before = found.get(name, Lost(0, 0))
             found[name] = Lost(before.dropped + sink.dropped, before.failed + sink.failed)
     return found
-
-
-def _resident_bytes() -> int:
-    try:
-        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return 0

@@ -14,6 +14,7 @@ from edge.types import NO_FACE, Face, Observation
 
 ONLINE, OFFLINE = b"online", b"offline"
 FACE_APPEARED, FACE_LEFT = "face_appeared", "face_left"
+SILENT = "silent"
 CHANGE_S = 1.0
 """A changed state waits until the last one is this old: what flickers is said once a second."""
 FIRST_S = 5.0
@@ -64,6 +65,8 @@ class State(msgspec.Struct, frozen=True):
     """Its probability, 0..1."""
     scores: dict[str, float] = {}
     faces: int = 0
+    camera: str = "live"
+    """Or `silent`: no frame for some seconds; nothing is known of faces then."""
     mix: dict[str, float] = {}
     """Share, 0..1, of each expression over the last minute or so, `no_face` among them."""
     fps: float | None = None
@@ -143,6 +146,12 @@ class Reporter:
             model_sha256=model.sha256 if model else "",
         )
         return [Message(self._topics.state, msgspec.json.encode(state), retain=True)]
+
+    def silent(self, now_s: float) -> Message:
+        """The state of a device whose camera gives nothing; the next frame's state is said at once."""
+        self._said, self._shown = None, {}
+        state = State(time=round(now_s, 3), camera=SILENT, temperature_c=self._temperature_c(), version=self._version)
+        return Message(self._topics.state, msgspec.json.encode(state), retain=True)
 
     def _count(self, observation: Observation, now_s: float) -> None:
         """One more frame, and its expressions weighted by the time since the one before, which the past is faded by."""

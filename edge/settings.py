@@ -159,6 +159,8 @@ class Settings(Table, frozen=True):
     """Threads of the TFLite runtime."""
     source_timeout_s: Annotated[float, Meta(ge=0.5, le=600)] = 20.0
     """Seconds without a frame from a live source after which the run ends with an error; a stream connects again meanwhile."""
+    max_memory_mb: Annotated[float, Meta(ge=0, le=65_536)] = 400.0
+    """Megabytes of resident memory beyond which the run ends with an error, for systemd to start it anew; 0: never."""
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     """How much is logged to standard error."""
     detector: DetectorSettings = DetectorSettings()

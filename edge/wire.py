@@ -24,6 +24,11 @@ def to_json(observation: Observation) -> bytes:
     return msgspec.json.encode(line)
 
 
+def silence_to_json(time_s: float, silent_s: float) -> bytes:
+    """The line that stands for a camera without frames: it has no ``faces``."""
+    return msgspec.json.encode({"time": round(time_s, 3), "camera": "silent", "silent_s": round(silent_s, 1)})
+
+
 def face_fields(face: Face) -> dict[str, object]:
     """A face as JSON shows it."""
     box = face.box

@@ -48,7 +48,7 @@ class Sink(Protocol):
     def close(self) -> None:
         """Flush and release."""
 
-    # Where a sink has them: ``begin(about)``, see `begin`; on the main thread ``silent(seconds)``, called while no frame comes;
+    # Where a sink has them: ``begin(about)``, see `begin`; ``silent(seconds)``, called once where a camera gives no frame;
     # the static ``check(spec)``, which raises without opening anything.
 
 
@@ -90,7 +90,7 @@ class Background:
 
     def __init__(self, sink: Sink, name: str, stop: threading.Event, lossless: bool) -> None:
         self.sink, self.name, self._stop, self._lossless = sink, name, stop, lossless
-        self._mailbox: Mailbox[Observation] = Mailbox(self.SLOTS)
+        self._mailbox: Mailbox[Observation | float] = Mailbox(self.SLOTS)
         self._faults: set[type[Exception]] = set()
         self.failed = 0
         """Observations that could not be written."""
@@ -105,6 +105,11 @@ class Background:
     def write(self, observation: Observation) -> None:
         """Hand over; returns at once unless lossless and full."""
         self._mailbox.put(observation, wait_until=self._stop if self._lossless else None)
+
+    def silent(self, silent_s: float) -> None:
+        """Hand over that no frame came for so long, where the sink wants to know."""
+        if hasattr(self.sink, "silent"):
+            self._mailbox.put(silent_s)
 
     def finish(self) -> None:
         """No more observations; what is queued is still written, then the sink is closed. Returns at once."""
@@ -124,12 +129,12 @@ class Background:
         return f"{self.name}: {said}" if said else ""
 
     def _work(self) -> None:
-        while (observation := self._mailbox.get()) is not None:
-            self._guard(self.sink.write, observation)
+        while (item := self._mailbox.get()) is not None:
+            self._guard(self.sink.silent if isinstance(item, float) else self.sink.write, item)  # type: ignore[attr-defined]
         # Here, so that no sink waits for another's closing.
         self._guard(self.sink.close)
 
-    def _guard(self, call: Callable[..., None], *arguments: Observation) -> None:
+    def _guard(self, call: Callable[..., None], *arguments: Observation | float) -> None:
         """A failing output is logged once per kind of failure and counted; the frames go on."""
         try:
             call(*arguments)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import BinaryIO, cast
 
 from edge.errors import SinkError
 from edge.plug import Spec
 from edge.settings import Table, checked
 from edge.types import Observation
-from edge.wire import to_json
+from edge.wire import silence_to_json, to_json
 
 
 class JsonLines:
@@ -37,7 +38,14 @@ class JsonLines:
 
     def write(self, observation: Observation) -> None:
         """One line, pushed out at once so that a reader sees it now."""
-        self._file.write(to_json(observation) + b"\n")
+        self._line(to_json(observation))
+
+    def silent(self, silent_s: float) -> None:
+        """A line without faces, so that a reader can tell an empty room from a camera that hangs."""
+        self._line(silence_to_json(time.time(), silent_s))
+
+    def _line(self, content: bytes) -> None:
+        self._file.write(content + b"\n")
         self._file.flush()
 
     def close(self) -> None:

@@ -105,6 +105,11 @@ class Mqtt:
             self._waiting.put((now_s, event))
         self._send(observation, now_s)
 
+    def silent(self, _silent_s: float) -> None:
+        """Say that the camera gives nothing."""
+        if self.connection.up:
+            self.connection.publish(self._reporter.silent(time.time()))
+
     def close(self) -> None:
         """Say what is left and goodbye, where there is a broker; a short clip may end before there is one."""
         if self._closed:

@@ -48,6 +48,12 @@ class Status:
             sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
 
+    def silent(self, silent_s: float) -> None:
+        """Say that nothing comes."""
+        lead, end = ("\r\x1b[K", "") if self._live else ("", "\n")
+        sys.stderr.write(f"{lead}no frame for {silent_s:.0f} s{end}")
+        sys.stderr.flush()
+
     def close(self) -> None:
         """Leave the live line standing and go to the next."""
         if self._live:

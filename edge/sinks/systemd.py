@@ -29,11 +29,9 @@ class Systemd:
     def __init__(self, spec: Spec) -> None:
         without_path(spec)
         checked(spec.options, Table, spec.text, strict=False)
-        address = os.environ.get("NOTIFY_SOCKET", "")
-        if not address:
+        self._address = _address()
+        if not self._address:
             raise SinkError(f"{spec.text}: NOTIFY_SOCKET is not set: systemd did not start this as Type=notify; 'edgefer service install'")
-        # Systemd writes a name in the abstract namespace with @ for its leading zero byte.
-        self._address = "\0" + address[1:] if address.startswith("@") else address
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._socket.settimeout(1.0)
         self._every_s = min(self.EVERY_S, _watchdog_s() / 4 or self.EVERY_S)
@@ -56,16 +54,32 @@ class Systemd:
         self._tell(f"STATUS=no frame for {silent_s:.0f} s")
 
     def close(self) -> None:
-        """Tell that it stops; safe to call twice."""
-        if self._socket.fileno() >= 0:
-            self._tell("STOPPING=1", "STATUS=stopping")
-            self._socket.close()
+        """Release the socket; safe to call twice. That the process ends is for `stopping` to say: a reload closes this too."""
+        self._socket.close()
 
     def _tell(self, *lines: str) -> None:
-        try:
-            self._socket.sendto("\n".join(lines).encode(), self._address)
-        except OSError as error:  # untold is unfed: the watchdog is there for it
-            _LOG.debug("systemd could not be told: %s", error)
+        _send(self._socket, self._address, *lines)
+
+
+def stopping() -> None:
+    """Tell systemd, where it started this process, that it ends now."""
+    if address := _address():
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
+            notify.settimeout(1.0)
+            _send(notify, address, "STOPPING=1", "STATUS=stopping")
+
+
+def _address() -> str:
+    """Where systemd listens; empty where it does not. It writes a name in the abstract namespace with @ for its leading zero byte."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    return "\0" + address[1:] if address.startswith("@") else address
+
+
+def _send(notify: socket.socket, address: str, *lines: str) -> None:
+    try:
+        notify.sendto("\n".join(lines).encode(), address)
+    except OSError as error:  # untold is unfed: the watchdog is there for it
+        _LOG.debug("systemd could not be told: %s", error)
 
 
 def _watchdog_s() -> float:

@@ -37,11 +37,20 @@ def test_a_state_says_all_that_a_fleet_wants_to_know() -> None:
     (message,) = reporter().state(seen((1, "sad"), (2, "happy")), 0.0, events_dropped=3, now=False)
     assert (message.topic, message.retain) == ("home/desk/state", True)
     assert json.loads(message.payload) == {
-        "time": 1000.0, "expression": "happy", "score": 0.9123, "scores": {"happy": 0.9123}, "faces": 2, "mix": {"sad": 0.5, "happy": 0.5},
+        "time": 1000.0, "expression": "happy", "score": 0.9123, "scores": {"happy": 0.9123}, "faces": 2, "camera": "live", "mix": {"sad": 0.5, "happy": 0.5},
         "fps": None, "temperature_c": 48.5, "frames_dropped": 4, "events_dropped": 3, "version": "1.2", "model": "toy",
         "model_sha256": "ab" * 32,
     }  # fmt: skip
     assert set(json.loads(message.payload)) == set(State.__struct_fields__)
+
+
+def test_a_silent_camera_leaves_nobody_in_the_state_and_the_next_frame_is_said_at_once() -> None:
+    found = reporter()
+    found.state(seen((1, "sad")), 0.0, 0, now=False)
+    state = json.loads(found.silent(1004.2).payload)
+    assert (state["camera"], state["faces"], state["expression"], state["time"]) == ("silent", 0, "no_face", 1004.2)
+    (again,) = said(found.state(seen((1, "sad")), 0.1, 0, now=False))
+    assert (again["camera"], again["faces"]) == ("live", 1)
 
 
 def test_a_state_is_said_when_it_changed_else_every_so_many_seconds_and_a_flicker_once_a_second() -> None:
@@ -128,7 +137,7 @@ def test_the_templates_home_assistant_is_given_say_what_the_state_says() -> None
         return {name: jinja2.Template(text).render(value_json=state) for name, text in templates.items()}
 
     face = {"expression": "happy", "score": "91.2", "faces": "1", "present": "ON"}
-    device = {"fps": "None", "temperature": "48.5", "model": "toy abababababab"}
+    device = {"camera": "OFF", "fps": "None", "temperature": "48.5", "model": "toy abababababab"}
     assert shown(seen((1, "happy"))) == face | device
     assert shown(seen()) == {"expression": "no_face", "score": "None", "faces": "0", "present": "OFF"} | device, "None is unknown there"
 

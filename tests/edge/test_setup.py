@@ -21,7 +21,7 @@ def test_what_is_written_is_the_commented_file_with_the_answers_in_it(edgefer: R
     settings = load_settings(path)
     assert settings == Settings(source=FAST, sinks=["jsonl:a b.jsonl", "status:"])
     assert "# frames with a longer side" in path.read_text()
-    assert "frame 1 shows" in done.stderr
+    assert "frame 0 shows" in done.stderr
     assert sorted(file.name for file in path.parent.iterdir()) == ["config.toml"], "no draft stays"
     assert edgefer("run", "--config", str(path), "--source", f"{FAST}&seconds=0.2").returncode == 0
 

@@ -273,3 +273,18 @@ def test_photographs_with_one_stem_are_all_kept_and_never_make_room(tmp_path: Pa
     for name in ("a.jpg", "a.png", "b.jpg"):
         sink.write(observation(name=name))
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_silent_camera_is_said_by_every_output_that_people_or_programs_follow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stop = threading.Event()
+    sinks = [
+        Background(open_sink(text), text, stop, lossless=False)
+        for text in (f"jsonl:{tmp_path}/out.jsonl", "status:", f"snapshots:{tmp_path}")
+    ]
+    for sink in sinks:
+        sink.silent(4.2)
+    close_all(sinks)
+    line = json.loads((tmp_path / "out.jsonl").read_text())
+    assert (line["camera"], line["silent_s"]) == ("silent", 4.2)
+    assert "no frame for 4 s" in capsys.readouterr().err
+    assert [sink.failed for sink in sinks] == [0, 0, 0]

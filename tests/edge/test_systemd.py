@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from edge.sinks import open_sink
+from edge.sinks.systemd import stopping
 from edge.types import Box, Face, Frame, Observation
 
 Message = dict[str, str]
@@ -66,6 +67,8 @@ def test_the_first_frame_makes_the_service_ready_and_the_end_is_told(listener: L
     assert listener.waiting() == [{"READY": "1", "WATCHDOG": "1", "STATUS": "happy"}], "not for every frame"
     sink.close()
     sink.close()
+    assert listener.waiting() == [], "a reload closes it too"
+    stopping()
     assert listener.waiting() == [{"STOPPING": "1", "STATUS": "stopping"}]
 
 
