@@ -10,16 +10,15 @@ from edge.errors import MemoryLimit
 from edge.settings import Settings
 
 
+def small(max_memory_mb: float) -> Settings:
+    source = "synthetic:?size=160x120&seconds=0.2&paced=false"
+    return msgspec.structs.replace(Settings(), source=source, sinks=["status:"], max_memory_mb=max_memory_mb)
+
+
 def test_a_daemon_that_grows_beyond_its_limit_ends_and_says_so() -> None:
-    settings = msgspec.structs.replace(
-        Settings(), source="synthetic:?size=160x120&seconds=5&paced=false", sinks=["status:"], max_memory_mb=20
-    )
     with pytest.raises(MemoryLimit, match=r"MB of memory are in use, and max_memory_mb allows 20"):
-        look(settings, threading.Event(), lambda _: None)
+        look(small(max_memory_mb=20), threading.Event(), lambda _: None)
 
 
 def test_no_limit_is_no_limit() -> None:
-    settings = msgspec.structs.replace(
-        Settings(), source="synthetic:?size=160x120&seconds=0.2&paced=false", sinks=["status:"], max_memory_mb=0
-    )
-    assert look(settings, threading.Event(), lambda _: None) == 0
+    assert look(small(max_memory_mb=0), threading.Event(), lambda _: None) == 0

@@ -37,7 +37,8 @@ def test_a_state_says_all_that_a_fleet_wants_to_know() -> None:
     (message,) = reporter().state(seen((1, "sad"), (2, "happy")), 0.0, events_dropped=3, now=False)
     assert (message.topic, message.retain) == ("home/desk/state", True)
     assert json.loads(message.payload) == {
-        "time": 1000.0, "expression": "happy", "score": 0.9123, "scores": {"happy": 0.9123}, "faces": 2, "camera": "live", "mix": {"sad": 0.5, "happy": 0.5},
+        "time": 1000.0, "expression": "happy", "score": 0.9123, "scores": {"happy": 0.9123}, "faces": 2, "camera": "live",
+        "mix": {"sad": 0.5, "happy": 0.5},
         "fps": None, "temperature_c": 48.5, "frames_dropped": 4, "events_dropped": 3, "version": "1.2", "model": "toy",
         "model_sha256": "ab" * 32,
     }  # fmt: skip
