@@ -58,7 +58,10 @@ def test_columns_are_aligned_and_those_without_content_left_out(fleet: Fleet) ->
     assert table([]) == ["  ".join(COLUMNS)]
 
 
-@pytest.mark.parametrize("payload", [b"", b"maybe", b"{", b"[]", b'{"fps": "fast", "state": 3}', b"\xff", b"9" * (LIMIT_BYTES + 1)])
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"maybe", b"{", b"[]", b'{"fps": "fast", "state": 3}', b'{"mix": {"\x80": 1}, "state": 3}', b"\xff", b"9" * (LIMIT_BYTES + 1)],
+)
 @pytest.mark.parametrize("leaf", ["state", "update/status", "something/else"])
 def test_what_cannot_be_read_leaves_a_row_as_it_was(fleet: Fleet, leaf: str, payload: bytes) -> None:
     before = fleet.devices(NOW_S)

@@ -229,7 +229,7 @@ def test_a_ledger_outlives_a_restart_and_a_damaged_one_means_the_configured_mode
     ledger = on_trial(Ledger("small"), A)
     write_ledger(tmp_path / "state" / "update.json", ledger)
     assert read_ledger(tmp_path / "state" / "update.json") == ledger
-    for content in ("", "{", '{"current": "../../etc"}', '{"current": 3}'):
-        (tmp_path / "ledger").write_text(content)
+    for content in (b"", b"{", b'{"current": "../../etc"}', b'{"current": 3}', b'{"refused": {"\x80": ""}}'):
+        (tmp_path / "ledger").write_bytes(content)
         assert read_ledger(tmp_path / "ledger") == Ledger()
     assert read_ledger(tmp_path / "none") == Ledger()
