@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, get_args, get_type_hints
@@ -175,8 +176,15 @@ class Settings(Table, frozen=True):
 
 
 def load_settings(path: Path | None) -> Settings:
-    """The settings of a TOML file, or the defaults; raises `SettingsError` naming file and key."""
-    return Settings() if path is None else checked(read_toml(path), Settings, str(path))
+    """The settings of a TOML file, or the defaults; raises `SettingsError` naming file, line and key."""
+    if path is None:
+        return Settings()
+    table = read_toml(path)
+    try:
+        return msgspec.convert(table, Settings)
+    except msgspec.ValidationError as error:
+        line = _line_of(path.read_text(encoding="utf-8").splitlines(), _keys(str(error)))
+        raise SettingsError(f"{path}{f', line {line}' if line else ''}: {_explain(str(error), Settings)}") from None
 
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -208,14 +216,45 @@ def checked(table: Mapping[str, object], kind: type[T], where: str, strict: bool
 
 def _explain(message: str, kind: type[msgspec.Struct]) -> str:
     """Turn msgspec's words into ours: key path first, nearest valid key where there is one."""
-    text, _, path = message.partition(" - at ")
-    keys = [key for key in path.strip("`$").split(".") if key]
-    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", text):
+    text, _, _ = message.partition(" - at ")
+    keys = _keys(message)
+    if unknown := _UNKNOWN.match(text):
+        keys.pop()
         allowed = _fields(kind, keys)
         near = difflib.get_close_matches(unknown[1], allowed, n=1, cutoff=0.4)
         advice = f"did you mean {near[0]!r}?" if near else f"allowed here: {', '.join(allowed)}"
         return f"unknown key {'.'.join([*keys, unknown[1]])!r}; {advice}"
     return f"key {'.'.join(keys)!r}: {text[0].lower()}{text[1:]}" if keys else text
+
+
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`$")
+
+
+def _keys(message: str) -> list[str]:
+    """The key that msgspec complains of, table by table: ``["action[1]", "webhook"]``."""
+    text, _, path = message.partition(" - at ")
+    unknown = _UNKNOWN.match(text)
+    return [*(key for key in path.strip("`$").split(".") if key), *([unknown[1]] if unknown else [])]
+
+
+def _line_of(lines: list[str], keys: list[str]) -> int:
+    """The line of a TOML file, from 1, that holds a key, or the value or table it lies in; 0 where it is written in no plain way."""
+    found, table, counts = 0, list[str](), Counter[str]()
+    for number, line in enumerate(lines, 1):
+        if header := re.match(r"\s*(\[\[?)\s*([\w.\-]+)\s*\]", line):
+            table = header[2].split(".")
+            if header[1] == "[[":
+                table[-1] += f"[{counts[header[2]]}]"
+                counts[header[2]] += 1
+            here = table
+        elif key := re.match(r"\s*([\w.\-]+)\s*=", line):
+            here = [*table, *key[1].split(".")]
+        else:
+            continue
+        wanted = [*keys[: len(here) - 1], *(key if key == here[-1] else key.partition("[")[0] for key in keys[len(here) - 1 : len(here)])]
+        if here == wanted:
+            found = number
+    return found
 
 
 def _fields(kind: type[msgspec.Struct], keys: list[str]) -> list[str]:

@@ -62,6 +62,24 @@ def test_a_wrong_file_names_itself_the_key_and_the_way_out(tmp_path: Path, text:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("thread = 2", 1),
+        ("# first\n\nthreads = 'two'\n[track]\nlost_s = 1\n", 3),
+        ("[gate]\nthreshold = 2.0\n[track]\nlost_s = 1.0\nlost = 3", 5),
+        ("track.lost_s = 'x'", 1),
+        ("sinks = [\n  'status:',\n  3,\n]", 1),
+        ("[nothing]\nx = 1", 1),
+        ("[[action]]\ncommand = ['x']\n[[action]]\ncommand = ['x']\nfor_s = 'long'", 5),
+        ("threads = 1\nmodel = = 3", 2),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_named_with_its_line(tmp_path: Path, text: str, line: int) -> None:
+    with pytest.raises(SettingsError, match=rf"line {line}\b"):
+        settings_of(tmp_path, text)
+
+
 def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no such file"):
         load_settings(tmp_path / "none.toml")
