@@ -18,6 +18,7 @@ from convert.recipes import RECIPES
 from convert.validate import check_all_integer, check_gate, compare
 from edge.card import Card, attach_card, read_card, read_model
 from edge.errors import DataError, EdgeferError, ModelError
+from edge.system import put
 from train.data import WHERE_TO_GET, audit, load
 from train.versions import installed
 
@@ -89,7 +90,7 @@ def _convert(options: argparse.Namespace) -> None:
             },
         )
         part.write_bytes(attach_card(model, final))
-        part.replace(out)
+        put(part, out)
     print(f"{out}: {out.stat().st_size / 1e3:.0f} kB\nnext: edgefer run --model {out}")
 
 

@@ -89,7 +89,7 @@ def _publish(run: Path, asked_data: str | None, models: Path, replace: bool) -> 
         page = _page("model-card.md", m=figures, int8=int8, varied=varied, agreement=agreement, pretrained=_pretrained(figures["recipe"]))
         (part / "README.md").write_text(page, encoding="utf-8")
         _swap(part, place)
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in models.glob(f"*/{METRICS}")]
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in models.glob(f"[!.]*/{METRICS}")]
     published = [metrics for metrics in found if "files" in metrics]  # what was published by hand has none
     published.sort(key=lambda metrics: -metrics["macs"])
     (models / "README.md").write_text(_page("models.md", published=published), encoding="utf-8")
@@ -174,7 +174,7 @@ def _page(template: str, **values: object) -> str:
 
 def _write_sums(models: Path) -> None:
     """Digests of every published file, in the form ``sha256sum -c`` reads."""
-    files = sorted(path for pattern in ("*/*.tflite", "*/*.keras") for path in models.glob(pattern))
+    files = sorted(path for pattern in ("[!.]*/*.tflite", "[!.]*/*.keras") for path in models.glob(pattern))
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(models).as_posix()}\n" for path in files]
     part = models / f".part-{SUMS}"
     part.write_text("".join(lines), encoding="utf-8")

@@ -53,7 +53,7 @@ def deviation(classifier: Classifier) -> float | None:
 
 def write_golden(models: Path) -> None:
     """Keep the answers of every ``.tflite`` file published under ``models``."""
-    classifiers = [Classifier(path) for path in sorted(models.glob("*/*.tflite"))]
+    classifiers = [Classifier(path) for path in sorted(models.glob("[!.]*/*.tflite"))]
     lines = [f' "{classifier.sha256}": {json.dumps(golden_answers(classifier))}' for classifier in classifiers]
     part = models / f".part-{GOLDEN}"
     part.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")

@@ -1,7 +1,8 @@
 """The history: one SQLite file of minutes, visits and changes of expression. No images, nobody's identity.
 
-Kept for SD cards: few, batched commits into a write-ahead log (``synchronous=NORMAL``: whatever moment the process is
-killed or the power fails, the file stays whole and at most the last batches are missing), and deleted rows are written over.
+Kept for SD cards: few, batched commits into a write-ahead log, each on the card before the next begins
+(``synchronous=FULL``: whatever moment the process is killed or the power fails, the file stays whole and at most the last
+batch is missing), and deleted rows are written over.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ class History:
                 if new:
                     base.executescript("PRAGMA auto_vacuum = INCREMENTAL; BEGIN;" + _SCHEMA + "COMMIT;")
                 base.execute("PRAGMA journal_mode = WAL")
-                base.execute("PRAGMA synchronous = NORMAL")
+                base.execute("PRAGMA synchronous = FULL")
                 base.execute("PRAGMA journal_size_limit = 4000000")
         except BaseException:
             base.close()

@@ -28,7 +28,7 @@ def find_model(name_or_path: str) -> Path:
         return Path(name_or_path)
     own = models_dir() / name_or_path / f"{name_or_path}-int8.tflite"
     if not own.is_file():
-        names = sorted(path.parent.name for path in models_dir().glob("*/*-int8.tflite"))
+        names = sorted(path.parent.name for path in models_dir().glob("[!.]*/*-int8.tflite"))
         raise ModelError(f"no model {name_or_path!r}; there are {', '.join(names)}, or give the path of a .tflite file")
     return own
 

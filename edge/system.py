@@ -119,3 +119,10 @@ def resident_bytes() -> int:
         return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return 0
+
+
+def put(part: Path, path: Path) -> None:
+    """Give a finished file its name, once it is on the disk: a power cut leaves the old file or the new one, whole."""
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    part.replace(path)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.card import Card, InputSpec, write_card
+from edge.system import put
 from train.data import SIZE_PX, Audit, Dataset
 from train.evaluate import scores_of
 from train.fit import BEST, Epoch, best_epoch
@@ -63,7 +64,7 @@ def finish(recipe: Recipe, data: Dataset, found: Audit, history: list[Epoch], pr
     )
     with zipfile.ZipFile(part, "a") as archive:
         write_card(archive, card)
-    part.replace(path)
+    put(part, path)
     ended = datetime.now(UTC).isoformat(timespec="seconds")
     report = {
         "name": recipe.name,

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from edge.errors import SettingsError
+from edge.system import put
 from edge.types import Pixels
 from train import distribute
 from train.model import build, for_training
@@ -200,7 +201,7 @@ class Journal(keras.callbacks.Callback):
         if self.writes and all(better(figures[monitor], value, monitor) for value in so_far):
             part = self._out / f"part.{BEST}"
             self.model.save_weights(part)
-            part.replace(self._out / BEST)
+            put(part, self._out / BEST)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Write the epoch down, then decide how to go on."""
@@ -222,7 +223,7 @@ class Journal(keras.callbacks.Callback):
         self.model.save(part)
         with zipfile.ZipFile(part, "a") as archive:
             archive.writestr("history.json", json.dumps({"identity": self._identity, "history": self.history}))
-        part.replace(self._out / CHECKPOINT)
+        put(part, self._out / CHECKPOINT)
 
     def _tell(self) -> None:
         last, left = self.history[-1], self._recipe.epochs - len(self.history)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
+from pathlib import Path
 from typing import BinaryIO, cast
 
 from edge.errors import SinkError
@@ -21,7 +23,7 @@ class JsonLines:
 
     def __init__(self, spec: Spec) -> None:
         self.check(spec)
-        self._own = spec.path != "-"
+        self._own, self._cut = spec.path != "-", False
         if not self._own and sys.stdout is None:
             raise SinkError(f"{spec.text}: standard output is closed; write jsonl:PATH")
         try:
@@ -45,7 +47,12 @@ class JsonLines:
         self._line(silence_to_json(time.time(), silent_s))
 
     def _line(self, content: bytes) -> None:
-        self._file.write(content + b"\n")
+        # What a full disk cut off is ended by the next line's own newline: one line is lost, not two.
+        line = b"\n" * self._cut + content + b"\n"
+        written = self._file.write(line)
+        self._cut = written < len(line)
+        if self._cut:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._file.flush()
 
     def close(self) -> None:
@@ -54,9 +61,20 @@ class JsonLines:
             self._file.close()
 
 
+def _torn(path: Path) -> bool:
+    """Whether a regular file ends within a line: the power failed, or the disk was full."""
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() != b"\n"
+
+
 def _append(path: str) -> BinaryIO:
     """Open for appending; a named pipe that nobody reads is an error at once, where it would block for ever."""
     number = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o666)
     os.set_blocking(number, True)
+    if _torn(Path(path)):
+        os.write(number, b"\n")
     # Unbuffered: a line that a full disk refuses is lost and counted, not kept to spoil the next.
     return cast(BinaryIO, os.fdopen(number, "ab", buffering=0))

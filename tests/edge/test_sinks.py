@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
+import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -288,3 +291,50 @@ def test_a_silent_camera_is_said_by_every_output_that_people_or_programs_follow(
     assert (line["camera"], line["silent_s"]) == ("silent", 4.2)
     assert "no frame for 4 s" in capsys.readouterr().err
     assert [sink.failed for sink in sinks] == [0, 0, 0]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 kB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)], capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small file system is refused here (it needs root)")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_disk_that_was_full_for_a_while_costs_lines_but_spoils_none(small_disk: Path) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(40_000))
+    sink = open_sink(f"jsonl:{small_disk}/out.jsonl")
+    written = failed = 0
+    for index in range(400):
+        if index == 300:
+            ballast.unlink()
+        try:
+            sink.write(observation(index))
+            written += 1
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+            failed += 1
+    sink.close()
+    assert failed > 10
+    whole = 0
+    for line in (small_disk / "out.jsonl").read_text().splitlines():
+        try:
+            whole += bool(json.loads(line)["faces"])
+        except ValueError:
+            assert whole > 50, "only where the disk was full"
+    assert whole == written > 100
+
+
+def test_a_line_that_a_power_cut_tore_does_not_spoil_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_text('{"time": 1}\n{"time": 2, "fa')
+    sink = open_sink(f"jsonl:{path}")
+    sink.write(observation())
+    sink.close()
+    first, torn, last = path.read_text().splitlines()
+    assert (json.loads(first)["time"], torn) == (1, '{"time": 2, "fa')
+    assert json.loads(last)["faces"]
