@@ -377,5 +377,5 @@ def test_the_command_prints_every_check_and_its_mend_and_fails_where_one_fails(e
     assert done.returncode == 1
     for name in CHECKS:
         assert f" {name} " in done.stdout
-    assert "fail  config      config.toml: unknown key 'scale'" in done.stdout
+    assert "fail  config      config.toml, line 1: unknown key 'scale'" in done.stdout
     assert "mend:" in done.stdout
