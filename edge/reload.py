@@ -14,7 +14,7 @@ from edge.settings import Settings
 TRIAL_S = 30.0
 """Seconds in which a failure is blamed on the configuration just taken up."""
 
-Look = Callable[[Settings, "threading.Event", Callable[[str], None]], int]
+Look = Callable[[Settings, threading.Event, Callable[[str], None]], int]
 
 
 class Reload:
