@@ -107,7 +107,7 @@ def _train(recipe: Recipe, out: Path, options: argparse.Namespace, until_epoch: 
     with quiet_native():
         import keras
 
-        from train.distill import soft_targets
+        from train.distill import ask
         from train.distribute import START_S, strategy_for, workers_watched
         from train.finish import finish
         from train.fit import fit
@@ -120,9 +120,8 @@ def _train(recipe: Recipe, out: Path, options: argparse.Namespace, until_epoch: 
         print(f"{cluster}: waiting for the others, {START_S // 60} minutes at most", flush=True)
     with workers_watched():
         strategy = strategy_for(options.distribute)
-        if teachers:
-            wanted = soft_targets(recipe, train.images, wanted, teachers, out.parent / "soft")
-        history = fit(recipe, (train.images, wanted), (chosen_on.images, truth), out, until_epoch, start, strategy)
+        said = ask(recipe, train.images, teachers, out.parent / "soft") if teachers else None
+        history = fit(recipe, (train.images, wanted), (chosen_on.images, truth), out, until_epoch, start, strategy, said)
     if not chief:
         return
     _note_data(out, Path(options.data))

@@ -23,23 +23,19 @@ from train.pipeline import varied
 from train.recipe import Recipe
 
 
-def soft_targets(
-    recipe: Recipe, images: Pixels, wanted: npt.NDArray[np.float32], teachers: list[Path], out: Path
-) -> npt.NDArray[np.float32]:
-    """Targets (views, n, K) float32: ``wanted`` (n, K) blended with the teachers' mean probabilities for every view.
+def ask(recipe: Recipe, images: Pixels, teachers: list[Path], out: Path) -> npt.NDArray[np.float32]:
+    """The teachers' mean probabilities for every view of ``images``, (views, n, K) float32.
 
     What each teacher said is kept in ``out``, for every student that sees the same views, and asked for again only where
     teacher, pictures or augmentation are others.
     """
-    said = np.mean([_ask(recipe, images, teacher, out) for teacher in teachers], axis=0, dtype=np.float32)
-    share = recipe.distill.share
-    return np.asarray((1 - share) * wanted[None] + share * said, dtype=np.float32)
+    return np.asarray(np.mean([_ask(recipe, images, teacher, out) for teacher in teachers], axis=0, dtype=np.float32))
 
 
 def _ask(recipe: Recipe, images: Pixels, teacher: Path, out: Path) -> npt.NDArray[np.float16]:
     """One teacher's probabilities (views, n, K) float16, from ``out`` where it has been asked before."""
     views = recipe.distill.views
-    how = msgspec.json.encode((recipe.augment, recipe.seed, recipe.batch_size, views))
+    how = msgspec.json.encode((recipe.augment, recipe.mixup, recipe.seed, recipe.batch_size, views))
     key = hashlib.sha256(teacher.read_bytes() + images.tobytes() + how).hexdigest()
     kept = out / f"{teacher.stem}-{key[:12]}.npz"
     try:
@@ -54,7 +50,7 @@ def _ask(recipe: Recipe, images: Pixels, teacher: Path, out: Path) -> npt.NDArra
     stream, steps = varied(images, recipe, views=views)
     said = np.empty((views, len(images), network.output_shape[-1]), np.float16)
     begun = time.monotonic()
-    for step, (_, pixels, chosen, view) in enumerate(itertools.islice(stream.prefetch(4), views * steps), 1):
+    for step, (pixels, _, chosen, view) in enumerate(itertools.islice(stream.prefetch(4), views * steps), 1):
         said[int(view), chosen.numpy()] = network.predict_on_batch(pixels)
         if step % steps == 0:
             left = (time.monotonic() - begun) / step * (views * steps - step) / 60

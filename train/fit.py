@@ -41,11 +41,12 @@ def fit(
     until_epoch: int | None = None,
     start: Path | None = None,
     strategy: tf.distribute.Strategy | None = None,
+    said: npt.NDArray | None = None,
 ) -> list[Epoch]:
     """Train, or go on where ``out`` stopped; returns the whole history.
 
-    ``train`` and ``validation`` are (images (n, 48, 48) uint8, targets (n, classes) float32); training targets may be
-    (views, n, classes), see `training_stream`. Leaves in ``out`` the checkpoint and the weights of the best epoch.
+    ``train`` and ``validation`` are (images (n, 48, 48) uint8, targets (n, classes) float32); ``said`` is what teachers
+    say, see `training_stream`. Leaves in ``out`` the checkpoint and the weights of the best epoch.
     ``until_epoch`` stops early, for runs cut short on purpose; ``start`` is a ``.keras`` file to take first weights from;
     ``strategy`` spreads the same steps over several replicas; of several workers only the chief writes.
     Raises `SettingsError` when ``out`` holds a run of another recipe, other data or other votes, or ``start`` another network.
@@ -53,7 +54,7 @@ def fit(
     keras.utils.set_random_seed(recipe.seed)
     keras.config.set_dtype_policy(recipe.precision)
     try:
-        identity = {"recipe": recipe.digest(), "training": _digest(*train), "validation": _digest(*validation)}
+        identity = {"recipe": recipe.digest(), "training": _digest(*train, *(() if said is None else (said,))), "validation": _digest(*validation)}
         checkpoint = out / CHECKPOINT
         history = _history(checkpoint, identity) if checkpoint.exists() else []
         last = recipe.epochs if until_epoch is None else min(recipe.epochs, until_epoch)
@@ -61,7 +62,7 @@ def fit(
             distribute.agree(strategy, f"{identity} {len(history)} {last}")
         if len(history) >= last or stopped(history, recipe):
             return history
-        stream, steps = training_stream(*train, recipe, first_epoch=len(history))
+        stream, steps = training_stream(*train, recipe, len(history), said)
         if strategy is not None:
             steps = distribute.steps_of(len(train[0]), recipe.batch_size, strategy.num_replicas_in_sync)
         with strategy.scope() if strategy is not None else nullcontext():
@@ -257,6 +258,6 @@ def _history(checkpoint: Path, identity: dict[str, str]) -> list[Epoch]:
     return history
 
 
-def _digest(images: Pixels, targets: npt.NDArray) -> str:
-    """sha256 of what is trained on: other pictures, labels or votes are another run."""
-    return hashlib.sha256(images.tobytes() + targets.tobytes()).hexdigest()
+def _digest(*arrays: npt.NDArray) -> str:
+    """sha256 of what is trained on: other pictures, labels, votes or teachers are another run."""
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()

@@ -11,25 +11,32 @@ from edge.types import Pixels
 from train.recipe import Augment, Recipe
 
 
-def training_stream(images: Pixels, targets: npt.NDArray, recipe: Recipe, first_epoch: int = 0) -> tuple[tf.data.Dataset, int]:
+def training_stream(
+    images: Pixels, targets: npt.NDArray, recipe: Recipe, first_epoch: int = 0, said: npt.NDArray | None = None
+) -> tuple[tf.data.Dataset, int]:
     """An endless stream of (b, 48, 48, 1) float32 pixels 0..255 and (b, classes) targets, and its steps an epoch.
 
-    ``targets`` is (n, classes), or (views, n, classes) where every view of a picture has its own: then epoch e shows
-    view e modulo views again. Every random number comes from (seed, epoch, step): a run resumed at an epoch sees what
-    it would have seen.
+    ``targets`` is (n, classes); ``said`` what teachers say of every view of every picture, (views, n, classes): they have
+    ``recipe.distill.share`` of the target then, and epoch e shows view e modulo views. Every random number comes from
+    (seed, epoch, step): a run resumed at an epoch sees what it would have seen.
     """
-    wanted = tf.constant(targets)
-    stream, steps = varied(images, recipe, first_epoch, views=len(targets) if targets.ndim == 3 else None)
+    wanted, heard = tf.constant(targets), None if said is None else tf.constant(said)
+    stream, steps = varied(images, recipe, first_epoch, views=None if said is None else len(said))
 
-    def with_targets(seed: tf.Tensor, x: tf.Tensor, chosen: tf.Tensor, view: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        y = tf.gather(wanted if targets.ndim == 2 else wanted[view], chosen)
-        return mixup(x, y, recipe.mixup, seed) if recipe.mixup else (x, y)
+    def with_targets(x: tf.Tensor, share: tf.Tensor, chosen: tf.Tensor, view: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        y = blend(tf.gather(wanted, chosen), share)
+        if heard is not None:
+            y = (1 - recipe.distill.share) * y + recipe.distill.share * tf.gather(heard[view], chosen)
+        return x, y
 
     return stream.map(with_targets).prefetch(tf.data.AUTOTUNE), steps
 
 
 def varied(images: Pixels, recipe: Recipe, first_epoch: int = 0, views: int | None = None) -> tuple[tf.data.Dataset, int]:
-    """The pictures of every epoch, shuffled and augmented: batches of (seed, pixels, indices into ``images``, view)."""
+    """The pictures of every epoch, shuffled, augmented and blended: batches of (pixels, share, indices into ``images``, view).
+
+    ``share`` is each picture's own share of the blend that `blend` made, 1 without mixup.
+    """
     count, batch = len(images), recipe.batch_size
     steps = math.ceil(count / batch)
     pixels = tf.constant(images[..., None])
@@ -42,7 +49,8 @@ def varied(images: Pixels, recipe: Recipe, first_epoch: int = 0, views: int | No
 
     def vary(step: tf.Tensor, chosen: tf.Tensor, view: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         seed = tf.stack([tf.constant(recipe.seed, tf.int64), step])
-        return seed, augment(tf.gather(pixels, chosen), recipe.augment, seed), chosen, view
+        share = mixup_share(recipe.mixup, seed)
+        return blend(augment(tf.gather(pixels, chosen), recipe.augment, seed), share), share, chosen, view
 
     epochs = tf.data.Dataset.range(first_epoch, first_epoch + 1_000_000)
     return epochs.flat_map(epoch_batches).map(vary, num_parallel_calls=tf.data.AUTOTUNE), steps
@@ -122,8 +130,14 @@ def _noise(images: tf.Tensor, draw: tf.Tensor, most: float, seed: tf.Tensor) -> 
     return tf.clip_by_value(images + deviation * tf.random.stateless_normal(tf.shape(images), seed + 1), 0.0, 255.0)
 
 
-def mixup(x: tf.Tensor, y: tf.Tensor, alpha: float, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Blend each picture and its target with its neighbour's (Zhang et al. 2017); one Beta(alpha, alpha) a batch."""
+def mixup_share(alpha: float, seed: tf.Tensor) -> tf.Tensor:
+    """A picture's own share of its blend (Zhang et al. 2017, mixup): one Beta(alpha, alpha) a batch; 1 where ``alpha`` is 0."""
+    if not alpha:
+        return tf.constant(1.0)
     gamma = tf.random.stateless_gamma([2], seed, alpha)
-    share = gamma[0] / (gamma[0] + gamma[1])
-    return share * x + (1 - share) * tf.roll(x, 1, axis=0), share * y + (1 - share) * tf.roll(y, 1, axis=0)
+    return gamma[0] / (gamma[0] + gamma[1])
+
+
+def blend(batch: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
+    """Blend each of a batch's pictures, or targets, with its neighbour's; same shape."""
+    return share * batch + (1 - share) * tf.roll(batch, 1, axis=0)

@@ -15,7 +15,7 @@ from toy import LABELS
 from edge.card import read_card
 from train import __main__ as command
 from train.data import Split, load
-from train.distill import soft_targets
+from train.distill import ask
 from train.evaluate import scores_of
 from train.pipeline import training_stream
 from train.recipe import Recipe, load_recipe
@@ -38,48 +38,53 @@ def labels_of(split: Split) -> np.ndarray:
     return np.eye(7, dtype=np.float32)[split.labels]
 
 
+@pytest.mark.parametrize("mixup", [0.0, 1.0])
 def test_the_target_is_the_teachers_word_on_the_very_view_the_student_sees(
-    toy_run: Path, recipe: Recipe, split: Split, tmp_path: Path
+    toy_run: Path, recipe: Recipe, split: Split, tmp_path: Path, mixup: float
 ) -> None:
-    sure = msgspec.structs.replace(recipe, distill=msgspec.structs.replace(recipe.distill, share=1.0))
-    found = soft_targets(sure, split.images, labels_of(split), [toy_run / "toy_recipe.keras"], tmp_path)
-    assert found.shape == (2, len(split), 7)
-    stream, steps = training_stream(split.images, found, sure)
+    sure = msgspec.structs.replace(recipe, mixup=mixup, distill=msgspec.structs.replace(recipe.distill, share=1.0))
+    said = ask(sure, split.images, [toy_run / "toy_recipe.keras"], tmp_path)
+    assert said.shape == (2, len(split), 7)
+    stream, steps = training_stream(split.images, labels_of(split), sure, said=said)
     for x, y in itertools.islice(stream, 2 * steps):
-        # Raw pixels of the stream are whole numbers here: a mirrored picture is exact.
+        # Rounding moves a picture by half a grey level at most.
         seen = scores_of(toy_run / "toy_recipe.keras", x.numpy()[..., 0])
-        assert np.abs(seen - y.numpy()).max() < 0.01
+        assert np.abs(seen - y.numpy()).max() < 0.02
 
 
 def test_views_come_again_in_turn(toy_run: Path, recipe: Recipe, split: Split, tmp_path: Path) -> None:
-    found = soft_targets(recipe, split.images, labels_of(split), [toy_run / "toy_recipe.keras"], tmp_path)
-    stream, steps = training_stream(split.images, found, recipe)
+    said = ask(recipe, split.images, [toy_run / "toy_recipe.keras"], tmp_path)
+    stream, steps = training_stream(split.images, labels_of(split), recipe, said=said)
     pixels = [x.numpy() for x, _ in itertools.islice(stream, 3 * steps)]
     assert np.array_equal(pixels[0], pixels[2 * steps])
     assert not np.array_equal(pixels[0], pixels[steps])
 
 
-def test_the_label_keeps_its_share(toy_run: Path, recipe: Recipe, split: Split, tmp_path: Path) -> None:
-    found = soft_targets(recipe, split.images, labels_of(split), [toy_run / "toy_recipe.keras"], tmp_path)
-    of_label = np.take_along_axis(found, split.labels[None, :, None], axis=2)
-    assert of_label.min() >= 1 - recipe.distill.share - 1e-3
-    assert found.sum(axis=2) == pytest.approx(1, abs=5e-3)
+def test_labels_and_teachers_have_their_shares_of_the_target(recipe: Recipe, split: Split) -> None:
+    silent = np.zeros((2, len(split), 7), np.float32)
+    stream, steps = training_stream(split.images, labels_of(split), msgspec.structs.replace(recipe, mixup=1.0), said=silent)
+    targets = np.concatenate([y.numpy() for _, y in itertools.islice(stream, steps)])
+    assert targets.sum(axis=1) == pytest.approx(1 - recipe.distill.share)
+    assert ((targets > 1e-3).sum(axis=1) == 2).any(), "a blend of two labels"
+    stream, _ = training_stream(split.images, labels_of(split), recipe, said=silent + np.eye(7, dtype=np.float32)[3])
+    _, targets = next(iter(stream))
+    assert targets.numpy()[:, 3].min() == pytest.approx(recipe.distill.share)
 
 
 def test_a_teacher_is_asked_once_and_again_when_the_question_changes(
     toy_run: Path, recipe: Recipe, split: Split, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def ask(how: Recipe) -> str:
-        soft_targets(how, split.images, labels_of(split), [toy_run / "toy_recipe.keras"], tmp_path)
+    def asked(how: Recipe) -> str:
+        ask(how, split.images, [toy_run / "toy_recipe.keras"], tmp_path)
         return capsys.readouterr().out
 
-    assert "asking toy_recipe: view 2/2" in ask(recipe)
-    assert ask(recipe) == ""
+    assert "asking toy_recipe: view 2/2" in asked(recipe)
+    assert asked(recipe) == ""
     other = msgspec.structs.replace(recipe, augment=msgspec.structs.replace(recipe.augment, shift=0.1))
-    assert "asking" in ask(other)
+    assert "asking" in asked(other)
     kept = max(tmp_path.glob("toy_recipe-*.npz"), key=lambda file: file.stat().st_mtime_ns)
     kept.write_bytes(kept.read_bytes()[:1000])
-    assert "asking" in ask(other), "a damaged file is asked for again"
+    assert "asking" in asked(other), "a damaged file is asked for again"
 
 
 def train(out: Path, folder: Path, recipe: Path = STUDENT) -> subprocess.CompletedProcess[str]:

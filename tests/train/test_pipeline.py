@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from train.pipeline import augment, mixup, training_stream
+from train.pipeline import augment, blend, mixup_share, training_stream
 from train.recipe import Augment, Recipe, load_recipe
 
 SEED = tf.constant([7, 1], tf.int64)
@@ -104,8 +104,10 @@ def test_noise_reaches_its_deviation_and_leaves_half_of_the_pictures_alone() -> 
 def test_mixup_blends_pictures_and_targets_by_the_same_share() -> None:
     x, y = np.zeros((4, 48, 48, 1), np.float32), np.eye(4, dtype=np.float32)
     x[0] = 100
-    mixed, target = mixup(x, y, 0.4, SEED)
-    share = float(mixed[0, 0, 0, 0]) / 100
+    share = float(mixup_share(0.4, SEED))
+    assert 0 < share < 1
+    mixed, target = blend(x, share), blend(y, share)
+    assert float(mixed[0, 0, 0, 0]) == pytest.approx(100 * share)
     assert float(target[0, 0]) == pytest.approx(share, abs=1e-5)
     assert float(mixed[1, 0, 0, 0]) == pytest.approx(100 * (1 - share), abs=1e-3)
     assert np.asarray(target).sum(axis=1) == pytest.approx(1)
