@@ -12,7 +12,7 @@ import msgspec
 
 from edge.sinks import Background, Sink
 from edge.system import resident_bytes, temperature_c, throttled
-from edge.types import Observation
+from edge.types import CameraHow, Observation
 
 SILENT_S = 2.0
 """Seconds without a frame after which a camera is called silent."""
@@ -36,7 +36,7 @@ class Lost(msgspec.Struct, frozen=True):
 class Vitals(msgspec.Struct, frozen=True):
     """One look; None where the machine does not say."""
 
-    camera: Literal["waiting", "live", "silent"]
+    camera: Literal["waiting", CameraHow]
     silent_s: float
     """Seconds since the last frame."""
     uptime_s: float
@@ -63,6 +63,8 @@ class Health:
         self.frames = self.with_face = self.dropped = self.faces = 0
         self.last_time_s = 0.0
         """When the last frame came, seconds since 1970."""
+        self.camera: CameraHow = "live"
+        """What `edge.watch` says of the camera."""
         self.stages_s: dict[str, float] = {}
         """Seconds spent in each stage so far."""
         self._came_s: deque[float] = deque(maxlen=512)
@@ -100,7 +102,7 @@ class Health:
         recent = [at for at in came if now_s - at <= RATE_S]
         silent_s = self.silent_s
         return Vitals(
-            camera="waiting" if not came else "silent" if silent_s > SILENT_S else "live",
+            camera="waiting" if not came else "silent" if silent_s > SILENT_S else "live" if self.camera == "silent" else self.camera,
             silent_s=round(silent_s, 1),
             uptime_s=round(now_s - self._begun_s, 1),
             frames=self.frames,

@@ -33,7 +33,7 @@ def discovery(prefix: str, topics: Topics, model: Model, version: str, board: st
         "present": {"platform": "binary_sensor", "name": "Face", "device_class": "occupancy",
                     "value_template": "{{ 'ON' if value_json.faces > 0 else 'OFF' }}"},
         "camera": {"platform": "binary_sensor", "name": "Camera", "device_class": "problem", **diagnostic,
-                   "value_template": "{{ 'ON' if value_json.camera == 'silent' else 'OFF' }}"},
+                   "value_template": "{{ 'OFF' if value_json.camera == 'live' else 'ON' }}"},
         "event": {"platform": "event", "name": "Change", "state_topic": topics.event, "icon": "mdi:emoticon-excited-outline",
                   "event_types": [*expressions, FACE_APPEARED, FACE_LEFT]},
         "fps": {"platform": "sensor", "name": "Frame rate", "unit_of_measurement": "fps", **measured, **diagnostic,

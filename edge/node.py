@@ -10,11 +10,10 @@ from dataclasses import dataclass
 import msgspec
 
 from edge.broker import Message
-from edge.types import NO_FACE, Face, Observation
+from edge.types import NO_FACE, CameraHow, Face, Observation
 
 ONLINE, OFFLINE = b"online", b"offline"
 FACE_APPEARED, FACE_LEFT = "face_appeared", "face_left"
-SILENT = "silent"
 CHANGE_S = 1.0
 """A changed state waits until the last one is this old: what flickers is said once a second."""
 FIRST_S = 5.0
@@ -66,7 +65,7 @@ class State(msgspec.Struct, frozen=True):
     scores: dict[str, float] = {}
     faces: int = 0
     camera: str = "live"
-    """Or `silent`: no frame for some seconds; nothing is known of faces then."""
+    """A `CameraHow`; where it is ``silent``, no frame comes and nothing is known of faces."""
     mix: dict[str, float] = {}
     """Share, 0..1, of each expression over the last minute or so, `no_face` among them."""
     fps: float | None = None
@@ -95,8 +94,10 @@ class Reporter:
         self._said: tuple[str, int, str] | None = None
         self._said_s = 0.0
         self._frames, self._fps = 0, None
+        self._camera = "live"
 
     _fps: float | None
+    _camera: CameraHow
 
     def events(self, observation: Observation) -> list[Message]:
         """A message for every face that appeared, left, or changed its expression."""
@@ -118,6 +119,8 @@ class Reporter:
     def state(self, observation: Observation, now_s: float, events_dropped: int, now: bool) -> list[Message]:
         """The state where it is due; ``now`` where it must be said in any case."""
         self._count(observation, now_s)
+        if self._camera == "silent":  # a frame is the proof that it is not
+            self._camera = "live"
         face = max(observation.faces, key=lambda face: face.box.area_px, default=None)
         model = observation.model
         gist = (face.expression if face else NO_FACE, len(observation.faces), model.sha256 if model else "")
@@ -136,6 +139,7 @@ class Reporter:
             score=round(face.score, 4) if face else None,
             scores={label: round(score, 4) for label, score in face.scores.items()} if face else {},
             faces=len(observation.faces),
+            camera=self._camera,
             mix=_shares(self._mix),
             fps=self._fps,
             temperature_c=self._temperature_c(),
@@ -147,10 +151,13 @@ class Reporter:
         )
         return [Message(self._topics.state, msgspec.json.encode(state), retain=True)]
 
-    def silent(self, now_s: float) -> Message:
-        """The state of a device whose camera gives nothing; the next frame's state is said at once."""
-        self._said, self._shown = None, {}
-        state = State(time=round(now_s, 3), camera=SILENT, temperature_c=self._temperature_c(), version=self._version)
+    def camera(self, how: CameraHow, now_s: float) -> Message | None:
+        """What the camera is up to: the next frame's state, said at once; where it is silent, and no frame comes, the state now."""
+        self._camera, self._said = how, None
+        if how != "silent":
+            return None
+        self._shown = {}
+        state = State(time=round(now_s, 3), camera=how, temperature_c=self._temperature_c(), version=self._version)
         return Message(self._topics.state, msgspec.json.encode(state), retain=True)
 
     def _count(self, observation: Observation, now_s: float) -> None:

@@ -16,7 +16,6 @@ import numpy as np
 from edge.classify import Classifier
 from edge.crop import crop_face
 from edge.detectors import Detector, open_detector
-from edge.errors import SourceError
 from edge.mailbox import Mailbox
 from edge.pace import Pace
 from edge.search import Search, Sighting
@@ -26,13 +25,11 @@ from edge.smooth import Smoother
 from edge.sources import Source
 from edge.store import find_model
 from edge.track import Tracker
-from edge.types import Face, Frame, Observation, Pixels, Scores, Track
+from edge.types import CameraState, Face, Frame, Observation, Pixels, Scores, Track
+from edge.watch import Watch
 
 _LOG = logging.getLogger(__name__)
 Clock = Callable[[], float]
-
-NOTICED_S = 4.0
-"""Seconds without a frame after which a live source's silence is reported, long before it is given up."""
 
 _CALM = 0.15
 """Two answers whose probabilities differ by less than this in sum are nearly the same."""
@@ -204,11 +201,12 @@ def run(
 
     A frame on which a stage fails is logged once per kind of failure and counted, and the loop goes on.
     ``pace`` slows a live source down; ``between`` is called before each frame with the number of frames that failed so far.
-    Raises `SourceError` when the source fails or a live one is silent for ``timeout_s``.
+    Raises `SourceError` when the source fails, or a live one is silent, or repeats itself, for ``timeout_s``.
     """
     pipeline.restart(source.tracked)
     summary, faults, begun_s = Summary(), set[str](), time.monotonic()
-    frames = _frames(source, stop, _Silence(source, sinks, timeout_s))
+    watch = Watch(source.description, getattr(source, "repeats", False), lambda state: _tell(source, sinks, state), timeout_s)
+    frames = _frames(source, stop, watch)
     try:
         for frame, capture_ms in frames:
             if between:
@@ -223,6 +221,8 @@ def run(
                     trace = _LOG.isEnabledFor(logging.DEBUG)
                     _LOG.error("frame %d failed: %s (said once; counted from here on)", frame.index, kind, exc_info=trace)
                 continue
+            if source.live:
+                watch.saw(frame.luma)
             summary.add(observation)
             for sink in sinks:
                 sink.write(observation)
@@ -236,33 +236,17 @@ def run(
     return summary
 
 
-class _Silence:
-    """How long a live source has given no frame: reported once after `NOTICED_S`, given up after ``timeout_s``."""
-
-    def __init__(self, source: Source, sinks: Sequence[Sink], timeout_s: float) -> None:
-        self._source, self._sinks, self._timeout_s = source, sinks, timeout_s
-        self.over()
-
-    def over(self) -> None:
-        """A frame came."""
-        self._since_s, self._said = time.monotonic(), False
-
-    def lasts(self) -> None:
-        """Still none. Raises `SourceError` when it is too long."""
-        silent_s = time.monotonic() - self._since_s
-        if silent_s > NOTICED_S and not self._said:
-            self._said = True
-            _LOG.warning("%s: no frame for %.0f s", self._source.description, silent_s)
-            for sink in self._sinks:
-                if hasattr(sink, "silent"):
-                    sink.silent(silent_s)
-        if silent_s > self._timeout_s:
-            raise SourceError(f"{self._source.description}: no frame for {self._timeout_s:g} s; it hangs or was unplugged") from None
+def _tell(source: Source, sinks: Sequence[Sink], state: CameraState) -> None:
+    """Say what a camera is up to, in the log and to every output that wants to know."""
+    _LOG.warning("%s: %s", source.description, state)
+    for sink in sinks:
+        if hasattr(sink, "camera"):
+            sink.camera(state)
 
 
-def _frames(source: Source, stop: threading.Event, silence: _Silence) -> Generator[tuple[Frame, float], None, None]:
+def _frames(source: Source, stop: threading.Event, watch: Watch) -> Generator[tuple[Frame, float], None, None]:
     """Each frame with the milliseconds spent waiting for it."""
-    with closing(_newest(source, stop, silence) if source.live else _every(source)) as frames:
+    with closing(_newest(source, stop, watch) if source.live else _every(source)) as frames:
         while not stop.is_set():
             asked = time.perf_counter()
             frame = next(frames, None)
@@ -275,7 +259,7 @@ def _every(source: Source) -> Generator[Frame, None, None]:
     yield from source
 
 
-def _newest(source: Source, stop: threading.Event, silence: _Silence) -> Generator[Frame, None, None]:
+def _newest(source: Source, stop: threading.Event, watch: Watch) -> Generator[Frame, None, None]:
     """A live source read in a thread of its own: the newest frame wins, and what it pushed out is counted."""
     mailbox: Mailbox[Frame] = Mailbox(1)
     failure: list[Exception] = []
@@ -293,20 +277,19 @@ def _newest(source: Source, stop: threading.Event, silence: _Silence) -> Generat
 
     reader = threading.Thread(target=read, name="camera", daemon=True)
     reader.start()
-    silence.over()
     try:
         while not stop.is_set():
             try:
                 # A short wait at a time, so that a stop is heard while the camera hangs.
                 frame = mailbox.get(timeout_s=0.25)
             except TimeoutError:
-                silence.lasts()
+                watch.waits()
                 continue
             if frame is None:
                 if failure:
                     raise failure[0]
                 return
-            silence.over()
+            watch.came()
             yield replace(frame, dropped=mailbox.dropped)
     finally:
         # A thread inside a native call while Python shuts down aborts the process: wait for it, unless it hangs.

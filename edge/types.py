@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -109,3 +110,23 @@ class Observation:
     """Milliseconds spent in capture, gate, detect and classify."""
     model: Model | None = None
     """Whose answers these are: it may change while edgefer runs."""
+
+
+CameraHow = Literal["live", "silent", "frozen", "blocked"]
+
+
+@dataclass(frozen=True, slots=True)
+class CameraState:
+    """What a live camera is up to, as `edge.watch` notices it."""
+
+    how: CameraHow
+    for_s: float
+    """Seconds it has been so; where it is live again, seconds it was not."""
+
+    def __str__(self) -> str:
+        return {
+            "live": f"back after {self.for_s:.0f} s",
+            "silent": f"no frame for {self.for_s:.0f} s",
+            "frozen": f"the same picture for {self.for_s:.0f} s",
+            "blocked": f"nothing to be seen for {self.for_s:.0f} s: covered, or in the dark",
+        }[self.how]

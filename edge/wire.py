@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from edge.types import Face, Observation
+from edge.types import CameraState, Face, Observation
 
 
 def to_json(observation: Observation) -> bytes:
@@ -24,9 +24,9 @@ def to_json(observation: Observation) -> bytes:
     return msgspec.json.encode(line)
 
 
-def silence_to_json(time_s: float, silent_s: float) -> bytes:
-    """The line that stands for a camera without frames: it has no ``faces``."""
-    return msgspec.json.encode({"time": round(time_s, 3), "camera": "silent", "silent_s": round(silent_s, 1)})
+def camera_to_json(time_s: float, state: CameraState) -> bytes:
+    """The line that says what the camera is up to, without its newline: it has no ``faces``."""
+    return msgspec.json.encode({"time": round(time_s, 3), "camera": state.how, "for_s": round(state.for_s, 1)})
 
 
 def face_fields(face: Face) -> dict[str, object]:

@@ -54,7 +54,11 @@ def fit(
     keras.utils.set_random_seed(recipe.seed)
     keras.config.set_dtype_policy(recipe.precision)
     try:
-        identity = {"recipe": recipe.digest(), "training": _digest(*train, *(() if said is None else (said,))), "validation": _digest(*validation)}
+        identity = {
+            "recipe": recipe.digest(),
+            "training": _digest(*train, *(() if said is None else (said,))),
+            "validation": _digest(*validation),
+        }
         checkpoint = out / CHECKPOINT
         history = _history(checkpoint, identity) if checkpoint.exists() else []
         last = recipe.epochs if until_epoch is None else min(recipe.epochs, until_epoch)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from edge.mailbox import Mailbox
 from edge.plug import parse_spec, resolve
-from edge.types import Observation
+from edge.types import CameraState, Observation
 
 __all__ = ["SINKS", "About", "Background", "QuitRun", "Sink", "begin", "close_all", "open_sink"]
 
@@ -48,7 +48,7 @@ class Sink(Protocol):
     def close(self) -> None:
         """Flush and release."""
 
-    # Where a sink has them: ``begin(about)``, see `begin`; ``silent(seconds)``, called once where a camera gives no frame;
+    # Where a sink has them: ``begin(about)``, see `begin`; ``camera(state)``, called when a live camera's state changes;
     # the static ``check(spec)``, which raises without opening anything.
 
 
@@ -90,7 +90,7 @@ class Background:
 
     def __init__(self, sink: Sink, name: str, stop: threading.Event, lossless: bool) -> None:
         self.sink, self.name, self._stop, self._lossless = sink, name, stop, lossless
-        self._mailbox: Mailbox[Observation | float] = Mailbox(self.SLOTS)
+        self._mailbox: Mailbox[Observation | CameraState] = Mailbox(self.SLOTS)
         self._faults: set[type[Exception]] = set()
         self.failed = 0
         """Observations that could not be written."""
@@ -106,10 +106,10 @@ class Background:
         """Hand over; returns at once unless lossless and full."""
         self._mailbox.put(observation, wait_until=self._stop if self._lossless else None)
 
-    def silent(self, silent_s: float) -> None:
-        """Hand over that no frame came for so long, where the sink wants to know."""
-        if hasattr(self.sink, "silent"):
-            self._mailbox.put(silent_s)
+    def camera(self, state: CameraState) -> None:
+        """Hand over what the camera is up to, where the sink wants to know."""
+        if hasattr(self.sink, "camera"):
+            self._mailbox.put(state)
 
     def finish(self) -> None:
         """No more observations; what is queued is still written, then the sink is closed. Returns at once."""
@@ -130,11 +130,11 @@ class Background:
 
     def _work(self) -> None:
         while (item := self._mailbox.get()) is not None:
-            self._guard(self.sink.silent if isinstance(item, float) else self.sink.write, item)  # type: ignore[attr-defined]
+            self._guard(self.sink.camera if isinstance(item, CameraState) else self.sink.write, item)  # type: ignore[attr-defined]
         # Here, so that no sink waits for another's closing.
         self._guard(self.sink.close)
 
-    def _guard(self, call: Callable[..., None], *arguments: Observation | float) -> None:
+    def _guard(self, call: Callable[..., None], *arguments: Observation | CameraState) -> None:
         """A failing output is logged once per kind of failure and counted; the frames go on."""
         try:
             call(*arguments)

@@ -12,8 +12,8 @@ from typing import BinaryIO, cast
 from edge.errors import SinkError
 from edge.plug import Spec
 from edge.settings import Table, checked
-from edge.types import Observation
-from edge.wire import silence_to_json, to_json
+from edge.types import CameraState, Observation
+from edge.wire import camera_to_json, to_json
 
 
 class JsonLines:
@@ -42,9 +42,9 @@ class JsonLines:
         """One line, pushed out at once so that a reader sees it now."""
         self._line(to_json(observation))
 
-    def silent(self, silent_s: float) -> None:
+    def camera(self, state: CameraState) -> None:
         """A line without faces, so that a reader can tell an empty room from a camera that hangs."""
-        self._line(silence_to_json(time.time(), silent_s))
+        self._line(camera_to_json(time.time(), state))
 
     def _line(self, content: bytes) -> None:
         # What a full disk cut off is ended by the next line's own newline: one line is lost, not two.

@@ -18,7 +18,7 @@ from edge.node import OFFLINE, ONLINE, Reporter, Topics
 from edge.plug import Spec
 from edge.settings import Table, checked
 from edge.system import board, temperature_c, version
-from edge.types import Model, Observation
+from edge.types import CameraState, Model, Observation
 
 _LOG = logging.getLogger(__name__)
 
@@ -105,10 +105,11 @@ class Mqtt:
             self._waiting.put((now_s, event))
         self._send(observation, now_s)
 
-    def silent(self, _silent_s: float) -> None:
-        """Say that the camera gives nothing."""
-        if self.connection.up:
-            self.connection.publish(self._reporter.silent(time.time()))
+    def camera(self, state: CameraState) -> None:
+        """Say what the camera is up to: at once where no frame will, else with the next."""
+        said = self._reporter.camera(state.how, time.time())
+        if said and self.connection.up:
+            self.connection.publish(said)
 
     def close(self) -> None:
         """Say what is left and goodbye, where there is a broker; a short clip may end before there is one."""

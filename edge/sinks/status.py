@@ -8,7 +8,7 @@ import time
 
 from edge.plug import Spec, without_path
 from edge.settings import Table, checked
-from edge.types import Observation
+from edge.types import CameraState, Observation
 
 
 class Status:
@@ -48,10 +48,10 @@ class Status:
             sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
 
-    def silent(self, silent_s: float) -> None:
-        """Say that nothing comes."""
+    def camera(self, state: CameraState) -> None:
+        """Say what the camera is up to."""
         lead, end = ("\r\x1b[K", "") if self._live else ("", "\n")
-        sys.stderr.write(f"{lead}no frame for {silent_s:.0f} s{end}")
+        sys.stderr.write(f"{lead}camera: {state}{end}")
         sys.stderr.flush()
 
     def close(self) -> None:

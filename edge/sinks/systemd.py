@@ -10,7 +10,7 @@ import time
 from edge.errors import SinkError
 from edge.plug import Spec, without_path
 from edge.settings import Table, checked
-from edge.types import Observation
+from edge.types import CameraState, Observation
 
 _LOG = logging.getLogger(__name__)
 
@@ -49,9 +49,9 @@ class Systemd:
         self._tell("WATCHDOG=1", f"STATUS={rate}{seen}", *([] if self._ready else ["READY=1"]))
         self._frames, self._told_s, self._ready = 0, time.monotonic(), True
 
-    def silent(self, silent_s: float) -> None:
-        """Tell that no frame comes; this feeds no watchdog."""
-        self._tell(f"STATUS=no frame for {silent_s:.0f} s")
+    def camera(self, state: CameraState) -> None:
+        """Tell what the camera is up to; this feeds no watchdog."""
+        self._tell(f"STATUS={state}")
 
     def close(self) -> None:
         """Release the socket; safe to call twice. That the process ends is for `stopping` to say: a reload closes this too."""

@@ -22,7 +22,7 @@ from edge.settings import Table, checked
 from edge.sinks import About, Background
 from edge.sinks.history import HistorySink
 from edge.tally import Tally
-from edge.types import Observation
+from edge.types import CameraState, Observation
 
 try:
     import uvicorn
@@ -153,6 +153,10 @@ class Web:
                 batch.changes.clear()
                 self._own.add(batch)
                 self._own.make_room(KEEP_DAYS, MAX_MB, free_mb=0)
+
+    def camera(self, state: CameraState) -> None:
+        """Show what the camera is up to."""
+        self._health.camera = state.how
 
     def close(self) -> None:
         """End the server; open pages are let go."""

@@ -39,6 +39,8 @@ class Source(Protocol):
     def close(self) -> None:
         """Release the camera or the file."""
 
+    # Where a live source has it: ``repeats``, true where one picture may come again and again on purpose, instead of for a fault.
+
 
 def open_source(text: str) -> Source:
     """Open the source a spec names; raises `SettingsError` for a bad spec, `SourceError` where it cannot be opened."""

@@ -22,7 +22,8 @@ from edge.picture import colour_frame
 from edge.plug import Spec
 from edge.quiet import quiet_native
 from edge.settings import Table, checked
-from edge.types import Frame, Pixels
+from edge.types import Frame
+from edge.watch import Stillness
 
 V4L2 = cv2.CAP_V4L2 if sys.platform.startswith("linux") else cv2.CAP_ANY
 
@@ -112,21 +113,6 @@ class Capture:
             self._reading.release()
 
 
-class Stillness:
-    """Tells a camera that repeats its last picture, as some do when unplugged, by what never repeats: its sensor's noise."""
-
-    def __init__(self) -> None:
-        self._rows, self._since_s = b"", 0.0
-
-    def lasts_s(self, luma: Pixels, now_s: float) -> float:
-        """Seconds for which pictures, (H, W) uint8, have been the same in every sixteenth row."""
-        rows = luma[::16].tobytes()
-        # A lens cap or a black night repeats as well, and is no fault: a picture without contrast proves nothing.
-        if rows != self._rows or int(luma.max()) - int(luma.min()) < 16:
-            self._rows, self._since_s = rows, now_s
-        return now_s - self._since_s
-
-
 Size = Annotated[int, Meta(ge=16, le=8192)]
 
 
@@ -138,7 +124,7 @@ class CameraOptions(Table, frozen=True):
     fps: Annotated[float, Meta(gt=0, le=1000)] = 30.0
     fourcc: str = "MJPG"
     """Pixel format of four letters: MJPG is what USB cameras need for 30 frames a second."""
-    frozen_s: FrozenSeconds = 4.0
+    frozen_s: FrozenSeconds = 6.0
 
 
 class Camera:
@@ -153,7 +139,7 @@ class Camera:
             raise SourceError(f"{spec.text}: a camera is a number, as in opencv:0; a clip is file:PATH")
         if not re.fullmatch(r"[ -~]{4}", options.fourcc):
             raise SourceError(f"{spec.text}: fourcc is four letters such as MJPG or YUYV, found {options.fourcc!r}")
-        self._name, self._frozen_s = spec.text, options.frozen_s
+        self._name, self._frozen_s, self.repeats = spec.text, options.frozen_s, not options.frozen_s
         self._capture = Capture(int(spec.path), V4L2)
         device = Path(f"/dev/video{spec.path}")
         if not self._capture.cv2.isOpened():
@@ -230,6 +216,7 @@ class Stream:
         # The password in a camera's address, before the @ or after the ?, is not for the log.
         self.description = f"stream {spec.scheme}://{self._address.partition('://')[2].rpartition('@')[2].partition('?')[0]}"
         self._options = checked(dict(parse_qsl(options, keep_blank_values=True)), StreamOptions, self.description, strict=False)
+        self.repeats = not self._options.frozen_s
         self._closed = threading.Event()
         self._capture = self._open()
         if not self._capture.cv2.isOpened():

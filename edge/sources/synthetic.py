@@ -58,6 +58,7 @@ class SyntheticOptions(Table, frozen=True):
 class Synthetic:
     """``synthetic:``, or ``synthetic:?faces=3&seconds=20``; the same options give the same frames."""
 
+    repeats = True
     tracked = True
 
     def __init__(self, spec: Spec) -> None:

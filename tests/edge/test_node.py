@@ -48,10 +48,21 @@ def test_a_state_says_all_that_a_fleet_wants_to_know() -> None:
 def test_a_silent_camera_leaves_nobody_in_the_state_and_the_next_frame_is_said_at_once() -> None:
     found = reporter()
     found.state(seen((1, "sad")), 0.0, 0, now=False)
-    state = json.loads(found.silent(1004.2).payload)
+    message = found.camera("silent", 1004.2)
+    assert message
+    (state,) = said([message])
     assert (state["camera"], state["faces"], state["expression"], state["time"]) == ("silent", 0, "no_face", 1004.2)
     (again,) = said(found.state(seen((1, "sad")), 0.1, 0, now=False))
     assert (again["camera"], again["faces"]) == ("live", 1)
+
+
+def test_a_blocked_camera_is_said_with_the_next_frame_and_so_is_its_end() -> None:
+    found = reporter()
+    found.state(seen(), 0.0, 0, now=False)
+    for how in ("blocked", "live"):
+        assert found.camera(how, 1004.2) is None
+        (state,) = said(found.state(seen(), 0.1, 0, now=False))
+        assert state["camera"] == how
 
 
 def test_a_state_is_said_when_it_changed_else_every_so_many_seconds_and_a_flicker_once_a_second() -> None:

@@ -20,7 +20,7 @@ from edge.sinks import QuitRun
 from edge.sources import open_source
 from edge.sources.synthetic import Synthetic
 from edge.store import find_model
-from edge.types import Box, Frame, Observation
+from edge.types import Box, CameraState, Frame, Observation
 
 
 @pytest.fixture(scope="module")
@@ -220,16 +220,16 @@ def test_a_camera_that_hangs_ends_the_run_with_an_error(classifier: Classifier) 
 def test_a_silent_camera_is_reported_once_before_it_is_given_up(
     classifier: Classifier, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge.pipeline.NOTICED_S", 0.3)
-    camera, told = Camera(3, "hang"), list[float]()
+    monkeypatch.setattr("edge.watch.NOTICED_S", 0.3)
+    camera, told = Camera(3, "hang"), list[str]()
 
     class Told(Memory):
-        def silent(self, silent_s: float) -> None:
-            told.append(silent_s)
+        def camera(self, state: CameraState) -> None:
+            told.append(state.how)
 
     with pytest.raises(SourceError, match="no frame for"):
         run(camera, pipeline(classifier), [Told()], threading.Event(), timeout_s=1.2)
-    assert len(told) == 1
+    assert told == ["silent"]
     assert caplog.text.count("test camera: no frame for") == 1
     camera.close()
 

@@ -18,7 +18,7 @@ from edge.annotate import annotate
 from edge.errors import MissingLibrary, SettingsError, SinkError
 from edge.sinks import SINKS, Background, close_all, open_sink
 from edge.sources.synthetic import Scene
-from edge.types import Box, Face, Frame, Observation
+from edge.types import Box, CameraState, Face, Frame, Observation
 
 
 def observation(index: int = 0, faces: int = 1, name: str | None = None, bgr: np.ndarray | None = None) -> Observation:
@@ -285,11 +285,11 @@ def test_a_silent_camera_is_said_by_every_output_that_people_or_programs_follow(
         for text in (f"jsonl:{tmp_path}/out.jsonl", "status:", f"snapshots:{tmp_path}")
     ]
     for sink in sinks:
-        sink.silent(4.2)
+        sink.camera(CameraState("silent", 4.2))
     close_all(sinks)
     line = json.loads((tmp_path / "out.jsonl").read_text())
-    assert (line["camera"], line["silent_s"]) == ("silent", 4.2)
-    assert "no frame for 4 s" in capsys.readouterr().err
+    assert (line["camera"], line["for_s"]) == ("silent", 4.2)
+    assert "camera: no frame for 4 s" in capsys.readouterr().err
     assert [sink.failed for sink in sinks] == [0, 0, 0]
 
 

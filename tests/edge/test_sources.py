@@ -16,9 +16,9 @@ import pytest
 
 from edge.errors import EdgeferError, MissingLibrary, SettingsError, SourceError
 from edge.sources import SOURCES, open_source
-from edge.sources.opencv import Stillness
 from edge.sources.picamera import luma_plane, remedy
 from edge.sources.synthetic import Scene, SyntheticOptions
+from edge.watch import Stillness
 
 
 @pytest.fixture

@@ -1,14 +1,13 @@
-"""Network cameras that misbehave: a real MJPEG server on this machine, told for each connection what to do."""
+"""Network cameras that misbehave."""
 
 from __future__ import annotations
 
-import http.server
 import threading
-from collections.abc import Callable, Iterator
-from itertools import count, islice
+from collections.abc import Iterator
+from itertools import islice
 
-import cv2
 import pytest
+from faults import Camera
 
 from edge.errors import SettingsError, SourceError
 from edge.pipeline import open_pipeline, run
@@ -16,69 +15,6 @@ from edge.settings import Settings
 from edge.sources import open_source
 from edge.sources.opencv import Stream
 from edge.sources.synthetic import Scene
-
-
-class Camera:
-    """An MJPEG camera; ``connections`` says what each is given in turn, the last of them ever after."""
-
-    def __init__(self, scene: Scene) -> None:
-        self.over, self.connected = threading.Event(), 0
-        self.connections: list[Callable[[Callable[[int], None]], None]] = [steady]
-        jpegs = [cv2.imencode(".jpg", scene.draw(10 * index))[1].tobytes() for index in range(12)]
-        camera = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                behave = camera.connections[min(camera.connected, len(camera.connections) - 1)]
-                camera.connected += 1
-                self.send_response(200)
-                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-                self.end_headers()
-
-                def show(index: int) -> None:
-                    jpeg = jpegs[index % len(jpegs)]
-                    self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n" % (len(jpeg), jpeg))
-                    if camera.over.wait(0.02):
-                        raise BrokenPipeError
-
-                try:
-                    behave(show)
-                except (BrokenPipeError, ConnectionResetError):
-                    return
-
-            def log_message(self, *_: object) -> None: ...
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.address = f"http://127.0.0.1:{self.server.server_address[1]}/camera.mjpg"
-
-    def stop(self) -> None:
-        """Hang up on everybody and listen no more."""
-        self.over.set()
-        self.server.shutdown()
-        self.server.server_close()
-
-    def stalls(self, show: Callable[[int], None]) -> None:
-        """Some pictures, then silence on an open line."""
-        hangs_up(show)
-        self.over.wait()
-
-
-def steady(show: Callable[[int], None]) -> None:
-    for index in count():
-        show(index)
-
-
-def hangs_up(show: Callable[[int], None]) -> None:
-    for index in range(6):
-        show(index)
-
-
-def freezes(show: Callable[[int], None]) -> None:
-    hangs_up(show)
-    while True:
-        show(5)
 
 
 @pytest.fixture
@@ -98,7 +34,7 @@ def test_a_stream_says_its_size_and_format(camera: Camera) -> None:
 
 @pytest.mark.parametrize("trouble", ["hangs up", "stalls", "freezes"])
 def test_a_stream_that_fails_is_opened_again_and_goes_on(camera: Camera, trouble: str, caplog: pytest.LogCaptureFixture) -> None:
-    camera.connections = [{"hangs up": hangs_up, "stalls": camera.stalls, "freezes": freezes}[trouble], steady]
+    camera.connections = [{"hangs up": camera.hangs_up, "stalls": camera.stalls, "freezes": camera.freezes}[trouble], camera.steady]
     source = open_source(camera.address + "#timeout_s=1&frozen_s=0.3")
     frames = []
     for frame in islice(source, 500):
@@ -113,7 +49,7 @@ def test_a_stream_that_fails_is_opened_again_and_goes_on(camera: Camera, trouble
 
 
 def test_a_still_picture_on_purpose_is_shown_for_ever(camera: Camera, caplog: pytest.LogCaptureFixture) -> None:
-    camera.connections = [freezes]
+    camera.connections = [camera.freezes]
     source = open_source(camera.address + "#frozen_s=0")
     assert len(list(islice(source, 40))) == 40
     source.close()
@@ -121,7 +57,7 @@ def test_a_still_picture_on_purpose_is_shown_for_ever(camera: Camera, caplog: py
 
 
 def test_a_stream_that_stays_away_ends_the_run_in_one_line(camera: Camera) -> None:
-    camera.connections = [hangs_up]
+    camera.connections = [camera.hangs_up]
     source = open_source(camera.address + "#timeout_s=1")
 
     class Sink:
@@ -149,7 +85,7 @@ def test_closing_ends_the_wait_for_a_stream(camera: Camera) -> None:
 
 
 def test_what_is_no_video_is_told_from_nobody_there(camera: Camera) -> None:
-    camera.connections = [lambda show: None]
+    camera.connections = [lambda push: None]
     with pytest.raises(SourceError, match="it answers, but with no video"):
         open_source(camera.address)
     camera.stop()

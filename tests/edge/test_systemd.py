@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,37 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from notify import Listener
 
 from edge.sinks import open_sink
 from edge.sinks.systemd import stopping
-from edge.types import Box, Face, Frame, Observation
-
-Message = dict[str, str]
-
-
-class Listener:
-    """The service manager's end of NOTIFY_SOCKET."""
-
-    def __init__(self, address: str) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind("\0" + address[1:] if address.startswith("@") else address)
-
-    def hear(self, within_s: float = 20.0) -> Message:
-        """The next message; raises TimeoutError when none comes."""
-        self._socket.settimeout(within_s)
-        return dict(line.split("=", 1) for line in self._socket.recv(4096).decode().splitlines())
-
-    def waiting(self) -> list[Message]:
-        """The messages that came so far."""
-        found = []
-        while True:
-            try:
-                found.append(self.hear(within_s=1e-6))
-            except (TimeoutError, BlockingIOError):
-                return found
-
-    def close(self) -> None:
-        self._socket.close()
+from edge.types import Box, CameraState, Face, Frame, Observation
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -107,7 +80,7 @@ def test_a_watchdog_that_is_another_process_s_is_not_ours(listener: Listener, mo
 def test_a_silent_camera_is_told_in_words_and_feeds_no_watchdog(listener: Listener) -> None:
     sink = open_sink("systemd:")
     listener.waiting()
-    sink.silent(4.2)
+    sink.camera(CameraState("silent", 4.2))
     assert listener.waiting() == [{"STATUS": "no frame for 4 s"}]
     sink.close()
 
@@ -144,6 +117,24 @@ def test_a_run_that_systemd_started_tells_it_by_itself_and_keeps_no_pictures(tmp
         assert process.wait(timeout=10) == 0
     listener.close()
     assert not (tmp_path / "snapshots").exists()
+
+
+def test_a_stage_that_never_returns_starves_the_watchdog(tmp_path: Path, environment: dict[str, str]) -> None:
+    listener = Listener(environment["NOTIFY_SOCKET"])
+    stuck = (
+        "import sys, time, edge.search as s; from edge.__main__ import main\n"
+        "find = s.Search.follow\n"
+        "s.Search.follow = lambda *given: time.sleep(60) if given[3] > 1 else find(*given)\n"
+        "sys.exit(main(['run', '--source', 'synthetic:?size=160x120']))"
+    )
+    with subprocess.Popen([sys.executable, "-c", stuck], cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL) as process:
+        while "WATCHDOG" not in listener.hear():
+            pass
+        with pytest.raises(TimeoutError):  # fed every 0.1 s for the one second until then
+            for _ in range(100):
+                listener.hear(within_s=3)
+        process.kill()
+    listener.close()
 
 
 def test_frames_that_all_fail_starve_the_watchdog(tmp_path: Path, environment: dict[str, str]) -> None:

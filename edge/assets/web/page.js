@@ -56,7 +56,10 @@ function takeState(found) {
   $("source").textContent = found.source;
   $("version").textContent = `edgefer ${found.version}`;
   const { camera: how, silent_s: silent, frames_per_s: rate } = found.vitals;
-  camera(how, how === "live" ? `live, ${rate.toFixed(1)} frames/s` : how === "silent" ? `no frame for ${duration(silent)}` : "waiting for a camera");
+  camera(how, {
+    live: `live, ${rate.toFixed(1)} frames/s`, silent: `no frame for ${duration(silent)}`, frozen: "always the same picture",
+    blocked: "nothing to be seen: covered, or in the dark", waiting: "waiting for a camera",
+  }[how]);
   privacy(found);
   vitals(found);
   shares($("shares"), found.today, found.labels);
@@ -98,7 +101,7 @@ function vitals({ vitals: now, model, source }) {
     ["Memory", `${now.memory_mb.toFixed(0)} MB`],
     ["Temperature", now.temperature_c === null ? "–" : `${now.temperature_c.toFixed(0)} °C`, now.temperature_c === null ? " no sensor" : ""],
     ["Power and heat", now.throttled.join(", ") || "fine", "", now.throttled.length > 0],
-    ["Camera", { live: "live", silent: "silent", waiting: "waiting" }[now.camera], "", now.camera === "silent"],
+    ["Camera", now.camera, "", !["live", "waiting"].includes(now.camera)],
     ["Frames skipped", now.dropped.toLocaleString("en"), " to stay live"],
     ["Lost by outputs", lost.length ? lost.map(([name, count]) => `${name} ${count}`).join(", ") : "0", "", lost.length > 0],
     ["Running for", duration(now.uptime_s)],
