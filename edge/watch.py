@@ -79,6 +79,10 @@ class Stillness:
     def __init__(self) -> None:
         self._rows, self._since_s = b"", 0.0
 
+    def begin(self, now_s: float) -> None:
+        """Count from now on; the last picture stays the last."""
+        self._since_s = now_s
+
     def lasts_s(self, luma: Pixels, now_s: float) -> float:
         """Seconds for which pictures, (H, W) uint8, have been the same in every sixteenth row."""
         rows = luma[::16].tobytes()

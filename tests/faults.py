@@ -82,6 +82,12 @@ class Camera:
         while True:
             push(self.pictures[5])
 
+    def thaws(self, push: Push) -> None:
+        """The picture at which `freezes` stopped, five times, then as it should be."""
+        for _ in range(5):
+            push(self.pictures[5])
+        self.steady(push)
+
     def follows(self, push: Push) -> None:
         """What ``fault`` says, picture by picture."""
         for index in count():

@@ -267,6 +267,8 @@ class Stream:
             self._capture.close()
             if not self._closed.wait(self.pause_s):
                 self._capture = self._open()
+                # It may begin with the picture it stopped at: it has as long as before to give another.
+                still.begin(time.monotonic())
         self._capture.close()
 
     def close(self) -> None:

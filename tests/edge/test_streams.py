@@ -48,6 +48,20 @@ def test_a_stream_that_fails_is_opened_again_and_goes_on(camera: Camera, trouble
     assert caplog.text.count("connecting again") == 1
 
 
+def test_a_stream_that_begins_with_the_picture_it_froze_at_is_given_time_for_another(camera: Camera) -> None:
+    camera.connections = [camera.freezes, camera.thaws]
+    source = open_source(camera.address + "#frozen_s=0.5")
+    late = threading.Timer(20, source.close)
+    late.start()
+    for _ in islice(source, 200):
+        if camera.connected == 2:
+            break
+    assert len(list(islice(source, 20))) == 20
+    assert camera.connected == 2
+    late.cancel()
+    source.close()
+
+
 def test_a_still_picture_on_purpose_is_shown_for_ever(camera: Camera, caplog: pytest.LogCaptureFixture) -> None:
     camera.connections = [camera.freezes]
     source = open_source(camera.address + "#frozen_s=0")
