@@ -22,6 +22,10 @@ class Occasion:
     face: Face | None
 
 
+_GAP_S = 60.0
+"""Seconds between two frames after which nobody knows whether a rule held on in between."""
+
+
 class Rule:
     """Says when its action is due; time is that of the frames, so that a replay gives the same.
 
@@ -34,13 +38,15 @@ class Rule:
         self._since_s: dict[int, float] = {}
         self._done: set[int] = set()
         self._last_s: float | None = None
+        self._now_s = 0.0
 
     def update(self, observation: Observation) -> Occasion | None:
         """What follows from one more frame; at most one occasion."""
-        now_s = observation.frame.time_s
+        before_s, now_s = self._now_s, observation.frame.time_s
+        self._now_s = now_s
         holding = self._holding(observation.faces)
-        if observation.frame.name is not None:
-            # Pictures have nothing to do with each other: face 1 of the next is somebody else.
+        if observation.frame.name is not None or not 0 <= now_s - before_s < _GAP_S:
+            # Pictures have nothing to do with each other: face 1 of the next is somebody else. A clock that was set tells no time.
             self._since_s, self._done = {}, set()
         self._since_s = {track: self._since_s.get(track, now_s) for track in holding}
         self._done &= holding.keys()

@@ -68,8 +68,12 @@ class Snapshots:
         if not done:
             raise SinkError(f"{path}: the picture cannot be encoded")
         part = self.folder / f"{stem}.part"
-        part.write_bytes(content.tobytes())
-        part.replace(path)
+        try:
+            part.write_bytes(content.tobytes())
+            part.replace(path)
+        except OSError:
+            part.unlink(missing_ok=True)  # half a picture on a full disk is in everybody's way
+            raise
         self._kept.append(path)
         if frame.name is None and len(self._kept) > self._keep:
             self._kept.pop(0).unlink(missing_ok=True)

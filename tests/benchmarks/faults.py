@@ -2,8 +2,8 @@
 
     python tests/benchmarks/faults.py [SECONDS]      SECONDS each fault lasts; default: 15
 
-What runs is `edgefer run` on a real MJPEG camera of this machine (`tests/faults.py`), started again 5 s after it ended, as the unit's systemd
-does. Noticed: from the fault to its line in the JSON lines. Back: from its end to the first processed frame.
+What runs is `edgefer run` on a real MJPEG camera of this machine (`tests/faults.py`), started again 5 s after it ended, as
+the unit has it. Noticed: from the fault to its line in the JSON lines. Back: from its end to the first processed frame.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ class Daemon:
         environment = {**os.environ, "NOTIFY_SOCKET": str(self._folder / "notify"), "WATCHDOG_USEC": "30000000"}
         with (self._folder / "log").open("w") as log:
             while not self._over.is_set():
-                with subprocess.Popen(self._command, cwd=self._folder, env=environment, stdout=subprocess.PIPE, stderr=log) as self._process:
+                with subprocess.Popen(
+                    self._command, cwd=self._folder, env=environment, stdout=subprocess.PIPE, stderr=log
+                ) as self._process:
                     assert self._process.stdout
                     for line in self._process.stdout:
                         self._read(json.loads(line))
@@ -93,7 +95,10 @@ def main() -> int:
     scene, bad = Scene(SyntheticOptions(size="320x240")), 0
     camera = Camera(scene)
     camera.connections = [camera.follows]
-    print(f"| fault, for {lasts_s:g} s | noticed after | said | frames meanwhile | process ended | back after |\n|---|---|---|---|---|---|", flush=True)
+    print(
+        f"| fault, for {lasts_s:g} s | noticed after | said | frames meanwhile | process ended | back after |\n|---|---|---|---|---|---|",
+        flush=True,
+    )
     with tempfile.TemporaryDirectory() as folder:
         daemon = Daemon(camera.address, Path(folder))
         try:

@@ -189,6 +189,30 @@ def test_a_frame_that_fails_is_said_once_counted_and_skipped(classifier: Classif
     assert "10 frames failed" in str(summary)
 
 
+@pytest.mark.parametrize("set_s", [-86_400.0, 315_000_000.0])
+def test_a_clock_that_is_set_stops_nothing_and_is_over_in_half_a_second(classifier: Classifier, set_s: float) -> None:
+    """A Pi without a battery begins in the past, and jumps when the network tells it the time."""
+
+    class Jumping:
+        live, tracked, description = False, True, "a camera whose clock is set"
+
+        def __iter__(self) -> Iterator[Frame]:
+            for frame in open_source("synthetic:?paced=false&seconds=4&size=320x240&seed=3"):
+                away = frame.index >= 100  # the face goes at 3.3 s
+                luma = np.full_like(frame.luma, 128) if away else frame.luma
+                yield Frame(frame.index, 1.7e9 + frame.index / 30 + (set_s if frame.index >= 60 else 0), luma)
+
+        def close(self) -> None: ...
+
+    memory = Memory()
+    summary = run(Jumping(), pipeline(classifier), [memory], threading.Event(), timeout_s=1)
+    assert (summary.frames, summary.faults) == (120, 0)
+    before, after, gone = memory.seen[59].faces, memory.seen[75].faces, memory.seen[115].faces
+    assert len(before) == len(after) == 1
+    assert after[0].box.iou(before[0].box) > 0.3
+    assert gone == ()
+
+
 class Camera:
     """A live source whose every step the test decides."""
 

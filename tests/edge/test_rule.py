@@ -74,6 +74,12 @@ def test_pictures_of_a_folder_have_nothing_to_do_with_each_other() -> None:
     assert due(rule(expression="happy", for_s=1), *steps) == []
 
 
+@pytest.mark.parametrize("set_s", [-3600, 3600])
+def test_what_is_held_is_counted_anew_when_the_clock_is_set(set_s: float) -> None:
+    steps = [seen(10_000 + t, HAPPY) for t in range(3)] + [seen(10_003 + set_s + t, HAPPY) for t in range(8)]
+    assert due(rule(expression="happy", for_s=5, cooldown_s=0), *steps) == [10_008 + set_s]
+
+
 def test_a_clock_that_is_set_back_does_not_silence_a_rule() -> None:
     steps = [seen(1000, HAPPY), seen(10, SAD), seen(11, HAPPY)]
     assert due(rule(expression="happy", cooldown_s=60), *steps) == [1000, 11]

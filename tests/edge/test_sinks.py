@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import logging
@@ -8,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,6 +18,7 @@ import pytest
 
 from edge.annotate import annotate
 from edge.errors import MissingLibrary, SettingsError, SinkError
+from edge.history import History
 from edge.sinks import SINKS, Background, close_all, open_sink
 from edge.sources.synthetic import Scene
 from edge.types import Box, CameraState, Face, Frame, Observation
@@ -327,6 +330,46 @@ def test_a_disk_that_was_full_for_a_while_costs_lines_but_spoils_none(small_disk
         except ValueError:
             assert whole > 50, "only where the disk was full"
     assert whole == written > 100
+
+
+def test_pictures_that_find_no_room_leave_no_halves_behind_and_come_again_when_there_is(small_disk: Path) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(65_536))
+    sink = open_sink(f"snapshots:{small_disk}/pictures?keep=3&every_s=0")
+    for index in range(5):
+        with pytest.raises(OSError, match="No space left"):
+            sink.write(observation(index))
+    assert list((small_disk / "pictures").iterdir()) == []
+    ballast.unlink()
+    sink.write(observation(6))
+    sink.close()
+    (picture,) = (small_disk / "pictures").iterdir()
+    assert cv2.imread(str(picture)) is not None
+
+
+def test_a_history_that_finds_no_room_keeps_what_it_knows_until_there_is(small_disk: Path) -> None:
+    ballast, begun_s = small_disk / "ballast", 1.7e9
+    subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+    sink = open_sink(f"history:{small_disk}/history.sqlite?every_s=1&free_mb=0")
+    refused = 0
+    for index in range(300):
+        if index == 10:
+            with contextlib.suppress(OSError):
+                ballast.write_bytes(bytes(8_000_000))
+        sink._written_s -= 1  # type: ignore[attr-defined]  # a second of the clock passes with every frame
+        seen = observation(index, faces=1 + index % 2)
+        try:
+            sink.write(replace(seen, frame=replace(seen.frame, time_s=begun_s + index)))
+        except SinkError as error:
+            assert "it is tried again" in str(error)
+            refused += 1
+    assert refused > 10
+    ballast.unlink()
+    sink.close()
+    history = History(small_disk / "history.sqlite")
+    # The very first frame is a batch of no duration, which is not kept.
+    assert sum(bucket.frames for bucket in history.buckets(begun_s - 60, begun_s + 360, 60)) == 299
+    history.close()
 
 
 def test_a_line_that_a_power_cut_tore_does_not_spoil_the_next(tmp_path: Path) -> None:
