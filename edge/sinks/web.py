@@ -188,16 +188,16 @@ class _Bounded(H11Protocol):
             # A look still to come would keep this connection's memory: many visitors in a row would add up.
             self._look.cancel()
 
-    def _end_if_idle(self, unsent: int = 0) -> None:
-        """``unsent``: bytes that waited for the reader the last time."""
+    def _end_if_idle(self, unsent: int = 0, answered: Any = None) -> None:
+        """What was so the last time: ``unsent`` bytes waited for the reader, ``answered`` was the last whole request."""
         waiting = self.transport.get_write_buffer_size()
         if waiting and waiting == unsent:
             # The reader takes nothing: not even a closed connection would ever end.
             self.transport.abort()
             return
-        if not self.transport.is_closing() and (self.cycle is None or self.cycle.response_complete):
+        if not self.transport.is_closing() and self.cycle is answered and (answered is None or answered.response_complete):
             self.transport.close()
-        self._look = self.loop.call_later(IDLE_S, self._end_if_idle, waiting)
+        self._look = self.loop.call_later(IDLE_S, self._end_if_idle, waiting, self.cycle)
 
 
 def _address(spec: Spec) -> tuple[Address, WebOptions]:
@@ -245,8 +245,9 @@ def _token(spec: Spec, address: Address, options: WebOptions) -> str | None:
 def _listen(spec: Spec, address: Address) -> socket.socket:
     listening = None
     try:
-        family, kind, _, _, place = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind)
+        family, kind, protocol, _, place = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
+        # The protocol must be said: only of a socket that names it asyncio switches the waiting for acknowledgements off, 40 ms an answer.
+        listening = socket.socket(family, kind, protocol)
         # A restarted daemon gets its address back at once.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(place)

@@ -28,7 +28,6 @@ import random
 import re
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -41,8 +40,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import msgspec
 from mosquitto import Listener, Mosquitto
@@ -56,9 +54,9 @@ from edge.history import History
 from edge.node import ONLINE
 from edge.settings import Settings, UpdateSettings
 from edge.store import find_model
-from edge.system import put
 from edge.updater import Updater
 
+ROOT = Path(__file__).parents[2]
 EARLY = 1 / 8
 """The share of the kills before the first sign of work."""
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
@@ -338,7 +336,8 @@ class PublishKind:
         """How often the digests were still those of the model before."""
 
     def command(self) -> list[str]:
-        return ["convert.publish", str(self._toy.run(next(self._seeds))), "--data", str(self._toy.data), "--models", str(self._models), "--replace"]
+        run = str(self._toy.run(next(self._seeds)))
+        return ["convert.publish", run, "--data", str(self._toy.data), "--models", str(self._models), "--replace"]
 
     def provoke(self) -> None: ...
 
@@ -384,9 +383,9 @@ def listen(process: subprocess.Popen[str], sign: str, told: Told, working: threa
 
 def start(command: list[str], place: Path, sign: str) -> tuple[subprocess.Popen[str], threading.Thread, Told, threading.Event]:
     """A run in a session of its own, and who listens to it."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "STATE_DIRECTORY": str(place / "state"), "TMPDIR": str(place)}
+    own = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "STATE_DIRECTORY": str(place / "state"), "TMPDIR": str(place)}
     process = subprocess.Popen(
-        [sys.executable, "-m", *command], cwd=place, env=environment, start_new_session=True, text=True,
+        [sys.executable, "-m", *command], cwd=place, env={**os.environ, **own}, start_new_session=True, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     told, working = Told(begun_s=time.monotonic()), threading.Event()
@@ -429,14 +428,15 @@ def cut(kind: Kind, place: Path, sign_s: float, span_s: float, moments: random.R
 
 
 def trials(kind: Kind, place: Path, count: int, moments: random.Random) -> Iterator[tuple[Told, int]]:
-    """``count`` kills, each with how much was half-written; before and after them a run left alone, where one ends."""
+    """Runs until ``count`` were killed, each with how much was half-written; before and after them one left alone, where one ends."""
     sign_s, span_s = 2.0, kind.span_s or 0.0
     if kind.span_s is None:
         told = left_alone(kind.command(), place, kind.sign)
         kind.check(told)
         sign_s, span_s = told.working_s - told.begun_s, 1.05 * (told.ended_s - told.working_s)
-    for _ in range(count):
+    while count:
         told = cut(kind, place, sign_s, span_s, moments)
+        count -= told.status is None
         yield told, kind.check(told)
     if kind.span_s is None:
         kind.check(left_alone(kind.command(), place, kind.sign))
@@ -458,7 +458,7 @@ def main() -> None:
             "history": HistoryKind, "update": UpdateKind, "setup": SetupKind, "train": lambda place: TrainKind(toy(), place),
             "convert": lambda place: ConvertKind(toy(), place), "publish": lambda place: PublishKind(toy(), place),
         }  # fmt: skip
-        able = list(kinds) if importlib.util.find_spec("tensorflow") else ["history", "update", "setup"]
+        able = [name for name in kinds if name in ("history", "update", "setup") or importlib.util.find_spec("tensorflow")]
         parser.add_argument("--count", type=int, default=200, help="kills in all, as many of each kind (default: 200)")
         parser.add_argument("--kinds", nargs="+", choices=list(kinds), default=able, help="of what is killed (default: what can be here)")
         parser.add_argument("--seed", type=int, default=random.randrange(1000), help="of the moments")
@@ -486,7 +486,7 @@ def main() -> None:
                 continue
             more = {"history": "at most {0.lost_s:.2f} s of frames missing", "publish": "{0.stale} with the digests of the model before"}
             print(
-                f"{name}: {killed} kills ({early} before any work), {ended} ended first; {halves} left something half-written, "
+                f"{name}: {killed} kills ({early} before any work), {ended} ended first; {halves} left something unfinished, "
                 f"and none was picked up{'; ' + more[name].format(kind) if name in more else ''} ({time.monotonic() - begun_s:.0f} s)",
                 flush=True,
             )

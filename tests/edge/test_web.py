@@ -455,6 +455,23 @@ def test_a_connection_that_asks_nothing_whole_is_closed(serve: Serve, monkeypatc
         assert stream.next("state"), "one that is being answered is left alone"
 
 
+def test_a_connection_that_keeps_asking_is_kept(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "IDLE_S", 0.3)
+    sink = serve()
+    with closing(http.client.HTTPConnection("127.0.0.1", sink.address.port, timeout=10)) as connection:
+        for _ in range(20):
+            connection.request("GET", "/healthz")
+            assert connection.getresponse().read()
+            time.sleep(0.05)
+
+
+def test_an_answer_does_not_wait_for_the_acknowledgement_of_its_head(serve: Serve) -> None:
+    sink = serve()
+    with closing(Stream(sink)):
+        (protocol,) = sink._server.server_state.connections
+        assert protocol.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_a_connection_that_has_ended_is_forgotten(serve: Serve) -> None:
     sink = serve()
     for _ in range(20):
