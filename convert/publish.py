@@ -24,6 +24,7 @@ from edge.card import read_card
 from edge.errors import DataError, EdgeferError, ModelError, SettingsError
 from edge.golden import write_golden
 from edge.store import SUMS
+from edge.system import put
 from train.data import FERPLUS_NAME, Dataset, ferplus_majority, find_ferplus, load, load_ferplus
 from train.evaluate import scores_of, views_of
 from train.metrics import Classes, measure
@@ -88,11 +89,12 @@ def _publish(run: Path, asked_data: str | None, models: Path, replace: bool) -> 
         int8, agreement = described[files["-int8.tflite"].name], _agreement(data, votes)
         page = _page("model-card.md", m=figures, int8=int8, varied=varied, agreement=agreement, pretrained=_pretrained(figures["recipe"]))
         (part / "README.md").write_text(page, encoding="utf-8")
+        os.sync()  # all of it is on the disk before it gets its name
         _swap(part, place)
     found = [json.loads(path.read_text(encoding="utf-8")) for path in models.glob(f"[!.]*/{METRICS}")]
     published = [metrics for metrics in found if "files" in metrics]  # what was published by hand has none
     published.sort(key=lambda metrics: -metrics["macs"])
-    (models / "README.md").write_text(_page("models.md", published=published), encoding="utf-8")
+    _write(models / "README.md", _page("models.md", published=published))
     _write_sums(models)
     write_golden(models)
     print(f"{place}: {', '.join(sorted(path.name for path in place.iterdir()))}\nlook at it, then commit {models}")
@@ -132,6 +134,7 @@ def _swap(part: Path, place: Path) -> None:
     """Put the folder ``part`` where ``place`` is."""
     old = part.parent / f".old-{place.name}"
     if place.exists():
+        shutil.rmtree(old, ignore_errors=True)  # of one who was killed here
         place.rename(old)
     part.rename(place)
     part.mkdir()  # its owner removes it
@@ -176,9 +179,14 @@ def _write_sums(models: Path) -> None:
     """Digests of every published file, in the form ``sha256sum -c`` reads."""
     files = sorted(path for pattern in ("[!.]*/*.tflite", "[!.]*/*.keras") for path in models.glob(pattern))
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(models).as_posix()}\n" for path in files]
-    part = models / f".part-{SUMS}"
-    part.write_text("".join(lines), encoding="utf-8")
-    part.replace(models / SUMS)
+    _write(models / SUMS, "".join(lines))
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole, or not at all."""
+    part = path.with_name(f".part-{path.name}")
+    part.write_text(text, encoding="utf-8")
+    put(part, path)
 
 
 if __name__ == "__main__":

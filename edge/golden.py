@@ -10,6 +10,7 @@ import numpy as np
 from edge.classify import Classifier
 from edge.errors import ModelError
 from edge.store import models_dir
+from edge.system import put
 from edge.types import Pixels
 
 GOLDEN = "golden.json"
@@ -57,4 +58,4 @@ def write_golden(models: Path) -> None:
     lines = [f' "{classifier.sha256}": {json.dumps(golden_answers(classifier))}' for classifier in classifiers]
     part = models / f".part-{GOLDEN}"
     part.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-    part.replace(models / GOLDEN)
+    put(part, models / GOLDEN)

@@ -55,7 +55,9 @@ def set_up(path: Path, source: str | None, sinks: list[str] | None, replace: boo
         write_whole(draft, configuration(source=source, sinks=sinks))
         check_config(draft)
         if path.exists():
-            path.replace(kept)
+            # Kept under a second name, so that there is no moment without a configuration.
+            kept.unlink(missing_ok=True)
+            kept.hardlink_to(path)
         draft.replace(path)
     except SettingsError as error:
         raise SettingsError(str(error).replace(str(draft), str(path))) from None

@@ -16,6 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loade
 from edge.card import read_card
 from edge.errors import DataError, EdgeferError, SettingsError
 from edge.quiet import quiet_native
+from edge.system import put
 from train.cluster import Cluster, read_cluster
 from train.data import FERPLUS_NAME, WHERE_TO_GET, Dataset, audit, find_ferplus, load, load_ferplus, targets
 from train.recipe import MODELS, RECIPES, Recipe, load_recipe, recipe_names
@@ -170,7 +171,7 @@ def _note_data(out: Path, data: Path) -> None:
     """Remember, beside the model and not in it, where the data was: `convert` looks there."""
     part = out / "part.run.json"
     part.write_text(json.dumps({"data": str(data.resolve())}), encoding="utf-8")
-    part.replace(out / "run.json")
+    put(part, out / "run.json")
 
 
 def _sha256(path: Path) -> str:

@@ -27,7 +27,7 @@ CROP_MARGIN = 0.0
 
 
 def finish(recipe: Recipe, data: Dataset, found: Audit, history: list[Epoch], provenance: dict[str, str], out: Path) -> Path:
-    """Write ``<name>.keras``, ``metrics.json``, ``curves.png``, ``confusion.png`` and ``mistakes.png`` into ``out``."""
+    """Write ``metrics.json``, ``curves.png``, ``confusion.png``, ``mistakes.png`` and ``<name>.keras`` into ``out``, each whole."""
     path = out / f"{recipe.name}.keras"
     model = build(recipe.model, len(recipe.labels))
     trained = for_training(build(recipe.model, len(recipe.labels)))
@@ -64,7 +64,6 @@ def finish(recipe: Recipe, data: Dataset, found: Audit, history: list[Epoch], pr
     )
     with zipfile.ZipFile(part, "a") as archive:
         write_card(archive, card)
-    put(part, path)
     ended = datetime.now(UTC).isoformat(timespec="seconds")
     report = {
         "name": recipe.name,
@@ -83,11 +82,14 @@ def finish(recipe: Recipe, data: Dataset, found: Audit, history: list[Epoch], pr
         "ended": ended,
         "history": history,
     }
-    (out / "metrics.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (out / "part.metrics.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     title = f"{recipe.name}: {100 * figures.accuracy:.2f} % of {figures.images:,} validation images"
-    curves(history, best, title, out / "curves.png")
-    confusion(figures, data.labels, title, out / "confusion.png")
-    mistakes(split.images[unique], scores[unique], split.labels[unique], data.labels, out / "mistakes.png")
+    curves(history, best, title, out / "part.curves.png")
+    confusion(figures, data.labels, title, out / "part.confusion.png")
+    mistakes(split.images[unique], scores[unique], split.labels[unique], data.labels, out / "part.mistakes.png")
+    # The model last: where it is, all that 'publish' takes with it is there.
+    for name in ("metrics.json", "curves.png", "confusion.png", "mistakes.png", path.name):
+        put(out / f"part.{name}", out / name)
     print(
         f"{path}: validation accuracy {100 * figures.accuracy:.2f} % without repeats ({figures.images:,} images), "
         f"{100 * everything.accuracy:.2f} % with them ({everything.images:,}); macro-F1 {figures.macro_f1:.3f}; "

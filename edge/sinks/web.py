@@ -26,6 +26,7 @@ from edge.types import CameraState, Observation
 
 try:
     import uvicorn
+    from anyio.to_thread import current_default_thread_limiter
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     from edge.guard import MAKE_TOKEN, read_token
@@ -34,13 +35,15 @@ try:
     from edge.page import Page
 except ModuleNotFoundError as error:
     missing = str(error.name).partition(".")[0]
-    if missing not in ("uvicorn", "h11", "starlette", "prometheus_client"):
+    if missing not in ("uvicorn", "h11", "starlette", "anyio", "prometheus_client"):
         raise
     raise MissingLibrary(
         f"the web page needs {missing}: pip install 'edgefer[web]', in a checkout .venv/bin/pip install -r requirements/outputs.txt"
     ) from None
 
 CONNECTIONS = 64
+THREADS = 8
+"""Answers worked out at one time. Starlette's own pool has 40, each of which keeps memory of its own."""
 IDLE_S = 10
 """Seconds a connection may be open without a whole request."""
 FLUSH_S, KEEP_DAYS, MAX_MB = 5.0, 7.0, 16.0
@@ -129,7 +132,11 @@ class Web:
             read_token(Path(options.token_file))
 
     def _serve(self) -> None:
-        asyncio.run(self._server.serve(sockets=[self._listening]))
+        asyncio.run(self._answer())
+
+    async def _answer(self) -> None:
+        current_default_thread_limiter().total_tokens = THREADS
+        await self._server.serve(sockets=[self._listening])
 
     def begin(self, about: About) -> str:
         """Learn what the page belongs to, and read its history where one is kept."""
@@ -170,25 +177,31 @@ class Web:
 class _Bounded(H11Protocol):
     """A bounded number of connections, none of which may idle: uvicorn bounds requests only."""
 
+    _look: asyncio.TimerHandle | None = None
+
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         if len(self.connections) > CONNECTIONS:
             transport.abort()
             return
-        self.loop.call_later(IDLE_S, self._end_if_idle)
+        self._look = self.loop.call_later(IDLE_S, self._end_if_idle)
 
-    def _end_if_idle(self, unsent: int = 0) -> None:
-        """``unsent``: bytes that waited for the reader the last time."""
-        waiting, closing = self.transport.get_write_buffer_size(), self.transport.is_closing()
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._look:
+            # A look still to come would keep this connection's memory: many visitors in a row would add up.
+            self._look.cancel()
+
+    def _end_if_idle(self, unsent: int = 0, answered: Any = None) -> None:
+        """What was so the last time: ``unsent`` bytes waited for the reader, ``answered`` was the last whole request."""
+        waiting = self.transport.get_write_buffer_size()
         if waiting and waiting == unsent:
             # The reader takes nothing: not even a closed connection would ever end.
             self.transport.abort()
             return
-        if closing and not waiting:
-            return
-        if not closing and (self.cycle is None or self.cycle.response_complete):
+        if not self.transport.is_closing() and self.cycle is answered and (answered is None or answered.response_complete):
             self.transport.close()
-        self.loop.call_later(IDLE_S, self._end_if_idle, waiting)
+        self._look = self.loop.call_later(IDLE_S, self._end_if_idle, waiting, self.cycle)
 
 
 def _address(spec: Spec) -> tuple[Address, WebOptions]:
@@ -236,8 +249,9 @@ def _token(spec: Spec, address: Address, options: WebOptions) -> str | None:
 def _listen(spec: Spec, address: Address) -> socket.socket:
     listening = None
     try:
-        family, kind, _, _, place = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind)
+        family, kind, protocol, _, place = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
+        # The protocol must be said: only of a socket that names it asyncio switches the waiting for acknowledgements off, 40 ms an answer.
+        listening = socket.socket(family, kind, protocol)
         # A restarted daemon gets its address back at once.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(place)

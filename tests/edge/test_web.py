@@ -1,6 +1,7 @@
 # ruff: noqa: E402 (without the extra this file is skipped before it imports more)
 from __future__ import annotations
 
+import gc
 import http.client
 import json
 import re
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -451,6 +453,47 @@ def test_a_connection_that_asks_nothing_whole_is_closed(serve: Serve, monkeypatc
         slow.sendall(b"GET /api/state HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
         assert slow.recv(1) == b""
         assert stream.next("state"), "one that is being answered is left alone"
+
+
+def test_a_connection_that_keeps_asking_is_kept(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "IDLE_S", 0.3)
+    sink = serve()
+    with closing(http.client.HTTPConnection("127.0.0.1", sink.address.port, timeout=10)) as connection:
+        for _ in range(20):
+            connection.request("GET", "/healthz")
+            assert connection.getresponse().read()
+            time.sleep(0.05)
+
+
+def test_an_answer_does_not_wait_for_the_acknowledgement_of_its_head(serve: Serve) -> None:
+    sink = serve()
+    with closing(Stream(sink)):
+        (protocol,) = sink._server.server_state.connections
+        assert protocol.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_a_connection_that_has_ended_is_forgotten(serve: Serve) -> None:
+    sink = serve()
+    for _ in range(20):
+        assert ask(sink, "/healthz").status == 200
+    deadline = time.monotonic() + web.IDLE_S / 2
+    while any(isinstance(kept, web._Bounded) for kept in gc.get_objects()):
+        assert time.monotonic() < deadline, "many visitors in a row would fill the memory"
+        gc.collect()
+
+
+def test_a_crowd_is_answered_by_a_few_threads(serve: Serve) -> None:
+    sink = serve()
+    sink.write(seen())
+    with ThreadPoolExecutor(30) as crowd:
+        with sink._live._lock:
+            answers = crowd.map(lambda _: ask(sink, "/api/picture").status, range(30))
+            deadline = time.monotonic() + 10
+            while len(sink._server.server_state.tasks) < 30:
+                assert time.monotonic() < deadline, "they never came"
+                time.sleep(0.01)
+        assert set(answers) == {200}
+    assert 0 < sum(thread.name.startswith("AnyIO worker") for thread in threading.enumerate()) <= web.THREADS
 
 
 def test_a_reader_that_is_stuck_holds_up_nobody(serve: Serve) -> None:
