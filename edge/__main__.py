@@ -15,12 +15,13 @@ from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 import msgspec
 
 from edge.configuration import CONFIG
 from edge.errors import EdgeferError, SettingsError
+from edge.secret import Scrubbed, print_crash, scrub, scrub_crashes
 from edge.settings import Settings, load_settings
 from edge.system import version
 
@@ -82,7 +83,7 @@ The history is that of 'edgefer run --sink history:'.
 """
 
 
-Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Verbs: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -91,16 +92,17 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return int(options.verb(options) or 0)
     except EdgeferError as error:
-        print(f"edgefer: {error}", file=sys.stderr)
+        print(f"edgefer: {scrub(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # "| head": nobody wants the rest
         return 0
-    except ImportError as error:
-        if error.name != "cv2":
-            raise
-        print(f"edgefer: {NO_OPENCV}", file=sys.stderr)
+    except Exception as error:
+        if isinstance(error, ImportError) and error.name == "cv2":
+            print(f"edgefer: {NO_OPENCV}", file=sys.stderr)
+        else:
+            print_crash(error)
         return 1
     finally:
         _flush_output()
@@ -115,8 +117,14 @@ def _flush_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """A wrong flag; an address in the wrong place keeps its password."""
+        super().error(scrub(message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="edgefer", description="Recognises facial expressions on low-power devices.")
+    parser = _Parser(prog="edgefer", description="Recognises facial expressions on low-power devices.")
     parser.add_argument("--version", action="version", version=version())
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
     for add in (_add_run, _add_bench, _add_history, _add_care, _add_service, _add_fleet):
@@ -251,8 +259,14 @@ def _settings(options: argparse.Namespace) -> Settings:
         "log_level": options.log_level,
     }
     settings = msgspec.structs.replace(settings, **{key: value for key, value in flags.items() if value is not None})
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", force=True)
+    _log(settings.log_level)
     return settings
+
+
+def _log(level: str) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(Scrubbed("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -264,6 +278,7 @@ def _run(options: argparse.Namespace) -> int:
     if sys.stderr is not None:
         faulthandler.enable()
         faulthandler.register(signal.SIGUSR1)
+    scrub_crashes()
     from edge.reload import Reload
     from edge.sinks.systemd import stopping
 
@@ -287,7 +302,7 @@ def _stop_on_signal() -> threading.Event:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(scrub(line), file=sys.stderr, flush=True)
 
 
 def _history(options: argparse.Namespace) -> int:
@@ -365,9 +380,7 @@ def _fleet(options: argparse.Namespace) -> int:
     from edge.fleet_view import show_fleet
 
     # A broker that is away is shown in the table itself.
-    logging.basicConfig(
-        level=logging.WARNING if options.serve else logging.ERROR, format="%(asctime)s %(levelname)s %(message)s", force=True
-    )
+    _log("warning" if options.serve else "error")
     show_fleet(options.broker, options.once, options.json, options.html, options.serve, _stop_on_signal())
     return 0
 

@@ -15,11 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-from urllib.parse import urlsplit
 
+from edge.broker import parse_address
 from edge.configuration import CONFIG, check_config
 from edge.errors import EdgeferError, MissingLibrary
 from edge.quiet import quiet_native
+from edge.secret import scrub
 from edge.settings import Settings, load_settings
 from edge.system import board, governor, temperature_c, throttle_bits, throttled
 
@@ -72,8 +73,9 @@ class Patient:
 
 
 def examine(patient: Patient) -> list[Check]:
-    """Every check, in the order in which one would mend them; none of them raises."""
-    return [Check(name, *_guarded(check, patient)) for name, check in CHECKS.items()]
+    """Every check, in the order in which one would mend them; none of them raises, and none tells a secret."""
+    findings = ((name, _guarded(check, patient)) for name, check in CHECKS.items())
+    return [Check(name, found.state, scrub(found.found), found.mend) for name, found in findings]
 
 
 def _guarded(check: Callable[[Patient], Finding], patient: Patient) -> Finding:
@@ -361,15 +363,14 @@ def _broker(patient: Patient) -> Finding:
         settings = check_config(patient.config or CONFIG)
     except EdgeferError:
         return Finding("pass", "none configured")
-    brokers = [urlsplit(sink) for sink in settings.sinks if sink.startswith("mqtt")]
+    brokers = [parse_address(sink) for sink in settings.sinks if sink.startswith("mqtt")]
     for broker in brokers:
-        place = (broker.hostname or "localhost", broker.port or (8883 if broker.scheme == "mqtts" else 1883))
         try:
-            socket.create_connection(place, timeout=3).close()
+            socket.create_connection((broker.host, broker.port), timeout=3).close()
         except OSError as error:
             why = error.strerror or str(error)
-            return Finding("fail", f"{place[0]}:{place[1]}: {why}", "sudo systemctl start mosquitto, on the broker's machine")
-    return Finding("pass", ", ".join(f"{broker.hostname} answers" for broker in brokers) or "none configured")
+            return Finding("fail", f"{broker.host}:{broker.port}: {why}", "sudo systemctl start mosquitto, on the broker's machine")
+    return Finding("pass", ", ".join(f"{broker.host} answers" for broker in brokers) or "none configured")
 
 
 # ---------------------------------------------------------------- shared

@@ -39,6 +39,8 @@ class Source(Protocol):
     def close(self) -> None:
         """Release the camera or the file."""
 
+    # Where a source has it, the static ``check(spec)``, which raises without opening anything.
+
 
 def open_source(text: str) -> Source:
     """Open the source a spec names; raises `SettingsError` for a bad spec, `SourceError` where it cannot be opened."""
