@@ -12,7 +12,6 @@ import signal
 import sys
 import threading
 from contextlib import closing
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import NoReturn, TypeAlias
@@ -53,6 +52,17 @@ examples:
   edgefer fleet --broker mqtts://broker.lan/home?login=login   TLS, base home, user:password out of the file "login"
   edgefer fleet --broker mqtt://broker.lan --json              once, for machines
   edgefer fleet --broker mqtt://broker.lan --html fleet.html   a page to send around
+"""
+
+DOCTOR = """\
+examples:
+  edgefer doctor                                  pass, warn or fail, and what mends it; exit status 1 where a check fails
+  edgefer doctor --config config.toml --json
+  sudo edgefer doctor --bundle                    edgefer-support.zip: text to attach to a bug report; sudo, for the journal
+
+In the bundle: the checks, versions, the configuration, the model's card, the service's unit, state and last lines of its journal.
+Passwords, tokens, users and queries in addresses, arguments of commands, comments, and what was said of faces are cut out (…);
+no picture and no history is in it. Names of files, cameras and machines are: look through it before you send it.
 """
 
 SETUP = """\
@@ -185,11 +195,21 @@ def _add_care(verbs: Verbs) -> None:
     )
     show.add_argument("--json", action="store_true", help="print it as JSON")
 
-    doctor = verbs.add_parser("doctor", help="check this installation, and say how to mend it")
+    doctor = verbs.add_parser(
+        "doctor",
+        help="check this installation, and say how to mend it",
+        epilog=DOCTOR,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     doctor.set_defaults(verb=_doctor)
     doctor.add_argument("--model", help="the model to check (default: the configuration's, else small)")
     doctor.add_argument("--config", metavar="FILE", help=f"the configuration to check (default: {CONFIG}, where it is there)")
-    doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
+    form = doctor.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print the checks as JSON")
+    form.add_argument(
+        "--bundle", nargs="?", const="edgefer-support.zip", metavar="FILE.zip",
+        help="write a file to attach to a bug report instead (default: edgefer-support.zip)",
+    )  # fmt: skip
 
     check = verbs.add_parser("check-config", help="check a configuration file without running anything")
     check.set_defaults(verb=_check_config)
@@ -365,14 +385,17 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from edge.doctor import Patient, examine
+    from edge.doctor import Patient, as_json, as_text, examine
 
-    checks = examine(Patient(options.model or "", Path(options.config) if options.config else None))
-    if options.json:
-        print(json.dumps({"version": version(), "checks": [asdict(check) for check in checks]}, indent=1))
-    else:
-        for check in checks:
-            print(f"{check.state:5} {check.name:11} {check.found}" + (f"\n      {'mend:':11} {check.mend}" if check.mend else ""))
+    patient = Patient(options.model or "", Path(options.config) if options.config else None)
+    if options.bundle:
+        from edge.bundle import write_bundle
+
+        write_bundle(Path(options.bundle), patient)
+        print(f"{Path(options.bundle).resolve()}: written. Secrets were cut out, no pictures are in it; look through it before you send it")
+        return 0
+    checks = examine(patient)
+    print(as_json(checks) if options.json else as_text(checks))
     return int(any(check.state == "fail" for check in checks))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import platform
 import shutil
@@ -11,8 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -22,7 +23,7 @@ from edge.errors import EdgeferError, MissingLibrary
 from edge.quiet import quiet_native
 from edge.secret import scrub
 from edge.settings import Settings, load_settings
-from edge.system import board, governor, temperature_c, throttle_bits, throttled
+from edge.system import board, governor, temperature_c, throttle_bits, throttled, version
 
 State = Literal["pass", "warn", "fail"]
 
@@ -76,6 +77,18 @@ def examine(patient: Patient) -> list[Check]:
     """Every check, in the order in which one would mend them; none of them raises, and none tells a secret."""
     findings = ((name, _guarded(check, patient)) for name, check in CHECKS.items())
     return [Check(name, found.state, scrub(found.found), found.mend) for name, found in findings]
+
+
+def as_text(checks: Sequence[Check]) -> str:
+    """For people: a line for each, and one for what mends it."""
+    return "\n".join(
+        f"{check.state:5} {check.name:11} {check.found}" + (f"\n      {'mend:':11} {check.mend}" if check.mend else "") for check in checks
+    )
+
+
+def as_json(checks: Sequence[Check]) -> str:
+    """For machines."""
+    return json.dumps({"version": version(), "checks": [asdict(check) for check in checks]}, indent=1)
 
 
 def _guarded(check: Callable[[Patient], Finding], patient: Patient) -> Finding:
@@ -376,15 +389,20 @@ def _broker(patient: Patient) -> Finding:
 # ---------------------------------------------------------------- shared
 
 
-def _classifier(patient: Patient) -> Any:
-    from edge.classify import Classifier
-    from edge.store import find_model
-
+def model_of(patient: Patient) -> str:
+    """The model that is meant: by its name or its path."""
     try:
         configured = load_settings(patient.config or (CONFIG if CONFIG.exists() else None)).model
     except EdgeferError:
         configured = Settings().model  # what is wrong with the file is another check's to say
-    return Classifier(find_model(patient.model or configured))
+    return patient.model or configured
+
+
+def _classifier(patient: Patient) -> Any:
+    from edge.classify import Classifier
+    from edge.store import find_model
+
+    return Classifier(find_model(model_of(patient)))
 
 
 def _picamera2() -> tuple[Any, Exception | None]:

@@ -60,10 +60,15 @@ def shown(address: str) -> str:
     return lead + (CUT + at if at else "") + place
 
 
-def scrub(text: str, known: Collection[str] = ()) -> str:
-    """Any text, such as a line of a log, without what looks like a secret in it, and without those ``known``."""
+def without(text: str, known: Collection[str]) -> str:
+    """Any text without the secrets that are known."""
     for secret in sorted(known, key=len, reverse=True):
         text = text.replace(secret, CUT)
+    return text
+
+
+def scrub(text: str) -> str:
+    """Any text, such as a line of a log, without what looks like a secret in it."""
     return _NAMED.sub(rf"\1\2{CUT}", _ADDRESS.sub(_shown_in_text, text))
 
 
@@ -76,7 +81,8 @@ def hidden(address: str) -> list[str]:
     """The parts of an address that `shown` leaves out, as they may turn up elsewhere; short ones would hit innocent words."""
     body = address.partition(":")[2].lstrip("/")
     user, at, rest = body.rpartition("@")
-    parts = [user, user.partition(":")[2], *re.split("[?&=]", rest.partition("?")[2])] if at or "?" in rest else []
+    query = rest.partition("?")[2].split("&")
+    parts = [user, user.partition(":")[2], *(option.partition("=")[2] or option for option in query)] if at or any(query) else []
     return [part for part in {*parts, *map(unquote, parts)} if len(part) > 3]
 
 
