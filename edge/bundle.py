@@ -177,7 +177,7 @@ def _long(texts: Iterator[str] | list[str]) -> set[str]:
 def _kept(place: Path) -> set[str]:
     """The secrets in a file, or in the credentials of a folder, where they can be read: the whole line, and what follows the colon."""
     found = set[str]()
-    for file in [place / name for name in _CREDENTIALS] if place.is_dir() else [place]:
+    for file in (place, *(place / name for name in _CREDENTIALS)):
         try:
             line = file.read_text(encoding="utf-8").strip()
         except (OSError, ValueError):

@@ -76,7 +76,7 @@ class Patient:
 def examine(patient: Patient) -> list[Check]:
     """Every check, in the order in which one would mend them; none of them raises, and none tells a secret."""
     findings = ((name, _guarded(check, patient)) for name, check in CHECKS.items())
-    return [Check(name, found.state, scrub(found.found), found.mend) for name, found in findings]
+    return [Check(name, found.state, scrub(found.found), scrub(found.mend)) for name, found in findings]
 
 
 def as_text(checks: Sequence[Check]) -> str:

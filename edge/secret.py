@@ -21,7 +21,7 @@ _ADDRESS = re.compile(
     # Up to the last @ of the line: a password that is not written as it should be may hold anything, blanks too.
     rf"(?<![\w+.-])(?!(?:{_HERE}):)[A-Za-z][\w+.-]*:/+(?:.*@(?=\S))?[^\s'\"]*"
     # The same without slashes, and user:password@host alone.
-    rf"|(?<![^\s'\"(=])(?!(?:{_HERE}):)[^\s:'\"(]+:[^\s/]\S*@[^\s'\"]+"
+    rf"|(?<![^\s'\"(=:])(?!(?:{_HERE}):)[^\s:'\"(]+:[^\s/]\S*@[^\s'\"]+"
 )
 _NAMED = re.compile(
     r"(?i)(?<![a-z])(pass(?:word|wd|phrase)?|pwd|token|secret|api[_-]?key|authorization|credentials?)(['\"]?\s*[=:]\s*['\"]?)"

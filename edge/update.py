@@ -60,7 +60,8 @@ def _scheme(url: str) -> str:
     """Raises `ValueError` for what is no address, in words that repeat nothing of it."""
     try:
         parts = urlsplit(url)
-        return parts.scheme if parts.port != 0 else ""
+        # Without slashes it may be a user, before a password.
+        return parts.scheme if parts.port != 0 and ":/" in url else ""
     except ValueError:
         raise ValueError("the url, or the port in it, is malformed") from None
 
