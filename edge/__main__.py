@@ -12,15 +12,15 @@ import signal
 import sys
 import threading
 from contextlib import closing
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 import msgspec
 
 from edge.configuration import CONFIG
 from edge.errors import EdgeferError, SettingsError
+from edge.secret import Scrubbed, print_crash, scrub, scrub_crashes
 from edge.settings import Settings, load_settings
 from edge.system import version
 
@@ -54,6 +54,17 @@ examples:
   edgefer fleet --broker mqtt://broker.lan --html fleet.html   a page to send around
 """
 
+DOCTOR = """\
+examples:
+  edgefer doctor                                  pass, warn or fail, and what mends it; exit status 1 where a check fails
+  edgefer doctor --config config.toml --json
+  sudo edgefer doctor --bundle                    edgefer-support.zip: text to attach to a bug report; sudo, for the journal
+
+In the bundle: the checks, versions, the configuration, the model's card, the service's unit, state and last lines of its journal.
+Passwords, tokens, users and queries in addresses, arguments of commands, comments, and what was said of faces are cut out (…);
+no picture and no history is in it. Names of files, cameras and machines are: look through it before you send it.
+"""
+
 SETUP = """\
 examples:
   sudo edgefer setup                                                  asks
@@ -82,7 +93,7 @@ The history is that of 'edgefer run --sink history:'.
 """
 
 
-Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Verbs: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -91,16 +102,17 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return int(options.verb(options) or 0)
     except EdgeferError as error:
-        print(f"edgefer: {error}", file=sys.stderr)
+        print(f"edgefer: {scrub(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # "| head": nobody wants the rest
         return 0
-    except ImportError as error:
-        if error.name != "cv2":
-            raise
-        print(f"edgefer: {NO_OPENCV}", file=sys.stderr)
+    except Exception as error:
+        if isinstance(error, ImportError) and error.name == "cv2":
+            print(f"edgefer: {NO_OPENCV}", file=sys.stderr)
+        else:
+            print_crash(error)
         return 1
     finally:
         _flush_output()
@@ -115,8 +127,14 @@ def _flush_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """A wrong flag; an address in the wrong place keeps its password."""
+        super().error(scrub(message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="edgefer", description="Recognises facial expressions on low-power devices.")
+    parser = _Parser(prog="edgefer", description="Recognises facial expressions on low-power devices.")
     parser.add_argument("--version", action="version", version=version())
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
     for add in (_add_run, _add_bench, _add_history, _add_care, _add_service, _add_fleet):
@@ -177,11 +195,21 @@ def _add_care(verbs: Verbs) -> None:
     )
     show.add_argument("--json", action="store_true", help="print it as JSON")
 
-    doctor = verbs.add_parser("doctor", help="check this installation, and say how to mend it")
+    doctor = verbs.add_parser(
+        "doctor",
+        help="check this installation, and say how to mend it",
+        epilog=DOCTOR,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     doctor.set_defaults(verb=_doctor)
     doctor.add_argument("--model", help="the model to check (default: the configuration's, else small)")
     doctor.add_argument("--config", metavar="FILE", help=f"the configuration to check (default: {CONFIG}, where it is there)")
-    doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
+    form = doctor.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print the checks as JSON")
+    form.add_argument(
+        "--bundle", nargs="?", const="edgefer-support.zip", metavar="FILE.zip",
+        help="write a file to attach to a bug report instead (default: edgefer-support.zip)",
+    )  # fmt: skip
 
     check = verbs.add_parser("check-config", help="check a configuration file without running anything")
     check.set_defaults(verb=_check_config)
@@ -251,8 +279,14 @@ def _settings(options: argparse.Namespace) -> Settings:
         "log_level": options.log_level,
     }
     settings = msgspec.structs.replace(settings, **{key: value for key, value in flags.items() if value is not None})
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", force=True)
+    _log(settings.log_level)
     return settings
+
+
+def _log(level: str) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(Scrubbed("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -264,6 +298,7 @@ def _run(options: argparse.Namespace) -> int:
     if sys.stderr is not None:
         faulthandler.enable()
         faulthandler.register(signal.SIGUSR1)
+    scrub_crashes()
     from edge.reload import Reload
     from edge.sinks.systemd import stopping
 
@@ -287,7 +322,7 @@ def _stop_on_signal() -> threading.Event:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(scrub(line), file=sys.stderr, flush=True)
 
 
 def _history(options: argparse.Namespace) -> int:
@@ -350,14 +385,17 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from edge.doctor import Patient, examine
+    from edge.doctor import Patient, as_json, as_text, examine
 
-    checks = examine(Patient(options.model or "", Path(options.config) if options.config else None))
-    if options.json:
-        print(json.dumps({"version": version(), "checks": [asdict(check) for check in checks]}, indent=1))
-    else:
-        for check in checks:
-            print(f"{check.state:5} {check.name:11} {check.found}" + (f"\n      {'mend:':11} {check.mend}" if check.mend else ""))
+    patient = Patient(options.model or "", Path(options.config) if options.config else None)
+    if options.bundle:
+        from edge.bundle import write_bundle
+
+        write_bundle(Path(options.bundle), patient)
+        print(f"{Path(options.bundle).resolve()}: written. Secrets were cut out, no pictures are in it; look through it before you send it")
+        return 0
+    checks = examine(patient)
+    print(as_json(checks) if options.json else as_text(checks))
     return int(any(check.state == "fail" for check in checks))
 
 
@@ -365,9 +403,7 @@ def _fleet(options: argparse.Namespace) -> int:
     from edge.fleet_view import show_fleet
 
     # A broker that is away is shown in the table itself.
-    logging.basicConfig(
-        level=logging.WARNING if options.serve else logging.ERROR, format="%(asctime)s %(levelname)s %(message)s", force=True
-    )
+    _log("warning" if options.serve else "error")
     show_fleet(options.broker, options.once, options.json, options.html, options.serve, _stop_on_signal())
     return 0
 

@@ -20,6 +20,7 @@ import msgspec
 from edge.errors import SettingsError
 from edge.mailbox import Mailbox
 from edge.rule import Occasion, Rule, check_expression
+from edge.secret import reason, scrub
 from edge.settings import ActionSettings
 from edge.types import NO_FACE, Observation
 from edge.wire import face_fields
@@ -32,7 +33,10 @@ def check_actions(actions: Sequence[ActionSettings], labels: Sequence[str]) -> N
     for name, action in named(actions):
         check_expression(f"action {name}", action.expression, labels)
         if action.command and shutil.which(action.command[0]) is None:
-            raise SettingsError(f"action {name}: no program {action.command[0]!r} that can be run; give its whole path")
+            # Arguments may be secrets, also where they stand in the same string.
+            program, *more = action.command[0].split(maxsplit=1)
+            advice = "each argument is a string of its own" if more else "give its whole path"
+            raise SettingsError(f"action {name}: no program {program!r} that can be run; {advice}")
 
 
 def named(actions: Sequence[ActionSettings]) -> list[tuple[str, ActionSettings]]:
@@ -124,16 +128,15 @@ def event_json(name: str, action: ActionSettings, occasion: Occasion) -> bytes:
 
 def call_webhook(address: str, event: bytes, timeout_s: float) -> None:
     """POST the event; raises `OSError` unless the server says 2xx in time. The address may hold a secret: only its host is ever said."""
-    host = urlsplit(address).netloc.rpartition("@")[2]
+    host = urlsplit(address).netloc
     request = urllib.request.Request(address, event, {"Content-Type": "application/json", "User-Agent": "edgefer"})
     try:
         with urllib.request.build_opener(_NoRedirects).open(request, timeout=timeout_s):
             pass
     except urllib.error.HTTPError as error:
-        raise OSError(f"the webhook at {host} answers {error.code} {error.reason}") from None
+        raise OSError(f"the webhook at {host} answers {error.code} {scrub(error.reason)}") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise OSError(f"the webhook at {host} cannot be reached: {getattr(reason, 'strerror', None) or reason}") from None
+        raise OSError(f"the webhook at {host} cannot be reached: {reason(error)}") from None
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

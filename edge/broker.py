@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from edge.errors import MissingLibrary, SettingsError, SinkError
+from edge.secret import shown, shown_file
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
@@ -40,7 +41,6 @@ _HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?|[0-9A-Fa-f:.
 class Address:
     """Where a broker is: ``mqtt[s]://host[:port]/path?option=value``."""
 
-    text: str
     host: str
     port: int
     tls: bool
@@ -77,16 +77,18 @@ def parse_address(text: str) -> Address:
         url = urlsplit(text)
         port = url.port
     except ValueError:
-        raise SettingsError(f"{text}: the port is no number from 1 to 65535, or a [ has no ]; write mqtt://host:1883/base/node") from None
+        raise SettingsError(
+            f"{shown(text)}: the port is no number from 1 to 65535, or a [ has no ]; write mqtt://host:1883/base/node"
+        ) from None
     host = url.hostname or ""
     if url.scheme not in ("mqtt", "mqtts") or not _HOST.fullmatch(host):
-        raise SettingsError(f"{text}: not a broker's address; write mqtt://host/base/node, or mqtts:// for TLS")
+        raise SettingsError(f"{shown(text)}: not a broker's address; write mqtt://host/base/node, or mqtts:// for TLS")
     path = tuple(unquote(level) for level in url.path.split("/") if level)
     for level in path:
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", level):
-            raise SettingsError(f"{text}: {level!r} cannot be part of a topic: letters, digits, _ and - only, at most 64")
+            raise SettingsError(f"{shown(text)}: {level!r} cannot be part of a topic: letters, digits, _ and - only, at most 64")
     tls = url.scheme == "mqtts"
-    return Address(text, host, port or (8883 if tls else 1883), tls, path, dict(parse_qsl(url.query, keep_blank_values=True)))
+    return Address(host, port or (8883 if tls else 1883), tls, path, dict(parse_qsl(url.query, keep_blank_values=True)))
 
 
 def host_name() -> str:
@@ -109,7 +111,9 @@ def read_login(path: str) -> tuple[str, str] | None:
             _LOG.warning("%s: everyone on this machine can read this password; chmod o-r %s", file, file)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise SettingsError(f"login {file}: cannot be read: {reason}") from None
+        raise SettingsError(
+            f"login {shown_file(str(file))}: cannot be read: {reason}; write the line user:password into that file"
+        ) from None
     user, colon, password = content.strip("\r\n").partition(":")
     if not (user and colon) or "\n" in password:
         raise SettingsError(f"login {file}: one line user:password is expected")

@@ -13,6 +13,7 @@ from edge.actions import Actions, check_actions
 from edge.errors import MemoryLimit
 from edge.pace import Pace
 from edge.pipeline import Pipeline, open_pipeline, run
+from edge.secret import shown
 from edge.settings import Settings
 from edge.show import facts_of
 from edge.sinks import About, Background, Sink, begin, close_all, open_sink
@@ -44,7 +45,7 @@ def look(settings: Settings, stop: threading.Event, say: Callable[[str], None]) 
         opened: list[Sink] = []
         for spec in specs:
             opened.append(open_sink(spec))
-            sinks.append(opened[-1] if opened[-1].main_thread else Background(opened[-1], spec, stop, lossless=not source.live))
+            sinks.append(opened[-1] if opened[-1].main_thread else Background(opened[-1], shown(spec), stop, lossless=not source.live))
         if settings.action:
             check_actions(settings.action, pipeline.classifier.labels)
             sinks.append(Background(Actions(settings.action), "actions", stop, lossless=not source.live))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import platform
 import shutil
@@ -11,17 +12,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-from urllib.parse import urlsplit
 
+from edge.broker import parse_address
 from edge.configuration import CONFIG, check_config
 from edge.errors import EdgeferError, MissingLibrary
 from edge.quiet import quiet_native
+from edge.secret import scrub
 from edge.settings import Settings, load_settings
-from edge.system import board, governor, temperature_c, throttle_bits, throttled
+from edge.system import board, governor, temperature_c, throttle_bits, throttled, version
 
 State = Literal["pass", "warn", "fail"]
 
@@ -72,8 +74,21 @@ class Patient:
 
 
 def examine(patient: Patient) -> list[Check]:
-    """Every check, in the order in which one would mend them; none of them raises."""
-    return [Check(name, *_guarded(check, patient)) for name, check in CHECKS.items()]
+    """Every check, in the order in which one would mend them; none of them raises, and none tells a secret."""
+    findings = ((name, _guarded(check, patient)) for name, check in CHECKS.items())
+    return [Check(name, found.state, scrub(found.found), scrub(found.mend)) for name, found in findings]
+
+
+def as_text(checks: Sequence[Check]) -> str:
+    """For people: a line for each, and one for what mends it."""
+    return "\n".join(
+        f"{check.state:5} {check.name:11} {check.found}" + (f"\n      {'mend:':11} {check.mend}" if check.mend else "") for check in checks
+    )
+
+
+def as_json(checks: Sequence[Check]) -> str:
+    """For machines."""
+    return json.dumps({"version": version(), "checks": [asdict(check) for check in checks]}, indent=1)
 
 
 def _guarded(check: Callable[[Patient], Finding], patient: Patient) -> Finding:
@@ -361,29 +376,33 @@ def _broker(patient: Patient) -> Finding:
         settings = check_config(patient.config or CONFIG)
     except EdgeferError:
         return Finding("pass", "none configured")
-    brokers = [urlsplit(sink) for sink in settings.sinks if sink.startswith("mqtt")]
+    brokers = [parse_address(sink) for sink in settings.sinks if sink.startswith("mqtt")]
     for broker in brokers:
-        place = (broker.hostname or "localhost", broker.port or (8883 if broker.scheme == "mqtts" else 1883))
         try:
-            socket.create_connection(place, timeout=3).close()
+            socket.create_connection((broker.host, broker.port), timeout=3).close()
         except OSError as error:
             why = error.strerror or str(error)
-            return Finding("fail", f"{place[0]}:{place[1]}: {why}", "sudo systemctl start mosquitto, on the broker's machine")
-    return Finding("pass", ", ".join(f"{broker.hostname} answers" for broker in brokers) or "none configured")
+            return Finding("fail", f"{broker.host}:{broker.port}: {why}", "sudo systemctl start mosquitto, on the broker's machine")
+    return Finding("pass", ", ".join(f"{broker.host} answers" for broker in brokers) or "none configured")
 
 
 # ---------------------------------------------------------------- shared
+
+
+def model_of(patient: Patient) -> str:
+    """The model that is meant: by its name or its path."""
+    try:
+        configured = load_settings(patient.config or (CONFIG if CONFIG.exists() else None)).model
+    except EdgeferError:
+        configured = Settings().model  # what is wrong with the file is another check's to say
+    return patient.model or configured
 
 
 def _classifier(patient: Patient) -> Any:
     from edge.classify import Classifier
     from edge.store import find_model
 
-    try:
-        configured = load_settings(patient.config or (CONFIG if CONFIG.exists() else None)).model
-    except EdgeferError:
-        configured = Settings().model  # what is wrong with the file is another check's to say
-    return Classifier(find_model(patient.model or configured))
+    return Classifier(find_model(model_of(patient)))
 
 
 def _picamera2() -> tuple[Any, Exception | None]:

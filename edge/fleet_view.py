@@ -12,6 +12,7 @@ from edge.broker import DEFAULT_BASE, Connection, no_broker, parse_address
 from edge.configuration import write_whole
 from edge.fleet import Fleet, as_json, summary, table
 from edge.fleet_page import page, serve
+from edge.secret import shown
 from edge.settings import Table, checked
 
 ANSWER_S = 8.0
@@ -34,7 +35,7 @@ def show_fleet(broker: str, once: bool, json: bool, html: str | None, place: str
     Raises `SettingsError` for a wrong address or a file that cannot be written, `SinkError` where one look is wanted and nobody answers.
     """
     address = parse_address(broker)
-    options = checked(address.options, FleetOptions, broker, strict=False)
+    options = checked(address.options, FleetOptions, shown(broker), strict=False)
     fleet = Fleet("/".join(address.path) or DEFAULT_BASE)
     connection = Connection(address, login=options.login, ca=options.ca)
     for topic in fleet.topics:

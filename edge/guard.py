@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge.errors import SinkError
+from edge.secret import shown_file
 
 SHORTEST = 16
 """Characters of a token at least."""
@@ -48,7 +49,8 @@ def read_token(path: Path) -> str:
     try:
         mode, token = path.stat().st_mode, path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise SinkError(f"{path}: the token cannot be read: {getattr(error, 'strerror', None) or 'not ASCII'}; {MAKE_TOKEN}") from None
+        why = getattr(error, "strerror", None) or "not ASCII"
+        raise SinkError(f"token_file {shown_file(str(path))}: the token cannot be read: {why}; {MAKE_TOKEN}") from None
     if mode & 0o007:
         raise SinkError(f"{path}: everybody on this machine may read the token; chmod 600 {path}")
     if len(token) < SHORTEST:

@@ -5,21 +5,25 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
 from edge.errors import SettingsError
+from edge.secret import shown
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A spec in its parts: ``snapshots:pictures?every_s=2`` is scheme, path and options."""
+    """A spec in its parts: ``snapshots:pictures?every_s=2`` is scheme, path and options. Messages hold its `str`, never its text."""
 
-    text: str
+    text: str = field(repr=False)
     scheme: str
-    path: str
-    options: Mapping[str, str]
+    path: str = field(repr=False)
+    options: Mapping[str, str] = field(repr=False)
+
+    def __str__(self) -> str:
+        return shown(self.text)
 
 
 def parse_spec(text: str) -> Spec:
@@ -29,9 +33,7 @@ def parse_spec(text: str) -> Spec:
     """
     match = re.fullmatch(r"([a-z][a-z0-9]*):(.*)", text, re.DOTALL)
     if not match:
-        # What stands before an @ may be a password.
-        shown = re.sub(r".*@", "…@", text, flags=re.DOTALL)
-        raise SettingsError(f"{shown!r} is not a spec: write kind:place, such as opencv:0, file:clip.mp4 or jsonl:-")
+        raise SettingsError(f"{shown(text)!r} is not a spec: write kind:place, such as opencv:0, file:clip.mp4 or jsonl:-")
     scheme, rest = match.groups()
     if rest.startswith("//"):
         return Spec(text, scheme, text, {})
@@ -45,7 +47,13 @@ def parse_spec(text: str) -> Spec:
 def without_path(spec: Spec) -> None:
     """Raises `SettingsError` where something stands between the scheme and the options, and would go unheard."""
     if spec.path:
-        raise SettingsError(f"{spec.text}: {spec.scheme}: takes no path; options follow a question mark, {spec.scheme}:?key=value")
+        raise SettingsError(f"{spec}: {spec.scheme}: takes no path; options follow a question mark, {spec.scheme}:?key=value")
+
+
+def check_spec(table: Mapping[str, str], text: str, what: str) -> None:
+    """Raises `EdgeferError` for a spec that ``table`` has no class for, or that the class itself would refuse; opens nothing."""
+    spec = parse_spec(text)
+    getattr(resolve(table, spec.scheme, what), "check", lambda _: None)(spec)
 
 
 def resolve(table: Mapping[str, str], name: str, what: str) -> Any:

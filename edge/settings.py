@@ -124,8 +124,8 @@ class ActionSettings(Table, frozen=True):
             raise ValueError("give either a command or a webhook")
         if self.command and not self.command[0]:
             raise ValueError("the command has no program")
-        if self.webhook and not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", self.webhook):
-            raise ValueError("a webhook is an address http://… or https://…, without user and password")
+        if self.webhook and not re.fullmatch(r"https?://([^][\s/?#@:]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?([/?][!-?A-~]*)?", self.webhook):
+            raise ValueError("a webhook is an address http://… or https://…, without user and password; an @ in its path is written %40")
 
 
 class UpdateSettings(Table, frozen=True):
@@ -183,8 +183,13 @@ def load_settings(path: Path | None) -> Settings:
     try:
         return msgspec.convert(table, Settings)
     except msgspec.ValidationError as error:
-        line = _line_of(path.read_text(encoding="utf-8").splitlines(), _keys(str(error)))
-        raise SettingsError(f"{path}{f', line {line}' if line else ''}: {_explain(str(error), Settings)}") from None
+        raise SettingsError(f"{place(path, _keys(str(error)))}: {_explain(str(error), Settings)}") from None
+
+
+def place(path: Path, keys: list[str]) -> str:
+    """A key's file and line for a message: ``config.toml, line 3``; the keys as in ``["action[1]", "webhook"]``."""
+    line = _line_of(path.read_text(encoding="utf-8").splitlines(), keys)
+    return f"{path}, line {line}" if line else str(path)
 
 
 T = TypeVar("T", bound=msgspec.Struct)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edge.configuration import CONFIG, check_config, write_whole
 from edge.errors import EdgeferError, SettingsError, SourceError
+from edge.secret import shown
 from edge.settings import Settings
 from edge.types import Observation
 
@@ -101,7 +102,7 @@ def look(source: str) -> str:
         run(opened, open_pipeline(settings), [glance], threading.Event(), settings.source_timeout_s)
         described = opened.description
     if glance.seen is None:
-        raise SourceError(f"{source}: not one frame came")
+        raise SourceError(f"{shown(source)}: not one frame came")
     faces = ", ".join(f"{face.expression} {100 * face.score:.0f} % at {face.box.x},{face.box.y}" for face in glance.seen.faces)
     return f"{described}: " + (f"frame {glance.seen.frame.index} shows {faces}" if faces else f"{glance.frames} frames, no face in them")
 

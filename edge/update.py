@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from edge.errors import MissingLibrary, ModelError, SettingsError
+from edge.secret import reason, scrub
 from edge.settings import UpdateSettings
 
 MESSAGE_LIMIT_BYTES = 16_384
@@ -42,17 +43,27 @@ def read_order(payload: bytes, how: UpdateSettings) -> Order:
         if len(payload) > MESSAGE_LIMIT_BYTES:
             raise ValueError(f"{len(payload):,} bytes, at most {MESSAGE_LIMIT_BYTES:,} are read")
         order = msgspec.json.decode(payload, type=Order)
-        url = urlsplit(order.url)
+        scheme = _scheme(order.url)
     except (msgspec.MsgspecError, ValueError) as error:
         raise ModelError(f'not an update: {error}; {{"url": …, "sha256": …}} is expected') from None
-    if url.scheme not in how.schemes:
-        raise ModelError(f"{url.scheme or 'no scheme'}: is not allowed; update.schemes has {', '.join(how.schemes)}")
-    if "@" in url.netloc:
-        # What cannot be fetched is said in a retained message, with the address.
-        raise ModelError("no user and password in the url, please: who reads the broker would read them")
+    # What cannot be fetched is said in a retained message. Anywhere: a / in a password ends the part it belongs in.
+    if "@" in order.url:
+        raise ModelError("no user and password in the url, please: who reads the broker would read them (an @ in a path is %40)")
+    if scheme not in how.schemes:
+        raise ModelError(f"{scheme or 'no scheme'}: is not allowed; update.schemes has {', '.join(how.schemes)}")
     if how.public_key:
         check_signature(order, Path(how.public_key))
     return order
+
+
+def _scheme(url: str) -> str:
+    """Raises `ValueError` for what is no address, in words that repeat nothing of it."""
+    try:
+        parts = urlsplit(url)
+        # Without slashes it may be a user, before a password.
+        return parts.scheme if parts.port != 0 and ":/" in url else ""
+    except ValueError:
+        raise ValueError("the url, or the port in it, is malformed") from None
 
 
 def check_signature(order: Order, public_key: Path) -> None:
@@ -117,13 +128,13 @@ def fetch(order: Order, folder: Path, how: UpdateSettings, clock: Callable[[], f
             os.fsync(file.fileno())
         part.replace(path)
     except urllib.error.HTTPError as error:
-        raise (OSError if error.code >= 500 else ModelError)(f"the server answers {error.code} {error.reason}") from None
+        raise (OSError if error.code >= 500 else ModelError)(f"the server answers {error.code} {scrub(error.reason)}") from None
     except urllib.error.URLError as error:
-        raise OSError(f"cannot be fetched: {getattr(error.reason, 'strerror', None) or error.reason}") from None
+        raise OSError(f"cannot be fetched: {reason(error)}") from None
     except (http.client.HTTPException, ValueError) as error:
         if isinstance(error, ModelError):
             raise
-        raise OSError(f"cannot be fetched: {error or type(error).__name__}") from None
+        raise OSError(f"cannot be fetched: {reason(error)}") from None
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)

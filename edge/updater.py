@@ -27,6 +27,7 @@ from edge.mailbox import Mailbox
 from edge.node import Topics
 from edge.pipeline import Pipeline, open_pipeline
 from edge.plug import parse_spec
+from edge.secret import scrub
 from edge.settings import Settings
 from edge.store import find_model
 
@@ -258,6 +259,7 @@ class Updater:
                 _LOG.error("update: %s: cannot be written: %s", self._file, error.strerror)
 
     def _say(self, state: str, sha256: str, why: str = "") -> None:
+        why = scrub(why)
         status = {"state": state, "sha256": sha256, "why": why, "time": round(time.time(), 3)}
         if state in ("refused", "rolled_back"):
             _LOG.warning("update %s: %s: %s", sha256[:12] or "message", state.replace("_", " "), why)

@@ -39,7 +39,7 @@ class Display:
     def check(spec: Spec) -> None:
         """Raises `SettingsError` for a spec that could not be opened; opens nothing."""
         without_path(spec)
-        checked(spec.options, Table, spec.text, strict=False)
+        checked(spec.options, Table, str(spec), strict=False)
 
     def write(self, observation: Observation) -> None:
         """Show it; raises `QuitRun` when q is pressed or the window is closed."""

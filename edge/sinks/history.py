@@ -39,7 +39,7 @@ class HistorySink:
     """Changes kept while the disk refuses them; then the oldest batch is lost."""
 
     def __init__(self, spec: Spec) -> None:
-        self._options = checked(spec.options, HistoryOptions, spec.text, strict=False)
+        self._options = checked(spec.options, HistoryOptions, str(spec), strict=False)
         self.path = Path(spec.path) if spec.path else default_path()
         self.history = History(self.path)
         self._tally, self._unwritten = Tally(), list[Batch]()
@@ -49,7 +49,7 @@ class HistorySink:
     @staticmethod
     def check(spec: Spec) -> None:
         """Raises `SettingsError` where an option is wrong; opens nothing."""
-        checked(spec.options, HistoryOptions, spec.text, strict=False)
+        checked(spec.options, HistoryOptions, str(spec), strict=False)
 
     def begin(self, about: About) -> str:
         """Say where the history lies."""

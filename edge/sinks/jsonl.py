@@ -25,18 +25,18 @@ class JsonLines:
         self.check(spec)
         self._own, self._cut = spec.path != "-", False
         if not self._own and sys.stdout is None:
-            raise SinkError(f"{spec.text}: standard output is closed; write jsonl:PATH")
+            raise SinkError(f"{spec}: standard output is closed; write jsonl:PATH")
         try:
             self._file = _append(spec.path) if self._own else sys.stdout.buffer
         except OSError as error:
-            raise SinkError(f"{spec.text}: cannot write there: {error.strerror}") from None
+            raise SinkError(f"{spec}: cannot write there: {error.strerror}") from None
 
     @staticmethod
     def check(spec: Spec) -> None:
         """Raises `SettingsError` or `SinkError` for a spec that could not be opened; opens nothing."""
-        checked(spec.options, Table, spec.text, strict=False)
+        checked(spec.options, Table, str(spec), strict=False)
         if not spec.path:
-            raise SinkError(f"{spec.text}: no place given; write jsonl:- for standard output or jsonl:PATH for a file")
+            raise SinkError(f"{spec}: no place given; write jsonl:- for standard output or jsonl:PATH for a file")
 
     def write(self, observation: Observation) -> None:
         """One line, pushed out at once so that a reader sees it now."""

@@ -16,6 +16,7 @@ from edge.homeassistant import birth_topic, discovery
 from edge.mailbox import Mailbox
 from edge.node import OFFLINE, ONLINE, Reporter, Topics
 from edge.plug import Spec
+from edge.secret import shown
 from edge.settings import Table, checked
 from edge.system import board, temperature_c, version
 from edge.types import CameraState, Model, Observation
@@ -39,10 +40,10 @@ class MqttOptions(Table, frozen=True):
 def parse_node(text: str) -> tuple[Topics, MqttOptions]:
     """Topics and options of a spec ``mqtt://host/base/node?…``; raises `SettingsError`."""
     address = parse_address(text)
-    options = checked(address.options, MqttOptions, text, strict=False)
+    options = checked(address.options, MqttOptions, shown(text), strict=False)
     if len(address.path) == 1:
         raise SettingsError(
-            f"{text}: a base and this device's name are needed: write mqtt://{address.host}/{address.path[0]}/{host_name()}"
+            f"{shown(text)}: a base and this device's name are needed: write mqtt://{address.host}/{address.path[0]}/{host_name()}"
         )
     base, node = ("/".join(address.path[:-1]), address.path[-1]) if address.path else (DEFAULT_BASE, host_name())
     return Topics(base, node), options

@@ -40,20 +40,20 @@ class Snapshots:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SinkError(f"{spec.text}: cannot make this folder: {error.strerror}") from None
+            raise SinkError(f"{spec}: cannot make this folder: {error.strerror}") from None
         try:
             tempfile.TemporaryFile(dir=self.folder).close()
         except OSError as error:
-            raise SinkError(f"{spec.text}: cannot write into this folder: {error.strerror}") from None
+            raise SinkError(f"{spec}: cannot write into this folder: {error.strerror}") from None
         # One run's pictures never overwrite another's.
         self._run = time.strftime("%Y%m%d-%H%M%S")
 
     @staticmethod
     def check(spec: Spec) -> SnapshotOptions:
         """The options; raises `SettingsError` or `SinkError` for a spec that could not be opened. Makes nothing."""
-        options = checked(spec.options, SnapshotOptions, spec.text, strict=False)
+        options = checked(spec.options, SnapshotOptions, str(spec), strict=False)
         if not spec.path:
-            raise SinkError(f"{spec.text}: no folder given; write snapshots:DIR")
+            raise SinkError(f"{spec}: no folder given; write snapshots:DIR")
         return options
 
     def write(self, observation: Observation) -> None:

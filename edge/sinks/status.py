@@ -26,7 +26,7 @@ class Status:
     def check(spec: Spec) -> None:
         """Raises `SettingsError` for a spec that could not be opened; opens nothing."""
         without_path(spec)
-        checked(spec.options, Table, spec.text, strict=False)
+        checked(spec.options, Table, str(spec), strict=False)
 
     def write(self, observation: Observation) -> None:
         """Show a line when it is time for one; off a terminal also when what is seen changes, once a second."""

@@ -28,10 +28,10 @@ class Systemd:
 
     def __init__(self, spec: Spec) -> None:
         without_path(spec)
-        checked(spec.options, Table, spec.text, strict=False)
+        checked(spec.options, Table, str(spec), strict=False)
         self._address = _address()
         if not self._address:
-            raise SinkError(f"{spec.text}: NOTIFY_SOCKET is not set: systemd did not start this as Type=notify; 'edgefer service install'")
+            raise SinkError(f"{spec}: NOTIFY_SOCKET is not set: systemd did not start this as Type=notify; 'edgefer service install'")
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._socket.settimeout(1.0)
         self._every_s = min(self.EVERY_S, _watchdog_s() / 4 or self.EVERY_S)

@@ -208,21 +208,19 @@ def _address(spec: Spec) -> tuple[Address, WebOptions]:
     """The address and the options of a spec; raises `SettingsError`."""
     if spec.scheme == "web":
         if spec.path:
-            raise SettingsError(f"{spec.text}: web: takes no path; for another address write http://ADDRESS:PORT")
-        return Address("127.0.0.1", 8080), checked(spec.options, WebOptions, spec.text, strict=False)
+            raise SettingsError(f"{spec}: web: takes no path; for another address write http://127.0.0.1:8080")
+        return Address("127.0.0.1", 8080), checked(spec.options, WebOptions, str(spec), strict=False)
     if "@" in spec.text.partition("?")[0]:
         # Not repeated: what stands before an @ may be a password.
-        raise SettingsError(
-            f"{spec.scheme}: an address to listen on takes no user and no password; write http://ADDRESS:PORT?token_file=FILE"
-        )
+        raise SettingsError(f"{spec.scheme}: an address to listen on takes no user and no password; write http://127.0.0.1:8080?…")
     try:
         url = urlsplit(spec.text)
         host, port = url.hostname, url.port
     except ValueError:
         host = port = None
     if not host or port is None or url.path not in ("", "/"):
-        raise SettingsError(f"{spec.text}: not an address to listen on; write http://127.0.0.1:8080, options after a question mark")
-    return Address(host, port), checked(dict(parse_qsl(url.query, keep_blank_values=True)), WebOptions, spec.text, strict=False)
+        raise SettingsError(f"{spec}: not an address to listen on; write http://127.0.0.1:8080, options after a question mark")
+    return Address(host, port), checked(dict(parse_qsl(url.query, keep_blank_values=True)), WebOptions, str(spec), strict=False)
 
 
 def _private(address: Address, options: WebOptions) -> bool:
@@ -242,7 +240,7 @@ def _token(spec: Spec, address: Address, options: WebOptions) -> str | None:
     if credential.is_file():
         return read_token(credential)
     if not _private(address, options):
-        raise SinkError(f"{spec.text}: others could look on, so it needs a token; {MAKE_TOKEN}")
+        raise SinkError(f"{spec}: others could look on, so it needs a token; {MAKE_TOKEN}")
     return None
 
 
@@ -263,5 +261,5 @@ def _listen(spec: Spec, address: Address) -> socket.socket:
         taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
         advice = "; another program has this port: is edgefer running already?" if taken else ""
         why = getattr(error, "strerror", None) or "no host has such a name"
-        raise SinkError(f"{spec.text}: cannot listen there: {why}{advice}") from None
+        raise SinkError(f"{spec}: cannot listen there: {why}{advice}") from None
     return listening

@@ -40,6 +40,7 @@ class Source(Protocol):
         """Release the camera or the file."""
 
     # Where a live source has it: ``repeats``, true where one picture may come again and again on purpose, instead of for a fault.
+    # Where a source has it, the static ``check(spec)``, which raises without opening anything.
 
 
 def open_source(text: str) -> Source:

@@ -31,20 +31,25 @@ class Images:
     tracked = False
 
     def __init__(self, spec: Spec) -> None:
-        checked(spec.options, Table, spec.text, strict=False)
-        if not spec.path:
-            raise SourceError(f"{spec.text}: no folder given; write images:DIR")
+        self.check(spec)
         place = Path(spec.path)
         if place.is_file():
             self._files = [place]
         elif place.is_dir():
             self._files = sorted(file for file in place.iterdir() if file.suffix.lower() in _ENDINGS)
         else:
-            raise SourceError(f"{spec.text}: no such folder; give one that holds pictures")
+            raise SourceError(f"{spec}: no such folder; give one that holds pictures")
         if not self._files:
-            raise SourceError(f"{spec.text}: no pictures in this folder; looked for {', '.join(sorted(_ENDINGS))}")
+            raise SourceError(f"{spec}: no pictures in this folder; looked for {', '.join(sorted(_ENDINGS))}")
         self.description = f"{len(self._files)} pictures of {place}"
         self.unreadable = 0
+
+    @staticmethod
+    def check(spec: Spec) -> None:
+        """Raises `SettingsError` or `SourceError` for a spec that could not be opened; opens nothing."""
+        checked(spec.options, Table, str(spec), strict=False)
+        if not spec.path:
+            raise SourceError(f"{spec}: no folder given; write images:DIR")
 
     def __iter__(self) -> Iterator[Frame]:
         """One frame a picture; time is its place in the list."""

@@ -17,10 +17,11 @@ from urllib.parse import parse_qsl, urlsplit
 import cv2
 from msgspec import Meta
 
-from edge.errors import SourceError
+from edge.errors import SettingsError, SourceError
 from edge.picture import colour_frame
 from edge.plug import Spec
 from edge.quiet import quiet_native
+from edge.secret import ESCAPES, reason
 from edge.settings import Table, checked
 from edge.types import Frame
 from edge.watch import Stillness
@@ -54,18 +55,25 @@ class File:
     tracked = True
 
     def __init__(self, spec: Spec) -> None:
-        checked(spec.options, Table, spec.text, strict=False)
+        self.check(spec)
         self._path = Path(spec.path)
         if not self._path.is_file():
-            raise SourceError(f"{spec.text}: no such file")
+            raise SourceError(f"{spec}: no such file")
         self._capture = open_capture(str(self._path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
-            raise SourceError(f"{spec.text}: not a video that OpenCV can read; try 'ffmpeg -i {self._path.name} clip.mp4'")
+            raise SourceError(f"{spec}: not a video that OpenCV can read; try 'ffmpeg -i {self._path.name} clip.mp4'")
         self._fps = self._capture.get(cv2.CAP_PROP_FPS)
         if not 0 < self._fps <= 1000:
             self._fps = 25.0
         size = (int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
         self.description = f"{self._path}, {size[0]}x{size[1]}, {self._fps:.3g} frames a second"
+
+    @staticmethod
+    def check(spec: Spec) -> None:
+        """Raises `SettingsError` or `SourceError` for a spec that could not be opened; opens nothing."""
+        checked(spec.options, Table, str(spec), strict=False)
+        if not spec.path:
+            raise SourceError(f"{spec}: no file given; write file:PATH")
 
     def __iter__(self) -> Iterator[Frame]:
         """Every frame, then the end; raises `SourceError` when there is none at all."""
@@ -134,16 +142,12 @@ class Camera:
     tracked = True
 
     def __init__(self, spec: Spec) -> None:
-        options = checked(spec.options, CameraOptions, spec.text, strict=False)
-        if not re.fullmatch(r"[0-9]{1,3}", spec.path):
-            raise SourceError(f"{spec.text}: a camera is a number, as in opencv:0; a clip is file:PATH")
-        if not re.fullmatch(r"[ -~]{4}", options.fourcc):
-            raise SourceError(f"{spec.text}: fourcc is four letters such as MJPG or YUYV, found {options.fourcc!r}")
-        self._name, self._frozen_s, self.repeats = spec.text, options.frozen_s, not options.frozen_s
+        options = self.check(spec)
+        self._name, self._frozen_s, self.repeats = str(spec), options.frozen_s, not options.frozen_s
         self._capture = Capture(int(spec.path), V4L2)
         device = Path(f"/dev/video{spec.path}")
         if not self._capture.cv2.isOpened():
-            raise SourceError(f"{spec.text}: no camera answers at {device}: {_why_not(device)}")
+            raise SourceError(f"{spec}: no camera answers at {device}: {_why_not(device)}")
         for key, value in (
             (cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*options.fourcc)),
             (cv2.CAP_PROP_FRAME_WIDTH, options.width),
@@ -154,6 +158,16 @@ class Camera:
         asked = f"{options.width}x{options.height} {options.fourcc}, {options.fps:.3g} frames a second"
         given = _format(self._capture.cv2)
         self.description = f"camera {spec.path}, {given}" + (f" ({asked} asked for)" if given != asked else "")
+
+    @staticmethod
+    def check(spec: Spec) -> CameraOptions:
+        """The options; raises `SettingsError` or `SourceError` for a spec that could not be opened. Opens nothing."""
+        options = checked(spec.options, CameraOptions, str(spec), strict=False)
+        if not re.fullmatch(r"[0-9]{1,3}", spec.path):
+            raise SourceError(f"{spec}: a camera is a number, as in opencv:0; a clip is file:PATH")
+        if not re.fullmatch(r"[ -~]{4}", options.fourcc):
+            raise SourceError(f"{spec}: fourcc is four letters such as MJPG or YUYV, found {options.fourcc!r}")
+        return options
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames until closed; raises `SourceError` when the camera fails, or gives the same picture again and again."""
@@ -212,16 +226,27 @@ class Stream:
     """Between one try to open and the next."""
 
     def __init__(self, spec: Spec) -> None:
-        self._address, _, options = spec.path.partition("#")
-        # The password in a camera's address, before the @ or after the ?, is not for the log.
-        self.description = f"stream {spec.scheme}://{self._address.partition('://')[2].rpartition('@')[2].partition('?')[0]}"
-        self._options = checked(dict(parse_qsl(options, keep_blank_values=True)), StreamOptions, self.description, strict=False)
+        self._options = self.check(spec)
         self.repeats = not self._options.frozen_s
+        self._address, self.description = spec.path.partition("#")[0], f"stream {spec}"
         self._closed = threading.Event()
         self._capture = self._open()
         if not self._capture.cv2.isOpened():
             raise SourceError(f"{self.description}: {self._why_not()}")
         self.description += f", {_format(self._capture.cv2)}"
+
+    @staticmethod
+    def check(spec: Spec) -> StreamOptions:
+        """The options; raises `SettingsError` for an address or an option that is wrong. Opens nothing."""
+        address, _, options = spec.path.partition("#")
+        try:
+            url = urlsplit(address)
+            sound = bool(url.hostname) and url.port != 0 and "@" not in options
+        except ValueError:
+            sound = False
+        if not sound:
+            raise SettingsError(f"{spec}: not a camera's address; write {spec.scheme}://host/path; {ESCAPES}")
+        return checked(dict(parse_qsl(options, keep_blank_values=True)), StreamOptions, str(spec), strict=False)
 
     def _open(self) -> Capture:
         limit_ms = round(self._options.timeout_s * 1000)
@@ -236,7 +261,7 @@ class Stream:
             port = parts.port or {"rtsp": 554, "http": 80, "https": 443}[parts.scheme]
             socket.create_connection((parts.hostname or "", port), self._options.timeout_s).close()
         except (OSError, ValueError) as error:
-            return f"nobody answers there ({getattr(error, 'strerror', None) or error}); is the camera on, and in this network?"
+            return f"nobody answers there ({reason(error)}); is the camera on, and in this network?"
         return f"it answers, but with no video within {self._options.timeout_s:g} s; check the path, the user and the password in a player"
 
     def __iter__(self) -> Iterator[Frame]:

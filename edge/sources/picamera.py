@@ -53,25 +53,30 @@ class PiCamera:
     tracked = True
 
     def __init__(self, spec: Spec) -> None:
-        without_path(spec)
-        self._options = options = checked(spec.options, PiCameraOptions, spec.text, strict=False)
-        self._name = spec.text
+        self._options = options = self.check(spec)
+        self._name = str(spec)
         picamera2, libcamera = libraries()
         known = count_cameras(picamera2)
         if options.camera >= known:
             asked = f"Pi camera {options.camera} asked for, {known} found"
-            raise SourceError(f"{spec.text}: {asked}; check the cable, then 'rpicam-hello --list-cameras'; a USB camera is opencv:0")
+            raise SourceError(f"{spec}: {asked}; check the cable, then 'rpicam-hello --list-cameras'; a USB camera is opencv:0")
         try:
             self._camera = picamera2.Picamera2(options.camera)
         except (RuntimeError, IndexError) as error:
             advice = "another program may hold it, 'fuser /dev/media*' shows which"
-            raise SourceError(f"{spec.text}: the camera cannot be opened ({_root(error)}); {advice}") from None
+            raise SourceError(f"{spec}: the camera cannot be opened ({_root(error)}); {advice}") from None
         self._closed = False
         try:
             self._start(options, libcamera)
         except (RuntimeError, ValueError, OSError) as error:
             self.close()
-            raise SourceError(f"{spec.text}: the camera refused this size, rate or format: {_root(error)}") from None
+            raise SourceError(f"{spec}: the camera refused this size, rate or format: {_root(error)}") from None
+
+    @staticmethod
+    def check(spec: Spec) -> PiCameraOptions:
+        """The options; raises `SettingsError` for a spec that could not be opened. Opens nothing."""
+        without_path(spec)
+        return checked(spec.options, PiCameraOptions, str(spec), strict=False)
 
     def _start(self, options: PiCameraOptions, libcamera: Any) -> None:
         size, frame_us = (options.width, options.height), round(1e6 / options.fps)

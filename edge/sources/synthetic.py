@@ -62,14 +62,21 @@ class Synthetic:
     tracked = True
 
     def __init__(self, spec: Spec) -> None:
-        without_path(spec)
-        self._options = checked(spec.options, SyntheticOptions, spec.text, strict=False)
+        self._options = self.check(spec)
         self.live = self._options.paced
         self.scene = scene = Scene(self._options)
         self.description = (
             f"drawn faces ({self._options.faces}), {scene.width_px}x{scene.height_px}, {self._options.fps:.3g} frames a second"
         )
         self._closed = False
+
+    @staticmethod
+    def check(spec: Spec) -> SyntheticOptions:
+        """The options; raises `SettingsError` for a spec that could not be opened. Draws nothing."""
+        without_path(spec)
+        options = checked(spec.options, SyntheticOptions, str(spec), strict=False)
+        _size(options.size)
+        return options
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames until ``seconds`` are over or the source is closed."""

@@ -166,6 +166,26 @@ def test_check_config_accepts_a_good_file_and_names_the_key_of_a_bad_one(edgefer
         ('sinks = ["status:foo"]\n', "takes no path"),
         ('sinks = ["display:foo"]\n', "takes no path"),
         ('model = "huge"\n', "no model 'huge'"),
+        ('threads = 1\nsource = "opencv:zero"\n', "bad.toml, line 2: opencv:zero: a camera is a number"),
+        ('source = "opencv:0?fourcc=MJPEG"\n', "fourcc is four letters"),
+        ('source = "picamera:?rotation=45"\n', "key 'rotation'"),
+        ('source = "picamera:1"\n', "takes no path"),
+        ('source = "synthetic:?size=9x9"\n', "not between 160x120"),
+        ('source = "synthetic:?face=1"\n', "did you mean 'faces'?"),
+        ('source = "images:"\n', "no folder given"),
+        ('source = "file:"\n', "no file given"),
+        ('source = "file:a.mp4?fps=2"\n', "unknown key 'fps'"),
+        (
+            'source = "rtsp://me:pa/ss@camera/live"\n',
+            "rtsp://…@camera/live: not a camera's address; write rtsp://host/path; in a user or a",
+        ),
+        ('source = "rtsp://camera/live#timeout=5"\n', "did you mean 'timeout_s'?"),
+        ('threads = 1\n\nsinks = ["status:", "jsonl"]\n', "bad.toml, line 3: 'jsonl' is not a spec"),
+        ('[detector]\nphoto_name = "blazefase"\n', "bad.toml, line 2: no detector"),
+        (
+            '[[action]]\ncommand = ["true"]\n[[action]]\ncommand = ["no-such x"]\n',
+            "bad.toml, line 3: action number 2: no program 'no-such'",
+        ),
     ):
         (tmp_path / "bad.toml").write_text(text)
         done = edgefer("check-config", "--config", "bad.toml")

@@ -1,0 +1,119 @@
+"""What is never shown: users, passwords, tokens and queries, cut out of addresses and of any text that may hold some."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import threading
+import traceback
+from collections.abc import Collection
+from pathlib import Path
+from urllib.parse import unquote
+
+CUT = "…"
+"""Stands for what was cut out."""
+ESCAPES = "in a user or a password / ? # @ and blanks are written %2F %3F %23 %40 %20"
+
+_HERE = "file|images|jsonl|snapshots|history|opencv|picamera|synthetic|status|display|systemd"
+"""Kinds of spec that lead nowhere in the network: what follows the colon is shown."""
+_ADDRESS = re.compile(
+    # Up to the last @ of the line: a password that is not written as it should be may hold anything, blanks too.
+    rf"(?<![\w+.-])(?!(?:{_HERE}):)[A-Za-z][\w+.-]*:/+(?:.*@(?=\S))?[^\s'\"]*"
+    # The same without slashes, and user:password@host alone.
+    rf"|(?<![^\s'\"(=:])(?!(?:{_HERE}):)[^\s:'\"(]+:[^\s/]\S*@[^\s'\"]+"
+)
+_NAMED = re.compile(
+    r"(?i)(?<![a-z])(pass(?:word|wd|phrase)?|pwd|token|secret|api[_-]?key|authorization|credentials?)(['\"]?\s*[=:]\s*['\"]?)"
+    r"(?:(?:bearer|basic|digest)\s+)?[^\s'\"&;,]+"
+)
+_OPTIONS = re.compile(r"#(?:[a-z_]+=[\d.]+&?)+")
+"""Options of a stream, which are edgefer's own and no secret."""
+
+
+def shown(address: str) -> str:
+    """The address of a source, a sink or a broker as anybody may read it: without user, password and query.
+
+    Where a password holds / ? # or @ as they are, which no address may, the host is shown only where it cannot be a part of it.
+
+    >>> shown("rtsp://me:secret@camera/live?token=1")
+    'rtsp://…@camera/live?…'
+    """
+    scheme, colon, rest = address.partition(":")
+    if not colon or re.fullmatch(_HERE, scheme):
+        return scheme + colon + scrub(rest) if colon else address
+    body = rest.lstrip("/")
+    slashes = rest[: len(rest) - len(body)]
+    lead = f"{scheme}:{slashes}" if slashes or "@" not in body else ""
+    before, at, after = body.rpartition("@")
+    if "?" in before:
+        # Either the password holds a ?, or the query an @: nothing tells.
+        return lead + CUT
+    place = re.split(r"[?#]|/[^/?#]*=", after, maxsplit=1)[0]
+    # What stands for a port and is no number may be a password that lacks its @.
+    host = re.match(r"(?:\[[^]]*\]|[^:/]*)(?::\d{0,5}(?=/|$))?(?=/|$)", place)
+    if not host:
+        place = re.split("[:/]", place, maxsplit=1)[0] + f":{CUT}"
+    elif place != after:
+        options = _OPTIONS.search(after) if after.startswith("#", len(place)) else None
+        place += options[0] if options and len(place) + len(options[0]) == len(after) else after[len(place)] + CUT
+    return lead + (CUT + at if at else "") + place
+
+
+def without(text: str, known: Collection[str]) -> str:
+    """Any text without the secrets that are known."""
+    for secret in sorted(known, key=len, reverse=True):
+        text = text.replace(secret, CUT)
+    return text
+
+
+def scrub(text: str) -> str:
+    """Any text, such as a line of a log, without what looks like a secret in it."""
+    return _NAMED.sub(rf"\1\2{CUT}", _ADDRESS.sub(_shown_in_text, text))
+
+
+def _shown_in_text(match: re.Match[str]) -> str:
+    address = match[0].rstrip(".,:;)")
+    return shown(address) + match[0][len(address) :]
+
+
+def hidden(address: str) -> list[str]:
+    """The parts of an address that `shown` leaves out, as they may turn up elsewhere; short ones would hit innocent words."""
+    body = address.partition(":")[2].lstrip("/")
+    user, at, rest = body.rpartition("@")
+    query = rest.partition("?")[2].split("&")
+    parts = [user, user.partition(":")[2], *(option.partition("=")[2] or option for option in query)] if at or any(query) else []
+    return [part for part in {*parts, *map(unquote, parts)} if len(part) > 3]
+
+
+def shown_file(name: str) -> str:
+    """The name of a file that cannot be read; in its stead the folder looked in, where the name may be the secret that belongs inside."""
+    return name if re.fullmatch(r"[\w~ -]*[./][\w./~ -]*", name) else f"{CUT} in {Path.cwd()}"
+
+
+def reason(error: BaseException) -> str:
+    """Why an address could not be reached, in words; what Python says of a malformed one repeats parts of it."""
+    from http.client import InvalidURL
+
+    inner = getattr(error, "reason", None) or error
+    if isinstance(inner, InvalidURL | ValueError):
+        return f"the address, or a proxy's, is malformed: {ESCAPES}"
+    return getattr(inner, "strerror", None) or scrub(str(inner)) or type(inner).__name__
+
+
+class Scrubbed(logging.Formatter):
+    """A log without secrets, tracebacks included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The whole entry, scrubbed."""
+        return scrub(super().format(record))
+
+
+def print_crash(error: BaseException) -> None:
+    """A traceback on standard error, scrubbed: an error's text may quote an address."""
+    print(scrub("".join(traceback.format_exception(error))), end="", file=sys.stderr, flush=True)
+
+
+def scrub_crashes() -> None:
+    """From here on the crash of a thread is printed by `print_crash`."""
+    threading.excepthook = lambda crash: print_crash(crash.exc_value or crash.exc_type())
