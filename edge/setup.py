@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -56,9 +57,8 @@ def set_up(path: Path, source: str | None, sinks: list[str] | None, replace: boo
         write_whole(draft, configuration(source=source, sinks=sinks))
         check_config(draft)
         if path.exists():
-            # Kept under a second name, so that there is no moment without a configuration.
-            kept.unlink(missing_ok=True)
-            kept.hardlink_to(path)
+            # A copy, so that there is no moment without a configuration.
+            shutil.copy2(path, kept)
         draft.replace(path)
     except SettingsError as error:
         raise SettingsError(str(error).replace(str(draft), str(path))) from None

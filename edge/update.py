@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import os
 import re
 import time
 import urllib.error
@@ -21,6 +20,7 @@ from msgspec import Meta
 from edge.errors import MissingLibrary, ModelError, SettingsError
 from edge.secret import reason, scrub
 from edge.settings import UpdateSettings
+from edge.system import put
 
 MESSAGE_LIMIT_BYTES = 16_384
 REMEMBERED = 20
@@ -124,9 +124,7 @@ def fetch(order: Order, folder: Path, how: UpdateSettings, clock: Callable[[], f
                 digest.update(content)
                 file.write(content)
             _check_arrived(answer, digest.hexdigest(), order.sha256)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        put(part, path)
     except urllib.error.HTTPError as error:
         raise (OSError if error.code >= 500 else ModelError)(f"the server answers {error.code} {scrub(error.reason)}") from None
     except urllib.error.URLError as error:
@@ -225,8 +223,5 @@ def write_ledger(path: Path, ledger: Ledger) -> None:
     """Whole or not at all, also in a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    with part.open("wb") as file:
-        file.write(msgspec.json.encode(ledger))
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    part.write_bytes(msgspec.json.encode(ledger))
+    put(part, path)
