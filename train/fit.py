@@ -23,6 +23,7 @@ from train.model import build, for_training
 from train.pipeline import training_stream
 from train.pretrained import begin_with_faces
 from train.recipe import Recipe
+from train.thin import begin_with
 
 Epoch = dict[str, float]
 """One line of the history: loss, accuracy, val_loss, val_accuracy, learning_rate, seconds, ended (seconds since 1970)."""
@@ -129,20 +130,7 @@ def _begin(model: keras.Model, recipe: Recipe, start: Path | None, images: Pixel
     if recipe.pretrained:
         begin_with_faces(model, images, out.parent / "pretrained")
     if start:
-        _begin_with(model, start)
-
-
-def _begin_with(model: keras.Model, start: Path) -> None:
-    """Take from the network in ``start`` the weights of every layer that both have, by name and shape."""
-    theirs = {layer.name: layer.get_weights() for layer in keras.models.load_model(start, compile=False).layers}
-    fitting = 0
-    for layer in model.layers:
-        ours, given = layer.get_weights(), theirs.get(layer.name, [])
-        if ours and [w.shape for w in ours] == [w.shape for w in given]:
-            layer.set_weights(given)
-            fitting += 1
-    if not fitting:
-        raise SettingsError(f"{start}: another network than the recipe's: no layer of the two has the same name and shape")
+        begin_with(model, start)
 
 
 def better(value: float, than: float, monitor: str) -> bool:

@@ -90,3 +90,18 @@ def test_whatever_the_clock_does_the_scores_stay_between_the_answers_given(steps
         assert label in (*LABELS, "uncertain")
         assert (steady >= given_scores.min(axis=0) - 1e-5).all()
         assert (steady <= given_scores.max(axis=0) + 1e-5).all()
+
+
+def test_what_is_just_likely_enough_is_an_answer_and_a_lead_of_just_the_margin_none() -> None:
+    s = smoother(window_s=0, margin=0.25, uncertain_below=0.5)
+    assert s.update(1, scores(0.5, 0.25, 0.25), 0.0)[0] == "a"
+    assert s.update(1, scores(0.375, 0.625, 0.0), 0.1)[0] == "a", "exactly the margin"
+    assert s.update(1, scores(0.25, 0.625, 0.125), 0.2)[0] == "b"
+    assert s.update(1, scores(0.25, 0.25, 0.25), 0.3)[0] == "b", "exactly the margin below"
+    assert s.update(1, scores(0.2, 0.24, 0.2), 0.4)[0] == "uncertain"
+
+
+def test_the_first_answer_has_a_time_too() -> None:
+    s = smoother(window_s=1.0)
+    s.update(1, scores(1, 0, 0), 10.0)
+    assert s.update(1, scores(0, 1, 0), 11.0)[1] == pytest.approx([0.368, 0.632, 0], abs=1e-3)

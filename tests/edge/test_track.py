@@ -144,3 +144,80 @@ def test_many_boxes_at_once_each_get_one_track() -> None:
     boxes = [face(60 * (i % 20), 60 * (i // 20)) for i in range(200)]
     assert len({track.id for track in t.update(boxes, 0.0)}) == 200
     assert len(t.update(list(reversed(boxes)), 0.1)) == 200
+
+
+def test_a_face_is_expected_where_its_speed_takes_it() -> None:
+    t = tracker()
+    t.update([face(100)], 0.0)
+    t.update([face(105)], 0.1)
+    (expected,) = t.expected(0.2)
+    assert expected.box.x > 105
+
+
+def test_a_face_looked_for_and_not_found_was_looked_for_all_the_same() -> None:
+    t = tracker(lost_s=0.5)
+    t.update([face(100)], 0.0)
+    (track,) = t.update([], 0.2)
+    assert (track.seen_s, track.looked_s) == (0.0, 0.2)
+    (track,) = t.update([], 0.4, still={1})
+    assert (track.seen_s, track.looked_s) == (0.4, 0.4)
+
+
+def test_a_face_around_which_nothing_moves_has_no_speed_left() -> None:
+    t = tracker()
+    for frame in range(3):
+        t.update([face(100 + 10 * frame, 100 + 10 * frame)], frame / 10)
+    t.update([], 0.3, still={1})
+    (expected,) = t.expected(0.8)
+    assert expected.box == face(120, 120)
+
+
+def test_the_moment_of_loss_itself_still_counts() -> None:
+    t = tracker(lost_s=0.5)
+    t.update([face(100)], 0.0)
+    assert len(t.update([], 0.0)) == 1, "twice the same moment"
+    assert len(t.update([], 0.5)) == 1
+
+
+def test_the_nearer_of_two_who_went_comes_back() -> None:
+    t = tracker(lost_s=0.1)
+    t.update([face(100), face(180)], 0.0)
+    t.update([], 0.5)
+    assert [track.id for track in t.update([face(150)], 1.0)] == [2]
+    t = tracker(lost_s=0.1)
+    t.update([face(100)], 0.0)
+    t.update([], 0.5)
+    assert [track.id for track in t.update([face(155)], 1.0)] == [2], "more than its own width away is somebody else"
+
+
+def test_a_new_face_stands_still_until_more_is_known() -> None:
+    t = tracker()
+    (track,) = t.update([face(100)], 3.0)
+    assert (track.first_s, track.seen_s, track.looked_s) == (3.0, 3.0, 3.0)
+    (expected,) = t.expected(4.0)
+    assert expected.box == face(100)
+
+
+def test_half_of_a_jump_is_taken_for_speed_each_way() -> None:
+    t = tracker(steady=0.5)
+    t.update([face(100, 100)], 0.0)
+    t.update([face(110, 90)], 0.1)
+    (expected,) = t.expected(0.3)
+    # Half way to where it was found, and (1 - 0.5) / (2 * 0.1 s) of 10 px on: 25 px a second, for 0.2 s.
+    assert expected.box == face(105 + 5, 95 - 5)
+
+
+def test_nobody_is_expected_more_than_half_its_size_away() -> None:
+    t = tracker()
+    t.update([face(100, 100)], 0.0)
+    t.update([face(110, 90)], 0.1)
+    (expected,) = t.expected(60.0)
+    assert expected.box == face(110 + 25, 90 - 25)
+
+
+def test_three_times_are_three_times() -> None:
+    t = tracker(min_hits=3)
+    assert [len(t.update([face(100)], frame / 10)) for frame in range(4)] == [0, 0, 1, 1]
+    t.update([face(102)], 0.3)  # twice the same moment: no speed can be told
+    (expected,) = t.expected(0.4)
+    assert abs(expected.box.x - 102) <= 2
