@@ -100,9 +100,8 @@ def _shown_in_text(found: str) -> str:
 def hidden(address: str) -> list[str]:
     """The parts of an address that `shown` leaves out, as they may turn up elsewhere; short ones would hit innocent words."""
     body = address.partition(":")[2].lstrip("/")
-    user, at, rest = body.rpartition("@")
-    query = rest.partition("?")[2].split("&")
-    parts = [user, user.partition(":")[2], *(option.partition("=")[2] or option for option in query)] if at or any(query) else []
+    user = body.rpartition("@")[0]
+    parts = [user, user.partition(":")[2], *(option.partition("=")[2] or option for option in body.partition("?")[2].split("&"))]
     return [part for part in {*parts, *map(unquote, parts)} if len(part) > 3]
 
 

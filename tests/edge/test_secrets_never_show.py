@@ -98,7 +98,7 @@ def every_command(config: Path) -> list[list[str]]:
 
 @pytest.fixture
 def here(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """A command in this process: a fortieth of the time, where there are many of them."""
+    """A command in this process, where there are many of them."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> None:
@@ -243,7 +243,7 @@ class Service:
     def until(self, *words: str) -> None:
         """It has said each of these."""
         with self._changed:
-            if not self._changed.wait_for(lambda: all(word in "".join(self.said) for word in words), 30):
+            if not self._changed.wait_for(lambda: all(word in "".join(self.said) for word in words), 60):
                 pytest.fail(f"one of {words} was not said: {''.join(self.said)}")
 
     def until_ready(self) -> None:
