@@ -17,15 +17,11 @@ ESCAPES = "in a user or a password / ? # @ and blanks are written %2F %3F %23 %4
 
 _HERE = "file|images|jsonl|snapshots|history|opencv|picamera|synthetic|status|display|systemd"
 """Kinds of spec that lead nowhere in the network: what follows the colon is shown."""
-_ADDRESS = re.compile(
-    # Up to the last @ of the line: a password that is not written as it should be may hold anything, blanks too.
-    rf"(?<![\w+.-])(?!(?:{_HERE}):)[A-Za-z][\w+.-]*:/+(?:.*@(?=\S))?[^\s'\"]*"
-    # The same without slashes, and user:password@host alone.
-    rf"|(?<![^\s'\"(=:])(?!(?:{_HERE}):)[^\s:'\"(]+:[^\s/]\S*@[^\s'\"]+"
-)
+_START = re.compile(rf"(?<![\w+.-])(?!(?:{_HERE}):)[A-Za-z][\w+.-]*:/+")
+_ADDRESS = re.compile(rf"{_START.pattern}[^\s'\"]*")
 _NAMED = re.compile(
-    r"(?i)(?<![a-z])(pass(?:word|wd|phrase)?|pwd|token|secret|api[_-]?key|authorization|credentials?)(['\"]?\s*[=:]\s*['\"]?)"
-    r"(?:(?:bearer|basic|digest)\s+)?[^\s'\"&;,]+"
+    r"(?i)(?<![a-z])(pass(?:word|wd|phrase)?|pwd|token|secret|api[_-]?key|authorization|credentials?)(['\"]?[ \t]*[=:][ \t]*['\"]?)"
+    r"(?:(?:bearer|basic|digest)[ \t]+)?[^\s'\"&;,]+"
 )
 _OPTIONS = re.compile(r"#(?:[a-z_]+=[\d.]+&?)+")
 """Options of a stream, which are edgefer's own and no secret."""
@@ -69,20 +65,43 @@ def without(text: str, known: Collection[str]) -> str:
 
 def scrub(text: str) -> str:
     """Any text, such as a line of a log, without what looks like a secret in it."""
-    return _NAMED.sub(rf"\1\2{CUT}", _ADDRESS.sub(_shown_in_text, text))
+    return _NAMED.sub(rf"\1\2{CUT}", re.sub(".+", lambda line: _scrub_line(line[0]), text))
 
 
-def _shown_in_text(match: re.Match[str]) -> str:
-    address = match[0].rstrip(".,:;)")
-    return shown(address) + match[0][len(address) :]
+def _scrub_line(line: str) -> str:
+    """Takes time that grows with the length alone: whoever writes to the broker or answers as a server has a say in it."""
+    last = re.match(r".*@(?=\S)", line)
+    start = _START.search(line, 0, last.end()) if last else None
+    begin = end = start.start() if start else len(line)
+    if last and start:
+        # Up to the last @ of the line: a password that is not written as it should be may hold anything, blanks too.
+        end = last.end() + len(re.split(r"[\s'\"]", line[last.end() :], maxsplit=1)[0])
+    before, address, after = line[:begin], line[begin:end], line[end:]
+    if last:
+        before = re.sub(r"\S+", lambda word: _without_login(word[0]), before)
+    if not start:
+        before = _ADDRESS.sub(lambda found: _shown_in_text(found[0]), before)
+    return before + _shown_in_text(address) + _ADDRESS.sub(lambda found: _shown_in_text(found[0]), after)
+
+
+def _without_login(word: str) -> str:
+    """``user:password@host`` alone, or after a kind of spec that no address belongs after."""
+    login, at, host = word.rpartition("@")
+    lead = re.match(rf"['\"(]*(?:(?:{_HERE}):)?", login)
+    kept = lead[0] if lead else ""
+    return f"{kept}{CUT}{at}{host}" if ":" in login[len(kept) :] else word
+
+
+def _shown_in_text(found: str) -> str:
+    address = found.rstrip(".,:;)")
+    return shown(address) + found[len(address) :]
 
 
 def hidden(address: str) -> list[str]:
     """The parts of an address that `shown` leaves out, as they may turn up elsewhere; short ones would hit innocent words."""
     body = address.partition(":")[2].lstrip("/")
-    user, at, rest = body.rpartition("@")
-    query = rest.partition("?")[2].split("&")
-    parts = [user, user.partition(":")[2], *(option.partition("=")[2] or option for option in query)] if at or any(query) else []
+    user = body.rpartition("@")[0]
+    parts = [user, user.partition(":")[2], *(option.partition("=")[2] or option for option in body.partition("?")[2].split("&"))]
     return [part for part in {*parts, *map(unquote, parts)} if len(part) > 3]
 
 

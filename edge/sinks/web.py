@@ -212,7 +212,9 @@ def _address(spec: Spec) -> tuple[Address, WebOptions]:
         return Address("127.0.0.1", 8080), checked(spec.options, WebOptions, str(spec), strict=False)
     if "@" in spec.text.partition("?")[0]:
         # Not repeated: what stands before an @ may be a password.
-        raise SettingsError(f"{spec.scheme}: an address to listen on takes no user and no password; write http://127.0.0.1:8080?…")
+        raise SettingsError(
+            f"{spec.scheme}: an address to listen on takes no user and no password; write http://127.0.0.1:8080 and add ?token_file=FILE"
+        )
     try:
         url = urlsplit(spec.text)
         host, port = url.hostname, url.port

@@ -94,6 +94,7 @@ def test_known_secrets_are_cut_out_wherever_they_stand() -> None:
     assert {"me:pa%2Fss", "pa%2Fss", "pa/ss", "hunter2"} <= set(known)
     assert without("curl said hunter2 and pa/ss", known) == "curl said … and …"
     assert hidden("rtsp://camera:554/live") == []
+    assert "hunter2" in hidden("http://cam/x?mail=me@home&password=hunter2")
 
 
 def test_a_log_is_scrubbed_with_its_traceback() -> None:

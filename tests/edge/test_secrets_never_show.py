@@ -98,7 +98,7 @@ def every_command(config: Path) -> list[list[str]]:
 
 @pytest.fixture
 def here(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """A command in this process: a fortieth of the time, where there are many of them."""
+    """A command in this process, where there are many of them."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> None:
@@ -230,7 +230,8 @@ class Service:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         self.said, self._told, self._changed = list[str](), "", threading.Condition()
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     def _listen(self) -> None:
         assert self.process.stdout
@@ -242,7 +243,7 @@ class Service:
     def until(self, *words: str) -> None:
         """It has said each of these."""
         with self._changed:
-            if not self._changed.wait_for(lambda: all(word in "".join(self.said) for word in words), 30):
+            if not self._changed.wait_for(lambda: all(word in "".join(self.said) for word in words), 60):
                 pytest.fail(f"one of {words} was not said: {''.join(self.said)}")
 
     def until_ready(self) -> None:
@@ -254,6 +255,7 @@ class Service:
         """All it said and told."""
         self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(15) in (0, 1)
+        self._listener.join(5)
         self._socket.settimeout(0.1)
         with suppress(TimeoutError):
             while True:
@@ -263,25 +265,24 @@ class Service:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="systemd's socket is Linux' own")
 def test_a_running_service_full_of_secrets_tells_none(edgefer: Run, planted: Path, tmp_path: Path, camera: str) -> None:
+    for library in ("starlette", "uvicorn", "prometheus_client", "paho.mqtt"):
+        pytest.importorskip(library)
     port = free_port()
     config = planted / "config.toml"
     text = f"""
 source = "{camera}"
-sinks = ["jsonl:faces.jsonl", "status:", "history:history.db", "http://127.0.0.1:{port}?token_file={planted}/web.token",
-         "mqtt://127.0.0.1:{free_port()}/base/node?login={planted}/login"]
+sinks = ["jsonl:faces.jsonl", "status:", "history:history.db", "http://127.0.0.1:{port}",
+         "mqtt://127.0.0.1:{free_port()}/base/node"]
 log_level = "debug"
 [[action]]
 name = "lamp"
 command = ["false", "{PLANT}"]
 [[action]]
-name = "lost"
-command = ["{planted}/no-such-{PLANT}"]
-[[action]]
 name = "hook"
 webhook = "http://hook.invalid/{PLANT}?{PLANT}"
-""".replace(f'name = "lost"\ncommand = ["{planted}/no-such-{PLANT}"]', 'name = "none"\ncommand = ["true"]')
+"""
     config.write_text(text)
-    # A proxy's address is where urllib itself quotes what it cannot read.
+    # The page's token and the broker's login are systemd credentials; urllib itself quotes a proxy's address that it cannot read.
     service = Service(tmp_path, "--config", f"{config}", http_proxy=f"http://me:{PLANT}/{PLANT}@127.0.0.1:9", no_proxy="127.0.0.1")
     try:
         service.until_ready()
@@ -296,7 +297,7 @@ webhook = "http://hook.invalid/{PLANT}?{PLANT}"
                     check(error.read().decode(), error.headers)
         config.write_text(text + f'password = "{PLANT}"\n')
         service.process.send_signal(signal.SIGHUP)
-        service.until("unknown key 'action[2].password'", "going on with the configuration so far")
+        service.until("unknown key 'action[1].password'", "going on with the configuration so far")
         service.process.send_signal(signal.SIGUSR1)
         service.until("Current thread")
     finally:

@@ -28,6 +28,7 @@ from edge.metrics import Metrics
 from edge.page import Page
 from edge.pipeline import Pipeline, run
 from edge.plug import parse_spec
+from edge.secret import scrub, shown
 from edge.settings import Settings, UpdateSettings, load_settings
 from edge.store import find_model
 from edge.tally import Tally
@@ -57,11 +58,12 @@ def config(data: bytes) -> None:
 
 
 def spec(data: bytes) -> None:
-    """What is typed for a source, a sink or a broker."""
+    """What is typed for a source, a sink or a broker, and what is shown of it."""
     text = data.decode("utf-8", "replace")
     for parse in (parse_spec, parse_address):
         with suppress(EdgeferError):
             parse(text)
+    scrub(shown(text))
 
 
 def card(data: bytes) -> None:
