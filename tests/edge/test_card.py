@@ -34,7 +34,7 @@ def test_the_same_model_and_card_give_the_same_bytes(card: Card) -> None:
 
 
 def test_attaching_twice_is_refused(card: Card) -> None:
-    with pytest.raises(ModelError, match="^the model has a card already; attach"):
+    with pytest.raises(ModelError, match=r"^the model has a card already; attach"):
         attach_card(attach_card(MODEL, card), card)
 
 
