@@ -17,7 +17,7 @@ ON_PI := $(shell $(PYTHON) -c 'import importlib.util as u; print("yes" if u.find
 EDGE_PACKAGES := $(if $(ON_PI),requirements/pi.txt,requirements/edge.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help run train convert evaluate robustness bench bench-pi benchmarks test test-pi fuzz check wheel pi-install pi-uninstall pi-bundle publish clean
+.PHONY: help run train convert evaluate robustness bench bench-pi benchmarks test test-pi fuzz power-cut check wheel pi-install pi-uninstall pi-bundle publish clean
 
 help: ## list the verbs
 	@echo "edgefer: facial-expression recognition for low-power devices"; echo
@@ -55,6 +55,9 @@ test-pi: $(VENV)/.dev ## a Pi's software without a Pi: Debian roots, the real sy
 fuzz: $(VENV)/.dev ## feed every input what it should not get, COUNT times each; docs/reliability.md
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/fuzz.txt
 	@for target in $(or $(TARGETS),config spec card model mqtt history http frame); do PYTHONPATH=tests/fuzz $(BIN)/python tests/fuzz $$target $(or $(COUNT),100000) || exit 1; done
+
+power-cut: $(VENV)/.dev ## kill whatever writes at random moments, open what is left; docs/reliability.md   [COUNT=200]
+	@$(BIN)/python tests/benchmarks/powercut.py $(if $(COUNT),--count $(COUNT)) $(ARGS)
 
 bench-pi: $(VENV)/.edge ## instructions a frame on emulated boards; docs/boards.md   [ARGS='a.tflite …']
 	@tests/pi/packages.sh && PYTHONPATH=.:tests $(BIN)/python tests/benchmarks/boards.py $(ARGS)

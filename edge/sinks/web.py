@@ -27,6 +27,7 @@ from edge.types import CameraState, Observation
 try:
     import uvicorn
     from anyio.to_thread import current_default_thread_limiter
+    from starlette.types import Receive, Scope, Send
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     from edge.guard import MAKE_TOKEN, read_token
@@ -44,6 +45,8 @@ except ModuleNotFoundError as error:
 CONNECTIONS = 64
 THREADS = 8
 """Answers worked out at one time. Starlette's own pool has 40, each of which keeps memory of its own."""
+ANSWERS_PER_S = 200
+"""More requests wait: a camera's frames need the processor, too. Sixteen open pages ask for ten pictures a second each."""
 IDLE_S = 10
 """Seconds a connection may be open without a whole request."""
 FLUSH_S, KEEP_DAYS, MAX_MB = 5.0, 7.0, 16.0
@@ -98,13 +101,14 @@ class Web:
         self.images_leave = not _private(address, options) and most in ("pixelated", "pictures")
         """Whether pictures can be seen from another machine."""
         self._health, self._tally, self._own = Health(), Tally(), History(None)
-        self._flushed_s = time.monotonic()
+        self._flushed_s = self._turn_s = time.monotonic()
         self._live = Live(self._health, self._own, most)
         self._metrics = Metrics(self._health, self._tally, faces=lambda: self._live.show != "totals")
         hosts = [name for name in options.host.split(",") if name]
         self._page = Page(self._live, self._metrics, token, hosts, cookie=f"edgefer_{self.address.port}")
         config = uvicorn.Config(
-            self._page.guard,
+            self._in_turn,
+            interface="asgi3",
             http=_Bounded,
             loop="asyncio",
             ws="none",
@@ -137,6 +141,14 @@ class Web:
     async def _answer(self) -> None:
         current_default_thread_limiter().total_tokens = THREADS
         await self._server.serve(sockets=[self._listening])
+
+    async def _in_turn(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The page, `ANSWERS_PER_S` at most; after a quiet second as many at once."""
+        now_s = time.monotonic()
+        self._turn_s = max(self._turn_s + 1 / ANSWERS_PER_S, now_s - 1.0)
+        if self._turn_s > now_s:
+            await asyncio.sleep(self._turn_s - now_s)
+        await self._page.guard(scope, receive, send)
 
     def begin(self, about: About) -> str:
         """Learn what the page belongs to, and read its history where one is kept."""

@@ -140,19 +140,19 @@ class HistoryKind:
 class UpdateKind:
     """Two models in turn, sent to a daemon by a broker of our own."""
 
-    sign, span_s = "^source: ", 4.0
+    sign, span_s = "^source: ", 5.0
 
     def __init__(self, place: Path) -> None:
         self._place, self._state = place, place / "state"
         self._broker = Mosquitto(place)
         self._listener = Listener(self._broker.port)
         self._spec = f"mqtt://127.0.0.1:{self._broker.port}/home/desk?discovery="
-        self._settings = Settings(update=UpdateSettings(enabled=True, schemes=["file"], trial_s=0.5))
+        self._settings = Settings(update=UpdateSettings(enabled=True, schemes=["file"], trial_s=2))
         (place / "config.toml").write_text(
-            f'source = "synthetic:?size=160x120"\nsinks = ["{self._spec}"]\n[update]\nenabled = true\nschemes = ["file"]\ntrial_s = 0.5\n'
+            f'source = "synthetic:?size=160x120"\nsinks = ["{self._spec}"]\n[update]\nenabled = true\nschemes = ["file"]\ntrial_s = 2\n'
         )
         self._orders = itertools.cycle([self._order(name) for name in ("first", "second")])
-        self._heard = 0
+        self._heard = self.tried = self.installed = 0
 
     def _order(self, name: str) -> str:
         model, card = split_card(find_model("small").read_bytes(), "small")
@@ -175,6 +175,8 @@ class UpdateKind:
         ledger = msgspec.json.decode(file.read_bytes(), type=update.Ledger) if file.exists() else update.Ledger()
         for path in models.glob("*/*.tflite"):
             assert hashlib.sha256(path.read_bytes()).hexdigest() == path.parent.name, f"{path} is not whole"
+        self.tried += ledger.trial == "running"
+        self.installed += bool(ledger.current and not ledger.trial)
         wanted = ledger.previous if ledger.trial == "running" else ledger.current
         with Updater(self._settings, [self._spec], self._state) as updater:
             found = updater.open_pipeline().classifier.sha256
@@ -484,7 +486,11 @@ def main() -> None:
                 shutil.copytree(place, kept, dirs_exist_ok=True)
                 print(f"{name}: after {killed} kills: {type(error).__name__}: {error}\nwhat was left is kept in {kept}", flush=True)
                 continue
-            more = {"history": "at most {0.lost_s:.2f} s of frames missing", "publish": "{0.stale} with the digests of the model before"}
+            more = {
+                "history": "at most {0.lost_s:.2f} s of frames missing",
+                "update": "{0.tried} in a trial, {0.installed} with a model that had come",
+                "publish": "{0.stale} with the digests of the model before",
+            }
             print(
                 f"{name}: {killed} kills ({early} before any work), {ended} ended first; {halves} left something unfinished, "
                 f"and none was picked up{'; ' + more[name].format(kind) if name in more else ''} ({time.monotonic() - begun_s:.0f} s)",

@@ -98,6 +98,9 @@ def test_a_published_model_is_replaced_only_when_asked(models: Path, finished: P
     assert done.returncode == 1
     assert "published already" in one_line(done.stderr)
     assert (models / "toy_recipe" / "metrics.json").stat().st_mtime_ns == before
+    # As one leaves it who is killed while he takes the old model away.
+    (models / ".old-toy_recipe").mkdir()
+    (models / ".old-toy_recipe" / "metrics.json").touch()
     assert run("convert.publish", finished, "--data", data, "--models", models, "--replace").returncode == 0
     assert (models / "toy_recipe" / "metrics.json").stat().st_mtime_ns > before
     assert not list(models.glob(".*"))

@@ -46,6 +46,16 @@ def test_a_file_that_is_there_is_left_alone_or_kept_beside_the_new_one(edgefer: 
     assert load_settings(tmp_path / "config.toml").sinks == ["status:"]
 
 
+def test_there_is_no_moment_without_a_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, rename = tmp_path / "config.toml", Path.replace
+    path.write_text("threads = 2\n")
+    there: list[bool] = []
+    monkeypatch.setattr(Path, "replace", lambda *how: (rename(*how), there.append(path.exists()))[0])
+    set_up(path, FAST, ["status:"], True, None, lambda _: None)
+    assert there
+    assert all(there)
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

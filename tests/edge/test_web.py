@@ -455,14 +455,16 @@ def test_a_connection_that_asks_nothing_whole_is_closed(serve: Serve, monkeypatc
         assert stream.next("state"), "one that is being answered is left alone"
 
 
-def test_a_connection_that_keeps_asking_is_kept(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web, "IDLE_S", 0.3)
+def test_a_connection_that_keeps_asking_is_kept(serve: Serve) -> None:
     sink = serve()
     with closing(http.client.HTTPConnection("127.0.0.1", sink.address.port, timeout=10)) as connection:
-        for _ in range(20):
+        for _ in range(2):
             connection.request("GET", "/healthz")
             assert connection.getresponse().read()
-            time.sleep(0.05)
+            (protocol,) = sink._server.server_state.connections
+            protocol.loop.call_soon_threadsafe(protocol._end_if_idle)
+        protocol.loop.call_soon_threadsafe(protocol._end_if_idle, 0, protocol.cycle)
+        assert connection.sock.recv(1) == b"", "nothing was asked since the last look"
 
 
 def test_an_answer_does_not_wait_for_the_acknowledgement_of_its_head(serve: Serve) -> None:
@@ -480,6 +482,15 @@ def test_a_connection_that_has_ended_is_forgotten(serve: Serve) -> None:
     while any(isinstance(kept, web._Bounded) for kept in gc.get_objects()):
         assert time.monotonic() < deadline, "many visitors in a row would fill the memory"
         gc.collect()
+
+
+def test_more_requests_than_are_good_for_the_frames_wait(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    sink, begun_s = serve(), time.monotonic()
+    monkeypatch.setattr(web, "ANSWERS_PER_S", 20)
+    for _ in range(31):
+        assert ask(sink, "/healthz").status == 200
+    # Twenty in the quiet second before them, the others one by one.
+    assert time.monotonic() - begun_s >= 10 / 20
 
 
 def test_a_crowd_is_answered_by_a_few_threads(serve: Serve) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +40,18 @@ def test_a_run_leaves_a_model_with_its_card_figures_and_pictures(toy_run: Path, 
     assert report["provenance"]["started"] <= report["ended"]
     for name in ("curves", "confusion", "mistakes"):
         assert np.asarray(Image.open(toy_run / f"{name}.png")).std() > 3
+
+
+def test_a_kill_at_the_very_end_leaves_nothing_half_finished(toy_run: Path, folder: Path, tmp_path: Path) -> None:
+    out, ends = tmp_path / "toy_recipe", ("metrics.json", "curves.png", "confusion.png", "toy_recipe.keras")
+    shutil.copytree(toy_run, out)
+    for name in ends:
+        (out / name).unlink()
+    killed = "import os; from train import plots; plots.mistakes = lambda *_: os.kill(0, 9); from train.__main__ import main; main()"
+    arguments = ["--data", folder, "--recipe", ROOT / "tests/toy_recipe.toml", "--out", out]
+    done = subprocess.run([sys.executable, "-c", killed, *map(str, arguments)], cwd=ROOT, check=False, start_new_session=True)
+    assert done.returncode == -signal.SIGKILL
+    assert [name for name in ends if (out / name).exists()] == [], "publish takes them as they are"
 
 
 def test_the_model_learned_to_read_people_it_never_saw(toy_run: Path, folder: Path) -> None:
