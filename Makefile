@@ -17,7 +17,7 @@ ON_PI := $(shell $(PYTHON) -c 'import importlib.util as u; print("yes" if u.find
 EDGE_PACKAGES := $(if $(ON_PI),requirements/pi.txt,requirements/edge.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help run train convert evaluate robustness bench bench-pi benchmarks test test-pi fuzz power-cut check wheel pi-install pi-uninstall pi-bundle publish clean
+.PHONY: help run train convert evaluate robustness bench bench-pi benchmarks test test-pi fuzz coverage mutation audit power-cut check wheel pi-install pi-uninstall pi-bundle publish clean
 
 help: ## list the verbs
 	@echo "edgefer: facial-expression recognition for low-power devices"; echo
@@ -58,6 +58,18 @@ fuzz: $(VENV)/.dev ## feed every input what it should not get, COUNT times each;
 
 power-cut: $(VENV)/.dev ## kill whatever writes at random moments, open what is left; docs/reliability.md   [COUNT=200]
 	@$(BIN)/python tests/benchmarks/powercut.py $(if $(COUNT),--count $(COUNT)) $(ARGS)
+
+coverage: $(VENV)/.dev ## which lines and branches of edge the tests run
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/quality.txt
+	@$(BIN)/coverage run -m pytest tests/edge tests/fuzz && $(BIN)/coverage combine -q && $(BIN)/coverage report
+
+mutation: $(VENV)/.dev ## whether the tests notice each small change to track, smooth, card, crop and settings (half an hour)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/quality.txt
+	@$(BIN)/mutmut run && $(BIN)/mutmut results
+
+audit: $(VENV)/.dev ## known weaknesses of the pinned packages
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/quality.txt
+	@for file in edge outputs pi train; do $(BIN)/pip-audit --no-deps -r requirements/$$file.txt || exit 1; done
 
 bench-pi: $(VENV)/.edge ## instructions a frame on emulated boards; docs/boards.md   [ARGS='a.tflite …']
 	@tests/pi/packages.sh && PYTHONPATH=.:tests $(BIN)/python tests/benchmarks/boards.py $(ARGS)
