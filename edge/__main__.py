@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -305,8 +306,7 @@ def _run(options: argparse.Namespace) -> int:
     stop = threading.Event()
     reload = Reload(settings, stop, partial(_settings, options), Path(options.config) if options.config else None, _say)
     signal.signal(signal.SIGHUP, lambda *_: reload.ask())
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: reload.end())
+    _on_signal(reload.end)
     try:
         return reload.run(look)
     finally:
@@ -316,9 +316,14 @@ def _run(options: argparse.Namespace) -> int:
 def _stop_on_signal() -> threading.Event:
     """Set by Ctrl-C, and by those who end services."""
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    _on_signal(stop.set)
     return stop
+
+
+def _on_signal(end: Callable[[], None]) -> None:
+    """Have ``end`` called by Ctrl-C, and by those who end services."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: end())
 
 
 def _say(line: str) -> None:

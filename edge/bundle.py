@@ -38,7 +38,10 @@ _PACKAGES = (
 )  # fmt: skip
 _CREDENTIALS = ("mqtt-password", "web-token")
 _HARMLESS = re.compile(r"(?:show|every_s|keep|keep_days|max_mb|free_mb)=[\w.]+$|(?:login|token_file|ca|host|discovery)=")
-_ABOUT_FACES = re.compile(r"(?<=\d frames/s).*|(?<=\d a second\)).*|(?<=Status: \")(?!waiting|no frame|stopping|\d).*|.*\"faces\":.*")
+_ABOUT_FACES = re.compile(
+    r"(?<=\d frames/s).*|(?<=\d a second\)).*|.*\"faces\":.*"
+    r"|(?<=Status: \")(?!waiting|no frame|the same picture|nothing to be seen|back after|stopping|\d).*"
+)
 """What `edge.sinks` and the end of a run say of who was seen."""
 
 

@@ -70,7 +70,8 @@ def _telling(behind: Sequence[layers.Layer], channels: int, width: int) -> Chann
         if isinstance(layer, layers.BatchNormalization):
             arrives = np.abs(layer.get_weights()[0])
         elif not isinstance(layer, layers.DepthwiseConv2D):
-            weight = np.linalg.norm(layer.get_weights()[0].reshape(-1, channels, layer.get_weights()[0].shape[-1]), axis=(0, 2))
+            kernel = layer.get_weights()[0]
+            weight = np.linalg.norm(kernel.reshape(-1, channels, kernel.shape[-1]), axis=(0, 2))
             break
     return np.sort(np.argsort(-arrives * weight, kind="stable")[:width])
 

@@ -6,6 +6,7 @@ import json
 import os
 import zipfile
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from command import Run, one_line
@@ -13,6 +14,7 @@ from command import Run, one_line
 from edge.bundle import contents, write_bundle
 from edge.doctor import CHECKS, Finding, Patient
 from edge.errors import SettingsError
+from edge.types import CameraHow, CameraState
 
 CONFIG = r"""
 # the camera's password is commented-hunter2
@@ -167,6 +169,13 @@ def patient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Patient:
         "camera": lambda _: Finding("fail", "rtsp://me:hunter2@camera.lan: no", "look"),
     })  # fmt: skip
     return Patient(config=tmp_path / "config.toml", root=root)
+
+
+@pytest.mark.parametrize("how", get_args(CameraHow))
+def test_what_systemd_was_told_of_the_camera_is_no_secret(patient: Patient, tmp_path: Path, how: CameraHow) -> None:
+    told = f'     Status: "{CameraState(how, 4.2)}"\n'
+    (tmp_path / "status").write_text(told)
+    assert contents(patient)["status.txt"] == told
 
 
 def test_the_same_machine_gives_the_same_bundle_without_secrets_faces_or_comments(patient: Patient, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import logging
 import os
 import signal
 import socket
@@ -97,9 +98,12 @@ def every_command(config: Path) -> list[list[str]]:
 
 
 @pytest.fixture
-def here(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """A command in this process, where there are many of them."""
+def here(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """A command in this process, where there are many of them; the process's log and signals are put back afterwards."""
     monkeypatch.chdir(tmp_path)
+    log = logging.getLogger()
+    level, handlers = log.level, list(log.handlers)
+    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def run(*arguments: str) -> None:
         main(list(arguments))
@@ -107,7 +111,11 @@ def here(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest
         assert "Traceback" not in said.err, said.err
         check(said.out, said.err)
 
-    return run
+    yield run
+    log.setLevel(level)
+    log.handlers[:] = handlers
+    for number, handler in signals.items():
+        signal.signal(number, handler)
 
 
 def test_no_password_shows_from_an_address_however_it_is_written(

@@ -675,7 +675,7 @@ def test_the_api_keeps_to_its_description_whatever_is_asked(serve: Serve, tmp_pa
         "--exclude-path",
         "/api/events",
     ]
-    options = ["--max-examples", "8", "--seed", "1", "--no-color", "--phases", "coverage,fuzzing", "--workers", "2"]
+    options = ["--max-examples", "8", "--seed", "1", "--no-color", "--phases", "coverage,fuzzing", "--workers", "1"]
     try:
         said = subprocess.run([*map(str, command), *options], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=240)
     finally:
