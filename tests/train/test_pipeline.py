@@ -125,6 +125,16 @@ def stream(first_epoch: int, batches: int) -> list[tuple[np.ndarray, np.ndarray]
     return [(x.numpy(), y.numpy()) for x, y in itertools.islice(data, batches)]
 
 
+def test_a_streams_pictures_are_blended_as_their_targets_are() -> None:
+    values = np.arange(50, dtype=np.uint8) * 5
+    images = values[:, None, None] * np.ones((1, 48, 48), np.uint8)
+    recipe = msgspec.structs.replace(small_recipe(), mixup=1.0, augment=how())
+    data, steps = training_stream(images, np.eye(50, dtype=np.float32), recipe)
+    for x, y in itertools.islice(data, steps):
+        assert ((y.numpy() > 1e-3).sum(axis=1) == 2).any()
+        assert x.numpy().mean(axis=(1, 2, 3)) == pytest.approx(y.numpy() @ values, abs=0.01)
+
+
 def test_an_epoch_holds_every_picture_once_with_its_own_target() -> None:
     batches = stream(0, 4)
     assert [len(x) for x, _ in batches] == [16, 16, 16, 2]
