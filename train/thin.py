@@ -21,27 +21,28 @@ Channels = npt.NDArray[np.intp]
 
 
 def begin_with(model: keras.Model, start: Path) -> None:
-    """Give ``model`` the weights of the network in ``start`` for every layer that both have by name.
+    """Give ``model`` the weights of the network in ``start`` for every layer that both have by name and shape.
 
-    A layer's inputs must come from the same layer in both, or it must have the same shape. Raises `SettingsError` where no layer fits.
+    In a chain of layers also for narrower ones, where what is before them is the same in both. Raises `SettingsError` where no layer fits.
     """
-    wide = _weighty(keras.models.load_model(start, compile=False))
+    wider = keras.models.load_model(start, compile=False)
+    chains = _is_chain(wider) and _is_chain(model)
+    wide = _weighty(wider)
     behind = {layer.name: wide[index + 1 :] for index, layer in enumerate(wide)}
     before = {layer.name: previous for previous, layer in zip(["", *(layer.name for layer in wide)], wide, strict=False)}
     theirs = {layer.name: layer for layer in wide}
     fitting, last, kept = 0, "", np.arange(1)
     for layer in _weighty(model):
         name = layer.name
-        if name in theirs and (last == before[name] or _shapes(layer) == _shapes(theirs[name])):
-            if last != before[name]:
-                kept = np.arange(_width_in(theirs[name]))
+        weights: list[npt.NDArray[np.float32]] = []
+        if name in theirs and _shapes(layer) == _shapes(theirs[name]):
+            weights, kept = theirs[name].get_weights(), np.arange(_width_out(layer))
+        elif name in theirs and chains and last == before[name]:
             weights, kept = _narrowed(theirs[name], kept, _width_out(layer), behind[name])
-            if [array.shape for array in weights] == _shapes(layer):
-                layer.set_weights(weights)
-                fitting += 1
-                last = name
-                continue
         last = "none of theirs"
+        if [array.shape for array in weights] == _shapes(layer):
+            layer.set_weights(weights)
+            fitting, last = fitting + 1, name
     if not fitting:
         raise SettingsError(f"{start}: another network than the recipe's: no layer of the two has the same name and shape")
 
@@ -81,12 +82,13 @@ def _weighty(model: keras.Model) -> list[layers.Layer]:
     return [layer for layer in model.layers if layer.weights]
 
 
+def _is_chain(model: keras.Model) -> bool:
+    """Whether every layer takes what the one before gives, and nothing else."""
+    return not any(isinstance(layer.input, list) and len(layer.input) > 1 for layer in model.layers)
+
+
 def _shapes(layer: layers.Layer) -> list[tuple[int, ...]]:
     return [tuple(array.shape) for array in layer.weights]
-
-
-def _width_in(layer: layers.Layer) -> int:
-    return int(layer.weights[0].shape[-1 if isinstance(layer, layers.BatchNormalization) else -2])
 
 
 def _width_out(layer: layers.Layer) -> int:

@@ -68,3 +68,12 @@ def test_a_network_of_another_kind_is_refused(tmp_path: Path) -> None:
     other = network(msgspec.structs.replace(WIDE, name="little_vgg"), 1)
     with pytest.raises(SettingsError, match="no layer of the two"):
         begin_with(network(WIDE, 2), saved(other, tmp_path))
+
+
+def test_a_network_with_branches_has_its_equal_layers_and_no_others(tmp_path: Path) -> None:
+    wide = network(msgspec.structs.replace(WIDE, name="residual", channels=[8, 12, 16]), 1)
+    thin = network(msgspec.structs.replace(WIDE, name="residual", channels=[8, 12, 10]), 2)
+    end = thin.get_layer("stage2_block1_conv1").kernel.numpy().copy()
+    begin_with(thin, saved(wide, tmp_path))
+    assert np.array_equal(thin.get_layer("stage1_block1_conv1").kernel, wide.get_layer("stage1_block1_conv1").kernel)
+    assert np.array_equal(thin.get_layer("stage2_block1_conv1").kernel, end)
