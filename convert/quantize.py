@@ -36,6 +36,7 @@ def _convert(arguments: argparse.Namespace) -> None:
     import keras
     import tensorflow as tf
 
+    from convert.pack import packed
     from convert.recipes import RECIPES, calibration_pictures
 
     model = keras.models.load_model(arguments.model, compile=False)
@@ -46,7 +47,7 @@ def _convert(arguments: argparse.Namespace) -> None:
     converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(single, model(single, training=False)))
     images = np.load(arguments.images)
     RECIPES[arguments.recipe](converter, calibration_pictures(images, CALIBRATION_PICTURES, seed=2013))
-    Path(arguments.result).write_bytes(converter.convert())
+    Path(arguments.result).write_bytes(packed(converter.convert()))
 
 
 if __name__ == "__main__":

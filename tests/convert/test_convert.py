@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from command import one_line
 from toy import LABELS
 
+from convert.pack import packed
 from convert.quantize import quantize
 from convert.recipes import RECIPES, calibration_pictures
 from convert.validate import check_all_integer, check_gate, compare
-from edge.card import attach_card, read_card
+from edge.card import attach_card, read_card, split_card
 from edge.classify import Classifier
 from edge.errors import ModelError
 from train.data import Split, load
@@ -76,6 +78,36 @@ def test_a_file_with_a_float_operator_is_noticed(converted: dict[str, Path]) -> 
 
 def test_int8_is_a_fraction_of_float32(converted: dict[str, Path]) -> None:
     assert converted["int8"].stat().st_size < 0.6 * converted["float32"].stat().st_size
+
+
+@pytest.mark.parametrize("recipe", ["int8", "float16"])
+def test_a_packed_file_is_smaller_and_answers_to_the_bit_alike(toy_run: Path, validation: Split, tmp_path: Path, recipe: str) -> None:
+    import keras
+    import tensorflow as tf
+
+    single = keras.Input(batch_shape=(1, 48, 48, 1))
+    model = keras.models.load_model(toy_run / "toy_recipe.keras", compile=False)
+    converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(single, model(single, training=False)))
+    RECIPES[recipe](converter, calibration_pictures(validation.images, 20, seed=1))
+    loose, card = converter.convert(), read_card(toy_run / "toy_recipe.keras")
+    tight = packed(loose)
+    assert len(tight) < len(loose)
+    assert packed(tight) == tight
+    files = [tmp_path / "loose.tflite", tmp_path / "tight.tflite"]
+    for path, content in zip(files, (loose, tight), strict=True):
+        path.write_bytes(attach_card(content, card))
+    before, after = (scores_of(path, validation.images) for path in files)
+    assert np.array_equal(before, after)
+
+
+def test_the_weights_of_a_packed_file_begin_where_processors_read_them_whole(converted: dict[str, Path]) -> None:
+    content, _ = split_card(converted["int8"].read_bytes(), "toy")
+    model = schema.Model.GetRootAs(content, 0)
+    # Of each buffer: where its vector of bytes begins in the file; 4 is the field's place in the schema's table.
+    tables = [model.Buffers(index)._tab for index in range(model.BuffersLength())]
+    begins = [table.Vector(table.Offset(4)) for table in tables if table.Offset(4)]
+    assert len(begins) > 5
+    assert all(begin % 16 == 0 for begin in begins)
 
 
 def test_the_first_calibration_picture_holds_every_level() -> None:

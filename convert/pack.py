@@ -1,0 +1,39 @@
+"""The same flatbuffer, smaller: what stands in it many times is written once and pointed at.
+
+Of every channel the converter notes a zero point of eight bytes, twice, and all of them are zero: a tenth of a small file.
+"""
+
+from __future__ import annotations
+
+import flatbuffers
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
+
+FILE_IDENTIFIER = b"TFL3"
+WEIGHTS_ALIGNMENT = 16
+"""Bytes; the schema asks it of every tensor's data, and the generated Python does not heed it."""
+
+
+class _Once(flatbuffers.Builder):
+    """A builder that writes equal vectors of numbers only once."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self._written: dict[tuple[str, bytes], int] = {}
+
+    def CreateNumpyVector(self, x: npt.NDArray) -> int:  # noqa: N802 - flatbuffers' name
+        key = (x.dtype.str, x.tobytes())
+        if key not in self._written:
+            self._written[key] = super().CreateNumpyVector(x)
+        return self._written[key]
+
+    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:  # noqa: N802, N803 - flatbuffers' names
+        return super().StartVector(elemSize, numElems, WEIGHTS_ALIGNMENT if elemSize == 1 else alignment)
+
+
+def packed(model: bytes) -> bytes:
+    """A TFLite flatbuffer with the same content as ``model``, equal vectors shared."""
+    builder = _Once(len(model))
+    builder.Finish(schema.ModelT.InitFromPackedBuf(np.frombuffer(model, np.uint8), 0).Pack(builder), FILE_IDENTIFIER)
+    return bytes(builder.Output())
