@@ -70,6 +70,7 @@ class Mqtt:
         self._anew = threading.Event()
         self._introduced: Model | None = None
         self._last: Observation | None = None
+        self._silence: Message | None = None
         self._closed = False
         self.connection = Connection(
             parse_address(spec.text),
@@ -78,7 +79,7 @@ class Mqtt:
             ca=self._options.ca,
             will=Message(self.topics.status, OFFLINE, retain=True),
             hello=Message(self.topics.status, ONLINE, retain=True),
-            came_up=self._anew.set,
+            came_up=self._came_up,
         )
         if self._options.discovery:
             self.connection.subscribe(birth_topic(self._options.discovery), self._birth)
@@ -108,9 +109,9 @@ class Mqtt:
 
     def camera(self, state: CameraState) -> None:
         """Say what the camera is up to: at once where no frame will, else with the next."""
-        said = self._reporter.camera(state.how, time.time())
-        if said and self.connection.up:
-            self.connection.publish(said)
+        self._silence = self._reporter.camera(state.how, time.time())
+        if self._silence and self.connection.up:
+            self.connection.publish(self._silence)
 
     def close(self) -> None:
         """Say what is left and goodbye, where there is a broker; a short clip may end before there is one."""
@@ -159,6 +160,12 @@ class Mqtt:
 
     def _unsent(self) -> int:
         return sum(1 for _ in iter(self._next, None))
+
+    def _came_up(self) -> None:
+        self._anew.set()
+        # With a silent camera no frame comes that would say it.
+        if silence := self._silence:
+            self.connection.publish(silence)
 
     def _birth(self, _topic: str, payload: bytes, _retained: bool) -> None:
         """Home Assistant was started: it forgot us."""

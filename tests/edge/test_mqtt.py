@@ -21,7 +21,7 @@ from edge.broker import QUEUE, host_name, parse_address, read_login
 from edge.errors import SettingsError
 from edge.plug import parse_spec
 from edge.sinks.mqtt import Mqtt, parse_node
-from edge.types import Box, Face, Frame, Model, Observation
+from edge.types import Box, CameraState, Face, Frame, Model, Observation
 
 MODEL = Model("toy", "ab" * 32, ("happy", "sad"))
 LUMA = np.zeros((48, 64), np.uint8)
@@ -191,6 +191,28 @@ def test_a_flapping_broker_is_reached_again_and_complained_of_once(broker: Mosqu
         listener.close()
     sink.close()
     assert caplog.text.count("the connection was lost") == 1
+
+
+def test_a_camera_that_fell_silent_while_the_broker_was_away_is_told_of_when_it_is_back(broker: Mosquitto) -> None:
+    sink, _ = open_mqtt(broker.port)
+    assert sink.connection.wait_up(10)
+    broker.stop()
+    wait_until(lambda: not sink.connection.up)
+    sink.camera(CameraState("silent", 5.0))
+    broker.start()
+    listener = Listener(broker.port)
+    assert json_of(listener.wait("home/desk/state"))["camera"] == "silent"
+    sink.camera(CameraState("live", 0.0))
+    sink.write(seen(0, "happy"))
+    listener.wait("home/desk/state", lambda message: json_of(message)["camera"] == "live")
+    listener.close()
+    broker.stop()
+    broker.start()
+    again = Listener(broker.port)
+    again.wait("home/desk/status", lambda message: message.payload == b"online")
+    assert not again.find("home/desk/state", lambda message: json_of(message)["camera"] == "silent")
+    again.close()
+    sink.close()
 
 
 def test_a_broker_that_hangs_holds_up_nothing_and_the_state_is_said_anew_when_it_goes_on(broker: Mosquitto, listener: Listener) -> None:
