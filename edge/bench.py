@@ -174,7 +174,7 @@ def measure(
 
 
 def _naive(classifier: Classifier) -> Callable[[Frame], None]:
-    detector, card = open_detector(DetectorSettings(scale_factor=1.3, min_neighbors=5)), classifier.card
+    detector, card = open_detector("haar", DetectorSettings(scale_factor=1.3, min_neighbors=5)), classifier.card
 
     def process(frame: Frame) -> None:
         for box in detector(frame.luma, 30):

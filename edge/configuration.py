@@ -35,7 +35,7 @@ def check_config(path: Path) -> Settings:
         for index, text in enumerate(settings.sinks):
             keys = [f"sinks[{index}]"]
             check_spec(SINKS, text, "sink")
-        for key in ("name", "photo_name"):
+        for key in ("name", "follow_name", "photo_name"):
             keys = ["detector", key]
             resolve(DETECTORS, getattr(settings.detector, key), "detector")
         keys = ["model"]

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from edge.types import Box, Pixels
 
 COLUMNS, ROWS = 40, 30
+_BLOCK = np.ones((2, 2), np.uint8)
 Cells = npt.NDArray[np.bool_]
 """(30, 40) bool: a part of the frame each."""
 
@@ -38,8 +39,8 @@ class Gate:
             return np.ones((ROWS, COLUMNS), bool)
         return np.asarray(np.abs(self._now - self._settled) >= self._threshold)
 
-    def settle(self, where: tuple[slice, slice]) -> None:
-        """From now on the cells ``where`` (rows, columns) are compared with what they are in this frame."""
+    def settle(self, where: tuple[slice, slice] | Cells) -> None:
+        """From now on the cells ``where`` (rows and columns, or a mask) are compared with what they are in this frame."""
         if self._settled is not None:
             self._settled[where] = self._now[where]
 
@@ -49,6 +50,12 @@ class Gate:
         left, right = max(0, int(box.x / across)), min(COLUMNS, int(np.ceil((box.x + box.w) / across)))
         top, bottom = max(0, int(box.y / down)), min(ROWS, int(np.ceil((box.y + box.h) / down)))
         return slice(top, max(top, bottom)), slice(left, max(left, right))
+
+    @staticmethod
+    def blocks(cells: Cells) -> Cells:
+        """Those of ``cells`` that stand in a block of 2 x 2 of them: a face covers more, noise and the edge of a shoulder do not."""
+        opened = cv2.morphologyEx(cells.view(np.uint8), cv2.MORPH_OPEN, _BLOCK, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+        return np.asarray(opened, bool)
 
     def area(self, cells: Cells) -> Box:
         """The smallest box in pixels that holds every one of ``cells``, and one cell around them."""

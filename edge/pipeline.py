@@ -52,7 +52,7 @@ class Pipeline:
     """Turns frames into observations and keeps all state between them; one thread.
 
     ``tracked`` says whether frames follow each other; if not, each starts afresh, and its faces are numbered from 1.
-    ``detector`` takes the place of the one the settings name.
+    ``detector`` takes the place of those the settings name.
     """
 
     def __init__(
@@ -60,14 +60,16 @@ class Pipeline:
     ) -> None:
         self._settings, self._detector, self.classifier = settings, detector, classifier
         self._clock = clock
-        self._detectors: dict[bool, Detector] = {}
+        self._detectors: dict[str, Detector] = {}
         self.restart(tracked)
 
     def restart(self, tracked: bool) -> None:
         """Forget every face, and say whether the frames to come follow each other."""
         self._tracked, settings = tracked, self._settings
         track = settings.track
-        self._search = Search(self._detector_for(photos=not tracked), settings.detector, settings.gate)
+        names = settings.detector
+        finder, follower = (self._opened(name) for name in ((names.name, names.follow_name) if tracked else (names.photo_name,) * 2))
+        self._search = Search(finder, follower, settings.detector, settings.gate)
         self._tracker = Tracker(track.min_iou, track.lost_s, track.min_hits if tracked else 1, track.steady)
         self.swap(self.classifier)
 
@@ -79,13 +81,13 @@ class Pipeline:
         self._answers: dict[int, _Answer] = {}
         self._faces: dict[int, Face] = {}
 
-    def _detector_for(self, photos: bool) -> Detector:
-        """The detector given, else the one of the settings, opened when it is first needed."""
+    def _opened(self, name: str) -> Detector:
+        """The detector given, else the one of that name, opened when it is first needed."""
         if self._detector:
             return self._detector
-        if photos not in self._detectors:
-            self._detectors[photos] = open_detector(self._settings.detector, photos)
-        return self._detectors[photos]
+        if name not in self._detectors:
+            self._detectors[name] = open_detector(name, self._settings.detector)
+        return self._detectors[name]
 
     def process(self, frame: Frame, capture_ms: float = 0.0) -> Observation:
         """One frame through every stage."""

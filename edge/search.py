@@ -34,17 +34,23 @@ class Sighting:
 
 
 class Search:
-    """Decides for every frame what the detector is shown; keeps the time of the last searches."""
+    """Decides for every frame what the detectors are shown; keeps the time of the last searches.
 
-    def __init__(self, detector: Detector, how: DetectorSettings, gate: GateSettings) -> None:
-        self._detector, self._how, self._refresh_s = detector, how, gate.refresh_s
+    ``finder`` finds new faces anywhere, ``follower`` known ones near where they were. Where they are two, the finder is
+    asked again about new faces, but believed at once where the follower sees them plainly, and about known ones that the follower
+    fails to see.
+    """
+
+    def __init__(self, finder: Detector, follower: Detector, how: DetectorSettings, gate: GateSettings) -> None:
+        self._finder, self._follower, self._how, self._refresh_s = finder, follower, how, gate.refresh_s
+        self._alone = finder is follower
         self._gate = Gate(gate.threshold)
         self._searched_s = self._refreshed_s = float("-inf")
         self._fine: set[int] = set()
 
     def whole(self, luma: Pixels, max_side_px: int) -> Sighting:
         """Faces anywhere in a picture (H, W) uint8, searched at ``max_side_px`` at most; 0: at full size."""
-        return Sighting(tuple(self._look(luma, _all_of(luma), _shrink(luma, max_side_px))))
+        return Sighting(tuple(self._find(luma, _all_of(luma), max_side_px)))
 
     def moved(self, luma: Pixels) -> Cells:
         """The cells of a frame (H, W) uint8 that are not what they were when they were last searched."""
@@ -53,8 +59,10 @@ class Search:
     def follow(self, luma: Pixels, moved: Cells, time_s: float, known: list[Track]) -> Sighting:
         """Faces of a frame that follows others; ``known`` are the faces so far, where they should be by now."""
         boxes: list[Box] = []
+        lost: list[Track] = []
         still: set[int] = set()
         passed: set[int] = set()
+        put_off = np.zeros_like(moved)
         for track in known:
             zone = _around(track.box, luma.shape)
             cells = self._gate.cells(zone)
@@ -62,59 +70,83 @@ class Search:
                 still.add(track.id)
             elif track.shown and 0 <= time_s - track.looked_s < _LOOK_S:
                 passed.add(track.id)
+                put_off[cells] = True
             else:
-                boxes += self._near(luma, track, zone)
+                found = self._near(luma, track, zone) if track.shown or self._alone else []
+                boxes += found
+                lost += [] if found else [track]
                 self._gate.settle(cells)
             moved[cells] = False
         places = [*boxes, *(track.box for track in known)]
-        boxes = _distinct([*boxes, *self._elsewhere(luma, time_s, moved)])
+        boxes = _distinct([*boxes, *self._anywhere(luma, time_s, moved, put_off, lost)])
         new = [box for box in boxes if not any(box.iou(place) for place in places)]
         certain = frozenset(box for box in new if self._certain(luma, box))
         self._fine &= {track.id for track in known}
         return Sighting(tuple(boxes), frozenset(still), frozenset(passed), certain)
 
     def _certain(self, luma: Pixels, box: Box) -> bool:
-        """Whether a new face is plain to see: found with evidence to spare."""
-        scale = _shrink(luma, self._how.max_side_px)
-        side = scale * max(box.w, box.h)
-        return bool(self._look(luma, _around(box, luma.shape), scale, round(0.75 * side), round(1.4 * side), Evidence.PLENTY))
+        """Whether a new face is plain to see for the follower: found with evidence to spare."""
+        scale = _shrink(luma, self._how.max_side_px) if self._alone else min(1.0, _FINE_PX / max(box.w, box.h))
+        return bool(_look(self._follower, luma, _around(box, luma.shape), scale, Evidence.PLENTY, _sizes_of(box)))
 
-    def _elsewhere(self, luma: Pixels, time_s: float, moved: Cells) -> list[Box]:
-        """Search what moved apart from the known faces, some times a second; and everything, once in a while."""
+    def _anywhere(self, luma: Pixels, time_s: float, moved: Cells, put_off: Cells, lost: list[Track]) -> list[Box]:
+        """Search what moved apart from the known faces, some times a second; and everything, once in a while.
+
+        Also everything for the ``lost`` that the follower does not see, where the finder is another: at once for those not shown yet.
+        ``put_off`` are the cells of known faces that are looked for in a frame to come: what moved there must not be forgotten.
+        """
+        waited = not 0 <= time_s - self._searched_s < self._how.every_s
+        area = _all_of(luma)
         if not 0 <= time_s - self._refreshed_s < self._refresh_s:
-            self._refreshed_s = self._searched_s = time_s
-            area = _all_of(luma)
-        elif moved.any() and not 0 <= time_s - self._searched_s < self._how.every_s:
-            self._searched_s = time_s
-            area = self._gate.area(moved)
-        else:
-            return []
-        self._gate.settle(self._gate.cells(area))
-        return self._look(luma, area, _shrink(luma, self._how.max_side_px))
+            self._refreshed_s = time_s
+        elif self._alone or not (any(not track.shown for track in lost) or (lost and waited)):
+            blocks = self._gate.blocks(moved)
+            if not (waited and blocks.any()):
+                return []
+            area = self._gate.area(blocks)
+        self._searched_s = time_s
+        searched = np.zeros_like(moved)
+        searched[self._gate.cells(area)] = True
+        self._gate.settle(searched & ~put_off)
+        return self._find(luma, area, self._how.max_side_px)
 
     def _near(self, luma: Pixels, track: Track, zone: Box) -> list[Box]:
         """Look for one known face around where it should be: coarsely if that was enough the last time, else finely."""
         side = max(track.box.w, track.box.h)
         for face_px in (_FINE_PX,) if track.id in self._fine or not track.shown else (_COARSE_PX, _FINE_PX):
-            scale = min(1.0, face_px / side)
-            found = self._look(luma, zone, scale, round(0.75 * side * scale), round(1.4 * side * scale), Evidence.LITTLE)
+            found = _look(self._follower, luma, zone, min(1.0, face_px / side), Evidence.LITTLE, _sizes_of(track.box))
             if found:
                 self._fine.discard(track.id)
                 return found
         self._fine.add(track.id)
         return []
 
-    def _look(
-        self, luma: Pixels, area: Box, scale: float, smallest_px: int = 0, largest_px: int = 0, evidence: Evidence = Evidence.ENOUGH
-    ) -> list[Box]:
-        """The detector on ``area`` shrunk by ``scale`` (0..1); sizes are in pixels of the shrunk picture."""
-        part: Pixels = luma[area.y : area.y + area.h, area.x : area.x + area.w]
-        if scale < 1:
-            size = (max(1, round(area.w * scale)), max(1, round(area.h * scale)))
-            part = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.uint8)
-        found = self._detector(part, smallest_px or self._how.min_size_px, largest_px, evidence)
-        grow = 1 / scale
-        return [Box(area.x + round(b.x * grow), area.y + round(b.y * grow), round(b.w * grow), round(b.h * grow)) for b in found]
+    def _find(self, luma: Pixels, area: Box, max_side_px: int) -> list[Box]:
+        """The finder on ``area`` of a frame that is searched at ``max_side_px`` at most."""
+        scale = _shrink(luma, max_side_px)
+        smallest_px = self._how.min_size_px / scale
+        if getattr(self._finder, "resizes", False):
+            # The whole costs it no more than a part, and in a lock of hair alone it sees faces.
+            area, scale = _all_of(luma), 1.0
+        return _look(self._finder, luma, area, scale, Evidence.ENOUGH, (smallest_px, 0.0))
+
+
+def _look(detector: Detector, luma: Pixels, area: Box, scale: float, evidence: Evidence, sizes: tuple[float, float]) -> list[Box]:
+    """A detector on ``area`` shrunk by ``scale`` (0..1); ``sizes``: the least and the greatest side of a face, in pixels of ``luma``."""
+    part: Pixels = luma[area.y : area.y + area.h, area.x : area.x + area.w]
+    if scale < 1:
+        size = (max(1, round(area.w * scale)), max(1, round(area.h * scale)))
+        part = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.uint8)
+    smallest, largest = (round(side * scale) for side in sizes)
+    found = detector(part, smallest, largest, evidence)
+    grow = 1 / scale
+    return [Box(area.x + round(b.x * grow), area.y + round(b.y * grow), round(b.w * grow), round(b.h * grow)) for b in found]
+
+
+def _sizes_of(box: Box) -> tuple[float, float]:
+    """The sides a face may have that was ``box`` a moment ago."""
+    side = max(box.w, box.h)
+    return 0.75 * side, 1.4 * side
 
 
 def _all_of(luma: Pixels) -> Box:

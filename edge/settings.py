@@ -26,12 +26,14 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DetectorSettings(Table, frozen=True):
     """``[detector]``: how faces are found."""
 
-    name: str = "haar"
-    """The detector of `edge.detectors` that frames of a camera or a clip are shown."""
+    name: str = "blazeface"
+    """The detector of `edge.detectors` that finds new faces in the frames of a camera or a clip."""
+    follow_name: str = "haar"
+    """The one that looks for a known face around where it was: a small part of the frame, many times a second."""
     photo_name: str = "blazeface"
     """The one that single photographs are shown: it may take its time."""
     max_side_px: Annotated[int, Meta(ge=0, le=8192)] = 480
-    """Frames with a longer side are shrunk to this before the search; 0 searches the full size."""
+    """Frames with a longer side are shrunk to this before Haar searches them; 0: the full size. BlazeFace has a size of its own."""
     photo_max_side_px: Annotated[int, Meta(ge=0, le=8192)] = 0
     """The same for single photographs, where there is time."""
     every_s: Seconds = 0.3
@@ -40,7 +42,7 @@ class DetectorSettings(Table, frozen=True):
     """Ratio of one search size to the next: smaller finds more and takes longer."""
     min_neighbors: Annotated[int, Meta(ge=0, le=50)] = 5
     """Overlapping finds that make a face: more means fewer false faces and fewer faces."""
-    min_size_px: Annotated[int, Meta(ge=20, le=4096)] = 30
+    min_size_px: Annotated[int, Meta(ge=20, le=4096)] = 24
     """Smallest face, in pixels of the picture searched (after shrinking)."""
 
 
@@ -58,7 +60,7 @@ class TrackSettings(Table, frozen=True):
 
     min_iou: Share = 0.3
     """Overlap, 0..1, below which a box is another face."""
-    lost_s: Seconds = 0.5
+    lost_s: Seconds = 0.4
     """Seconds a face that is no longer found stays."""
     min_hits: Annotated[int, Meta(ge=1, le=30)] = 2
     """Searches in which a face must be found before it is shown; a find with evidence to spare counts twice."""

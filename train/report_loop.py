@@ -27,7 +27,7 @@ def main() -> None:
     with quiet_native():
         network = build(recipe.model, len(recipe.labels))
         network.predict(np.zeros((1, 48, 48, 1), np.float32), verbose=0)
-    detector = open_detector(DetectorSettings(scale_factor=1.3, min_neighbors=5))
+    detector = open_detector("haar", DetectorSettings(scale_factor=1.3, min_neighbors=5))
 
     def process(frame: Frame) -> None:
         for box in detector(frame.luma, 30):

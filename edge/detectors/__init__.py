@@ -29,15 +29,15 @@ class Evidence(Enum):
 class Detector(Protocol):
     """Finds faces: ``luma`` (H, W) uint8 -> boxes in its pixels.
 
-    ``smallest_px`` and ``largest_px`` (0: any) bound a face's side.
+    ``smallest_px`` and ``largest_px`` (0: any) bound a face's side. One that brings every picture to a size of its own
+    has an attribute ``resizes = True``: shrinking it before would only lose.
     """
 
     def __call__(self, luma: Pixels, smallest_px: int, largest_px: int = 0, evidence: Evidence = Evidence.ENOUGH) -> list[Box]:
         """Boxes in pixels of ``luma``, largest first."""
 
 
-def open_detector(settings: DetectorSettings, photos: bool = False) -> Detector:
-    """The detector the settings name for frames, or for single ``photos``; raises `SettingsError` for an unknown one."""
-    name = settings.photo_name if photos else settings.name
+def open_detector(name: str, settings: DetectorSettings) -> Detector:
+    """The detector of that name; raises `SettingsError` for an unknown one."""
     detector: Detector = resolve(DETECTORS, name, "detector")(settings)
     return detector

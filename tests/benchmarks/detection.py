@@ -73,7 +73,7 @@ def main() -> None:
     if not DATA.is_dir():
         sys.exit("no development data here (set EDGEFER_SHARED_DATA)")
     for name in sys.argv[1:] or DETECTORS:
-        print(score(name, open_detector(DetectorSettings(name=name))), flush=True)
+        print(score(name, open_detector(name, DetectorSettings())), flush=True)
 
 
 if __name__ == "__main__":

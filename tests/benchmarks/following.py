@@ -40,7 +40,7 @@ class Reference:
 
     def __init__(self, classifier: Classifier) -> None:
         settings = Settings()
-        self._fine, self._naive = open_detector(DetectorSettings()), open_detector(DetectorSettings(scale_factor=1.3))
+        self._fine, self._naive = open_detector("haar", DetectorSettings()), open_detector("haar", DetectorSettings(scale_factor=1.3))
         self._classifier, track, smooth = classifier, settings.track, settings.smooth
         self._tracker = Tracker(track.min_iou, track.lost_s, track.min_hits, track.steady)
         self._smoother = Smoother(classifier.labels, smooth.window_s, smooth.margin, classifier.card.uncertain_below)

@@ -92,7 +92,7 @@ def loop(path: Path, clip: str, frames: Pixels) -> None:
 
 def naive(path: Path, frames: Pixels) -> None:
     """The loop that edgefer replaces."""
-    classifier, detector = Classifier(path), open_detector(DetectorSettings(scale_factor=1.3))
+    classifier, detector = Classifier(path), open_detector("haar", DetectorSettings(scale_factor=1.3))
     for index, luma in enumerate(frames[: NAIVE_FRAMES + 1]):
         mark("")
         boxes = detector(luma, 30)

@@ -13,7 +13,7 @@ from edge.types import Box
 
 @pytest.fixture(scope="module")
 def detector() -> Detector:
-    return open_detector(DetectorSettings(), photos=True)
+    return open_detector("blazeface", DetectorSettings())
 
 
 @pytest.mark.parametrize("size", ["640x480", "320x240", "480x640", "1280x720"])
@@ -35,7 +35,7 @@ def test_a_turned_picture_still_has_its_face(detector: Detector) -> None:
     matrix = cv2.getRotationMatrix2D(truth.centre, 30, 1.0)
     turned = np.asarray(cv2.warpAffine(luma, matrix, luma.shape[::-1], borderMode=cv2.BORDER_REPLICATE), np.uint8)
     assert max((truth.iou(box) for box in detector(turned, 30)), default=0) > 0.5
-    assert not any(truth.iou(box) > 0.4 for box in open_detector(DetectorSettings())(turned, 30)), "Haar wants upright faces"
+    assert not any(truth.iou(box) > 0.4 for box in open_detector("haar", DetectorSettings())(turned, 30)), "Haar wants upright faces"
 
 
 def test_a_picture_without_faces_has_no_boxes(detector: Detector) -> None:

@@ -15,7 +15,7 @@ from edge.types import Box
 
 @pytest.mark.parametrize(("options", "every"), [(SyntheticOptions(), 24), (SyntheticOptions(faces=3, seed=2), 48)])
 def test_drawn_faces_are_found_in_at_least_95_percent_of_frames(options: SyntheticOptions, every: int) -> None:
-    scene, detector = Scene(options), open_detector(DetectorSettings())
+    scene, detector = Scene(options), open_detector("haar", DetectorSettings())
     found = []
     for index in range(0, 30 * 25, every):
         boxes = detector(luma_of(scene.draw(index)), 30)
@@ -24,7 +24,7 @@ def test_drawn_faces_are_found_in_at_least_95_percent_of_frames(options: Synthet
 
 
 def test_sizes_are_bounded_from_below_and_above() -> None:
-    scene, detector = Scene(SyntheticOptions()), open_detector(DetectorSettings())
+    scene, detector = Scene(SyntheticOptions()), open_detector("haar", DetectorSettings())
     luma, side = luma_of(scene.draw(0)), scene.truth(0)[0].box.w
     assert detector(luma, round(0.7 * side), round(1.4 * side))
     assert detector(luma, round(1.5 * side)) == []
@@ -32,20 +32,20 @@ def test_sizes_are_bounded_from_below_and_above() -> None:
 
 
 def test_boxes_come_largest_first() -> None:
-    boxes = open_detector(DetectorSettings())(luma_of(Scene(SyntheticOptions(faces=6)).draw(10)), 30)
+    boxes = open_detector("haar", DetectorSettings())(luma_of(Scene(SyntheticOptions(faces=6)).draw(10)), 30)
     assert len(boxes) >= 5
     assert [box.area_px for box in boxes] == sorted((box.area_px for box in boxes), reverse=True)
 
 
 def test_a_picture_without_faces_has_no_boxes() -> None:
-    detector = open_detector(DetectorSettings())
+    detector = open_detector("haar", DetectorSettings())
     assert detector(luma_of(Scene(SyntheticOptions(faces=0)).draw(0)), 30) == []
     assert detector(np.full((480, 640), 128, np.uint8), 30) == []
 
 
 @pytest.mark.parametrize("size", [(1, 1), (10, 500), (24, 24), (3000, 40)])
 def test_frames_of_any_size_are_searched_without_trouble(size: tuple[int, int]) -> None:
-    assert open_detector(DetectorSettings())(np.zeros(size, np.uint8), 30) == []
+    assert open_detector("haar", DetectorSettings())(np.zeros(size, np.uint8), 30) == []
 
 
 def test_the_shipped_cascade_is_in_the_package_with_its_licence() -> None:
@@ -56,12 +56,12 @@ def test_the_shipped_cascade_is_in_the_package_with_its_licence() -> None:
 def test_an_opencv_without_cascades_is_said_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(cv2, "CascadeClassifier")
     with pytest.raises(MissingLibrary, match="opencv-python-headless<5"):
-        open_detector(DetectorSettings())
+        open_detector("haar", DetectorSettings())
 
 
 def test_an_unknown_detector_lists_the_known_ones() -> None:
     with pytest.raises(SettingsError, match="no detector 'magic'; there are haar, blazeface"):
-        open_detector(DetectorSettings(name="magic"))
+        open_detector("magic", DetectorSettings())
 
 
 def test_iou_of_boxes_by_hand() -> None:

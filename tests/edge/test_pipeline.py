@@ -97,7 +97,7 @@ def test_a_replay_gives_the_same_observations_to_the_last_digit(classifier: Clas
 def test_a_still_scene_is_rarely_searched_and_its_face_stays(classifier: Classifier) -> None:
     calls: list[int] = []
     changed = Settings()
-    detector = open_detector(changed.detector)
+    detector = open_detector("haar", changed.detector)
 
     def counting(luma: np.ndarray, *how: object) -> list[Box]:
         calls.append(1)
@@ -162,7 +162,7 @@ def test_no_frame_size_breaks_the_loop(classifier: Classifier, shape: tuple[int,
 
 def test_a_frame_that_fails_is_said_once_counted_and_skipped(classifier: Classifier, caplog: pytest.LogCaptureFixture) -> None:
     line = pipeline(classifier, gate=GateSettings(threshold=0), detector=DetectorSettings(every_s=0))
-    good = open_detector(DetectorSettings())
+    good = open_detector("haar", DetectorSettings())
 
     def sometimes(luma: np.ndarray, *how: object) -> list[Box]:
         if luma[0, 0] == 7:
