@@ -20,7 +20,7 @@ from edge.sinks import About, Background, Sink, begin, close_all, open_sink
 from edge.sinks.mqtt import Mqtt
 from edge.sinks.snapshots import Snapshots
 from edge.sources import Source, open_source, pick_source
-from edge.system import resident_bytes, state_dir, version
+from edge.system import resident_bytes, state_dir, trim_memory, version
 from edge.updater import Updater
 
 _FRAMES_A_LOOK = 64
@@ -64,6 +64,7 @@ def look(settings: Settings, stop: threading.Event, say: Callable[[str], None]) 
             for check in checks:
                 check(faults)
 
+        trim_memory()
         summary = run(source, pipeline, sinks, stop, settings.source_timeout_s, Pace(settings.pace), between)
     say(str(summary))
     background = [sink for sink in sinks if isinstance(sink, Background)]

@@ -402,5 +402,4 @@ def backdrop(w: int, h: int) -> Pixels:
     """A plain wall in soft light, (h, w, 3)."""
     x, y = np.meshgrid(np.linspace(-1, 1, w), np.linspace(-1, 1, h))
     glow = 0.62 + 0.30 * np.exp(-((x + 0.25) ** 2) / 1.2 - (y + 0.35) ** 2 / 1.5)
-    wall: Pixels = np.rint(glow[..., None] * (214, 206, 196)).astype(np.uint8)
-    return wall
+    return np.dstack([np.rint(glow * level).astype(np.uint8) for level in (214, 206, 196)])

@@ -119,8 +119,10 @@ class Scene:
         self._presets = [astuple(e) for e in PRESETS.values()]
         self._backdrop = backdrop(w, h)
         # One sheet of sensor noise around 8, of which every frame takes another cut: cheaper than fresh.
-        noise = np.random.default_rng(options.seed).standard_normal((h + 32, w + 32, 3), np.float32)
-        self._noise: Pixels = np.clip(2 * noise + 8.5, 0, 16).astype(np.uint8)
+        random = np.random.default_rng(options.seed)
+        self._noise: Pixels = np.empty((h + 32, w + 32, 3), np.uint8)
+        for row in self._noise:
+            row[:] = np.clip(2 * random.standard_normal(row.shape, np.float32) + 8.5, 0, 16)
 
     def truth(self, i: int) -> tuple[Truth, ...]:
         """What frame ``i`` shows, face by face."""

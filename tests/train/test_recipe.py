@@ -65,5 +65,5 @@ def test_a_wrong_recipe_names_the_file_and_the_key(tmp_path: Path, text: str, sa
 
 
 def test_an_unknown_recipe_lists_the_known_ones() -> None:
-    with pytest.raises(SettingsError, match="no recipe 'huge'; there are large, nano, report, small, teacher, tiny"):
+    with pytest.raises(SettingsError, match="no recipe 'huge'; there are large, nano, report, small, student, teacher, tiny"):
         load_recipe("huge")
