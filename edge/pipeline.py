@@ -31,8 +31,8 @@ from edge.watch import Watch
 _LOG = logging.getLogger(__name__)
 Clock = Callable[[], float]
 
-_CALM = 0.15
-"""Two answers whose probabilities differ by less than this in sum are nearly the same."""
+_CALM, _CLEAR = 0.15, 0.3
+"""Two answers whose probabilities differ by less than this in sum are nearly the same; one whose likeliest is so much likelier is clear."""
 _CALM_CHANGE = 2.5
 """How many times as much a calm face may change before it is classified again."""
 
@@ -45,7 +45,7 @@ class _Answer:
     scores: Scores
     time_s: float
     calm: bool = False
-    """Whether the answer before was nearly the same."""
+    """Whether it is clear, and the answer before was nearly the same."""
 
 
 class Pipeline:
@@ -139,7 +139,8 @@ class Pipeline:
         if changed:
             for (id, crop), scores in zip(changed, self.classifier(np.stack([crop for _, crop in changed])), strict=True):
                 last = self._answers.get(id)
-                calm = last is not None and float(np.abs(scores - last.scores).sum()) < _CALM
+                second, first = np.partition(scores, -2)[-2:]
+                calm = last is not None and first - second >= _CLEAR and float(np.abs(scores - last.scores).sum()) < _CALM
                 self._answers[id] = _Answer(crop, scores, frame.time_s, calm)
 
     def _holds(self, answer: _Answer, crop: Pixels, time_s: float) -> bool:

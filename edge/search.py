@@ -126,8 +126,8 @@ class Search:
         scale = _shrink(luma, max_side_px)
         smallest_px = self._how.min_size_px / scale
         if getattr(self._finder, "resizes", False):
-            # The whole costs it no more than a part, and in a lock of hair alone it sees faces.
-            area, scale = _all_of(luma), 1.0
+            # A larger part costs it no more, and in a lock of hair alone it sees faces.
+            area, scale = _widened(area, luma.shape), 1.0
         return _look(self._finder, luma, area, scale, Evidence.ENOUGH, (smallest_px, 0.0))
 
 
@@ -164,6 +164,13 @@ def _around(box: Box, shape: tuple[int, ...]) -> Box:
     left, top = max(0, box.x - dx), max(0, box.y - dy)
     right, bottom = min(shape[1], box.x + box.w + dx), min(shape[0], box.y + box.h + dy)
     return Box(left, top, max(1, right - left), max(1, bottom - top))
+
+
+def _widened(area: Box, shape: tuple[int, ...]) -> Box:
+    """``area`` with both sides at least as long as the shorter one of a frame of ``shape`` (H, W)."""
+    width, height = max(area.w, min(shape)), max(area.h, min(shape))
+    left, top = area.x + (area.w - width) // 2, area.y + (area.h - height) // 2
+    return Box(min(max(0, left), shape[1] - width), min(max(0, top), shape[0] - height), width, height)
 
 
 def _distinct(boxes: list[Box]) -> list[Box]:

@@ -182,12 +182,13 @@ def test_a_clock_set_back_only_means_that_everything_is_searched_again(scene: Sc
     assert (360, 480, 24, 0) in watch.detector.shown
 
 
-def test_a_finder_with_a_size_of_its_own_sees_whole_frames_and_the_follower_the_known_face(scene: Scene) -> None:
+def test_a_finder_with_a_size_of_its_own_sees_large_parts_and_the_follower_the_known_face(scene: Scene) -> None:
     watch = Watch("blazeface")
     for frame in range(60):
         (track,) = watch.see(drawn(scene, frame), frame / 30)
         assert track.box.iou(scene.truth(frame)[0].box) > 0.5
-    assert set(watch.finder.shown) == {(480, 640, 32, 0)}
+    assert watch.finder.shown[0] == (480, 640, 32, 0)
+    assert all(height == 480 and width >= 480 for height, width, *_ in watch.finder.shown), "a head needs its surroundings"
     assert len(watch.finder.shown) <= 2, "nothing but the face moves"
     assert watch.detector.pixels() < 60 * 640 * 480 / 50
 
