@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 KEPT = Path(os.environ.get("EDGEFER_PI_BUILD", ROOT / "build" / "pi")).resolve()
 """Debian roots, made once; 'make clean' removes them."""
-PACKAGES = "systemd-sysv,dbus,python3-venv,python3-opencv"
+PACKAGES = "systemd-sysv,dbus,procps,python3-venv,python3-opencv"
 
 Done = subprocess.CompletedProcess[str]
 
@@ -34,7 +35,7 @@ def need(*programs: str) -> None:
 
 def debian(release: str) -> Path:
     """A Debian root with systemd, Python and apt's own OpenCV and numpy, as `pi.sh` finds them on a Pi."""
-    place = KEPT / release
+    place = KEPT / f"{release}-{zlib.crc32(PACKAGES.encode()):08x}"
     if not place.is_dir():
         KEPT.mkdir(parents=True, exist_ok=True)
         sources = Path("/etc/apt/sources.list.d/debian.sources")

@@ -91,7 +91,7 @@ def test_it_stops_within_three_seconds_and_cleanly(container: Container) -> None
 @pytest.fixture
 def quick(container: Container) -> Iterator[None]:
     """The unit's long waits made short, and the starts it allows fewer."""
-    quick = "[Unit]\nStartLimitBurst=40\n[Service]\nWatchdogSec=2\nTimeoutAbortSec=1\nRestartSec=100ms\n"
+    quick = "[Unit]\nStartLimitBurst=12\n[Service]\nWatchdogSec=2\nTimeoutAbortSec=1\nRestartSec=100ms\n"
     folder = "/run/systemd/system/edgefer.service.d"
     good(container("sh", "-c", f"mkdir -p {folder} && printf '{quick}' > {folder}/quick.conf && systemctl daemon-reload"))
     good(container("systemctl", "reset-failed", UNIT))
