@@ -18,7 +18,7 @@ MODEL = Path(__file__).parents[1] / "assets" / "blazeface.tflite"
 _SIZE_PX, _CELLS = 192, 48
 """The side of the picture it is shown, and the anchors: the middles of so many cells a side."""
 _SQUARE = 1.15
-"""A picture longer than so many times its other side is shown as two squares, one at each end."""
+"""A picture longer than so many times its other side, and than two of the network's, is shown as two squares, one at each end."""
 _SCORES = {Evidence.LITTLE: 0.25, Evidence.ENOUGH: 0.4, Evidence.PLENTY: 0.7}
 """Scores, 0..1, from which a find counts."""
 _SAME_IOU = 0.3
@@ -83,7 +83,7 @@ def _within(box: Box, luma: Pixels) -> bool:
 def _squares(height: int, width: int) -> list[tuple[int, int, int, int]]:
     """What of a picture is shown at a time, as x, y, width and height: all of it, or of a long one a square at each end, or its halves."""
     long, short = max(height, width), min(height, width)
-    if long <= _SQUARE * short:
+    if long <= max(_SQUARE * short, 2 * _SIZE_PX):
         return [(0, 0, width, height)]
     side = max(short, -(-long // 2))
     starts = (0, long - side)
