@@ -67,9 +67,9 @@ class Pipeline:
         """Forget every face, and say whether the frames to come follow each other."""
         self._tracked, settings = tracked, self._settings
         track = settings.track
-        names = settings.detector
-        finder, follower = (self._opened(name) for name in ((names.name, names.follow_name) if tracked else (names.photo_name,) * 2))
-        self._search = Search(finder, follower, settings.detector, settings.gate)
+        how = settings.detector
+        finder, follower = map(self._opened, (how.name, how.follow_name) if tracked else (how.photo_name, how.photo_name))
+        self._search = Search(finder, follower, how, settings.gate)
         self._tracker = Tracker(track.min_iou, track.lost_s, track.min_hits if tracked else 1, track.steady)
         self.swap(self.classifier)
 

@@ -74,7 +74,7 @@ class Search:
             else:
                 found = self._near(luma, track, zone) if track.shown or self._alone else []
                 boxes += found
-                lost += [] if found else [track]
+                lost += [] if found or self._alone else [track]
                 self._gate.settle(cells)
             moved[cells] = False
         places = [*boxes, *(track.box for track in known)]
@@ -92,14 +92,14 @@ class Search:
     def _anywhere(self, luma: Pixels, time_s: float, moved: Cells, put_off: Cells, lost: list[Track]) -> list[Box]:
         """Search what moved apart from the known faces, some times a second; and everything, once in a while.
 
-        Also everything for the ``lost`` that the follower does not see, where the finder is another: at once for those not shown yet.
+        Also everything for the ``lost``, whom the follower does not see but the finder may: at once for those not shown yet.
         ``put_off`` are the cells of known faces that are looked for in a frame to come: what moved there must not be forgotten.
         """
         waited = not 0 <= time_s - self._searched_s < self._how.every_s
         area = _all_of(luma)
         if not 0 <= time_s - self._refreshed_s < self._refresh_s:
             self._refreshed_s = time_s
-        elif self._alone or not (any(not track.shown for track in lost) or (lost and waited)):
+        elif not lost or (not waited and all(track.shown for track in lost)):
             blocks = self._gate.blocks(moved)
             if not (waited and blocks.any()):
                 return []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.metadata
 import os
 import platform
@@ -125,6 +124,8 @@ def resident_bytes() -> int:
 
 def trim_memory() -> None:
     """Give the system back what loading and drawing left free: glibc keeps it for later. Elsewhere nothing is done."""
+    import ctypes  # two milliseconds that other verbs need not wait for
+
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 

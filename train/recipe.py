@@ -1,4 +1,4 @@
-"""A recipe: everything that decides a training run, as TOML that lists only what differs from ``base.toml``."""
+"""A recipe: everything that decides a training run, as TOML that lists what differs from ``base.toml`` or the recipe it is ``like``."""
 
 from __future__ import annotations
 
@@ -116,14 +116,31 @@ def load_recipe(name_or_path: str, near: Path = RECIPES) -> Recipe:
 
     Raises `SettingsError` for an unknown name, an unknown key or a value out of range.
     """
+    path = _path(name_or_path, near)
+    return checked({"name": path.stem, **_written_out(path, near)}, Recipe, str(path))
+
+
+def _path(name_or_path: str, near: Path) -> Path:
+    """The file of a recipe; raises `SettingsError` where there is none of that name."""
     path = Path(name_or_path)
-    if path.suffix != ".toml":
-        places = [folder / f"{name_or_path}.toml" for folder in (near, RECIPES)]
-        path = places[0] if places[0].is_file() else places[1]
-        if not path.is_file():
-            raise SettingsError(f"no recipe {name_or_path!r}; there are {', '.join(recipe_names())}, or give a .toml file")
-    merged = _merge(read_toml(RECIPES / "base.toml"), read_toml(path))
-    return checked({"name": path.stem, **merged}, Recipe, str(path))
+    if path.suffix == ".toml":
+        return path
+    for folder in (near, RECIPES):
+        if (path := folder / f"{name_or_path}.toml").is_file():
+            return path
+    raise SettingsError(f"no recipe {name_or_path!r}; there are {', '.join(recipe_names())}, or give a .toml file")
+
+
+def _written_out(path: Path, near: Path, wanted_by: tuple[Path, ...] = ()) -> dict[str, object]:
+    """Every value of a recipe: what it lists, laid on the recipe that it is ``like``, and in the end on the base."""
+    if path in wanted_by:
+        raise SettingsError(f"{path}: recipes are like each other in a circle: {' -> '.join(p.stem for p in (*wanted_by, path))}")
+    over = read_toml(path)
+    like = over.pop("like", "")
+    if not isinstance(like, str):
+        raise SettingsError(f"{path}: key 'like': the name of a recipe is expected, or a .toml file; found {like!r}")
+    below = _written_out(_path(like, near), near, (*wanted_by, path)) if like else read_toml(RECIPES / "base.toml")
+    return _merge(below, over)
 
 
 def recipe_names() -> list[str]:

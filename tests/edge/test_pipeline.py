@@ -140,6 +140,11 @@ def test_a_face_is_classified_less_often_while_its_answers_agree(classifier: Cla
     assert classified(classifier, [one, other], calm_s=0.5) == always
 
 
+def test_an_answer_that_hangs_in_the_balance_is_asked_for_as_often_as_ever(classifier: Classifier) -> None:
+    balanced = [0.5, 0.4, 0.1, 0, 0, 0, 0]
+    assert classified(classifier, [balanced], calm_s=0.5) == classified(classifier, calm_s=0.0)
+
+
 def test_pictures_of_a_folder_are_not_tracked_from_one_to_the_next(classifier: Classifier, pictures: object) -> None:
     seen = observe(classifier, f"images:{pictures}")
     assert [(observation.frame.name, len(observation.faces)) for observation in seen] == [

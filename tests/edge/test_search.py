@@ -62,6 +62,15 @@ def drawn(scene: Scene, index: int) -> Pixels:
     return luma_of(scene.draw(index))
 
 
+def settled(still: Pixels, **settings: float) -> Watch:
+    """A search that has seen a picture three times, and its detector's notes thrown away."""
+    watch = Watch(**settings)
+    for frame in range(3):
+        watch.see(still, frame / 30)
+    watch.detector.pixels()
+    return watch
+
+
 def test_the_first_frame_is_searched_whole_and_a_plain_face_is_believed_at_once(scene: Scene) -> None:
     watch = Watch()
     (track,) = watch.see(drawn(scene, 0), 0.0)
@@ -78,10 +87,8 @@ def test_a_faint_face_is_believed_when_it_is_found_again(scene: Scene) -> None:
 
 
 def test_while_nothing_moves_nothing_is_searched_and_faces_stay(scene: Scene) -> None:
-    watch, still = Watch(), drawn(scene, 0)
-    for frame in range(3):
-        watch.see(still, frame / 30)
-    watch.detector.pixels()
+    still = drawn(scene, 0)
+    watch = settled(still)
     assert all(len(watch.see(still, frame / 30)) == 1 for frame in range(3, 140))
     assert watch.detector.shown == []
     watch.see(still, 5.1)
@@ -131,10 +138,8 @@ def test_a_face_that_leaves_while_everything_changes_is_dropped_too(scene: Scene
 
 
 def test_only_what_moved_apart_from_the_faces_is_searched(scene: Scene) -> None:
-    watch, still = Watch(), drawn(scene, 0)
-    for frame in range(3):
-        watch.see(still, frame / 30)
-    watch.detector.pixels()
+    still = drawn(scene, 0)
+    watch = settled(still)
     changed = still.copy()
     changed[:60, :60] = 255 - changed[:60, :60]
     watch.see(changed, 1.0)
@@ -144,10 +149,8 @@ def test_only_what_moved_apart_from_the_faces_is_searched(scene: Scene) -> None:
 
 
 def test_motion_elsewhere_is_searched_some_times_a_second(scene: Scene) -> None:
-    watch, still, random = Watch(every_s=0.3), drawn(scene, 0), np.random.default_rng(0)
-    for frame in range(3):
-        watch.see(still, frame / 30)
-    watch.detector.pixels()
+    still, random = drawn(scene, 0), np.random.default_rng(0)
+    watch = settled(still, every_s=0.3)
     for frame in range(30, 60):
         busy = still.copy()
         busy[:120, :120] = random.integers(0, 256, (120, 120))
@@ -213,10 +216,8 @@ def test_what_the_finder_takes_for_a_face_once_is_never_shown(scene: Scene) -> N
 
 
 def test_what_is_too_small_for_a_face_starts_no_search(scene: Scene) -> None:
-    watch, still = Watch(), drawn(scene, 0)
-    for frame in range(3):
-        watch.see(still, frame / 30)
-    watch.detector.pixels()
+    still = drawn(scene, 0)
+    watch = settled(still)
     changed = still.copy()
     changed[:, :8] = 255 - changed[:, :8]  # half as wide as a cell of the gate
     watch.see(changed, 1.0)

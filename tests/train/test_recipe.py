@@ -32,6 +32,29 @@ def test_a_recipe_lists_only_what_differs_from_the_base(name: str) -> None:
     assert repeated <= ({"optimizer.weight_decay", "schedule.warmup_epochs"} if name == "report" else set())
 
 
+@pytest.mark.parametrize("name", ["small", "large"])
+def test_a_recipe_that_is_like_another_lists_only_what_differs_from_that(name: str) -> None:
+    own = tomllib.loads((RECIPES / f"{name}.toml").read_text())
+    theirs, whole = (leaves(msgspec.to_builtins(load_recipe(one))) for one in (own.pop("like"), name))
+    differences = leaves(own)
+    assert {key for key, value in differences.items() if theirs[key] == value} == set()
+    assert whole == {**theirs, **differences, "name": name}
+
+
+@pytest.mark.parametrize(
+    ("like", "said"),
+    [
+        ('"mine"', "recipes are like each other in a circle: mine -> mine"),
+        ('"huge"', "no recipe 'huge'; there are large,"),
+        ("3", "key 'like': the name of a recipe is expected"),
+    ],
+)
+def test_a_recipe_like_none_is_one_clear_line(tmp_path: Path, like: str, said: str) -> None:
+    (tmp_path / "mine.toml").write_text(f"like = {like}")
+    with pytest.raises(SettingsError, match=said):
+        load_recipe("mine", tmp_path)
+
+
 def test_the_report_recipe_is_the_reports_experiment() -> None:
     recipe = load_recipe("report")
     assert (recipe.model.name, recipe.epochs, recipe.batch_size) == ("little_vgg", 25, 32)
