@@ -12,8 +12,8 @@ from edge.gate import Cells, Gate
 from edge.settings import DetectorSettings, GateSettings
 from edge.types import Box, Pixels, Track
 
-_ZONE = 0.35
-"""How far around its box a known face is looked for, as a share of the box, on every side."""
+_ZONE, _HEAD = 0.35, 0.6
+"""How far around its box a known face is looked for, and its hair and neck move, as shares of the box, on every side."""
 _COARSE_PX, _FINE_PX = 40, 64
 """Sides to which a known face is shrunk before it is looked for: the coarse one is three times cheaper, and misses some."""
 _LOOK_S = 0.09
@@ -76,18 +76,19 @@ class Search:
                 boxes += found
                 lost += [] if found or self._alone else [track]
                 self._gate.settle(cells)
-            moved[cells] = False
+            moved[self._gate.cells(_around(track.box, luma.shape, _HEAD))] = False
         places = [*boxes, *(track.box for track in known)]
         boxes = _distinct([*boxes, *self._anywhere(luma, time_s, moved, put_off, lost)])
-        new = [box for box in boxes if not any(box.iou(place) for place in places)]
-        certain = frozenset(box for box in new if self._certain(luma, box))
+        new = {box: self._plain(luma, box) for box in boxes if not any(box.iou(place) for place in places)}
+        boxes = _distinct([new.get(box) or box for box in boxes])
         self._fine &= {track.id for track in known}
-        return Sighting(tuple(boxes), frozenset(still), frozenset(passed), certain)
+        return Sighting(tuple(boxes), frozenset(still), frozenset(passed), frozenset(box for box in boxes if box in new.values()))
 
-    def _certain(self, luma: Pixels, box: Box) -> bool:
-        """Whether a new face is plain to see for the follower: found with evidence to spare."""
+    def _plain(self, luma: Pixels, box: Box) -> Box | None:
+        """A new face as the follower sees it, where it is plain to see: found with evidence to spare."""
         scale = _shrink(luma, self._how.max_side_px) if self._alone else min(1.0, _FINE_PX / max(box.w, box.h))
-        return bool(_look(self._follower, luma, _around(box, luma.shape), scale, Evidence.PLENTY, _sizes_of(box)))
+        found = _look(self._follower, luma, _around(box, luma.shape), scale, Evidence.PLENTY, _sizes_of(box))
+        return max(found, key=box.iou, default=None)
 
     def _anywhere(self, luma: Pixels, time_s: float, moved: Cells, put_off: Cells, lost: list[Track]) -> list[Box]:
         """Search what moved apart from the known faces, some times a second; and everything, once in a while.
@@ -158,9 +159,9 @@ def _shrink(luma: Pixels, max_side_px: int) -> float:
     return min(1.0, max_side_px / max(luma.shape)) if max_side_px else 1.0
 
 
-def _around(box: Box, shape: tuple[int, ...]) -> Box:
-    """``box`` widened by `_ZONE` on every side, within a frame of ``shape`` (H, W)."""
-    dx, dy = round(_ZONE * box.w), round(_ZONE * box.h)
+def _around(box: Box, shape: tuple[int, ...], share: float = _ZONE) -> Box:
+    """``box`` widened by a share of itself on every side, within a frame of ``shape`` (H, W)."""
+    dx, dy = round(share * box.w), round(share * box.h)
     left, top = max(0, box.x - dx), max(0, box.y - dy)
     right, bottom = min(shape[1], box.x + box.w + dx), min(shape[0], box.y + box.h + dy)
     return Box(left, top, max(1, right - left), max(1, bottom - top))

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.detectors import Evidence
+from edge.errors import MissingLibrary, ModelError
 from edge.runtime import open_interpreter
 from edge.settings import DetectorSettings
 from edge.types import Box, Pixels
@@ -27,7 +28,7 @@ _GROW, _RAISE = 1.073, 0.061
 
 
 class BlazeFace:
-    """Faces in (H, W) uint8 luma, upright to some 45 degrees, from about a tenth of the shorter side; deterministic.
+    """Faces in (H, W) uint8 luma, upright to some 45 degrees, most of those from an eighth of the shorter side on; deterministic.
 
     Boxes are square and as large as Haar's would be. A search costs the same whatever the picture's size, twice that for a long one.
     """
@@ -35,7 +36,10 @@ class BlazeFace:
     resizes = True
 
     def __init__(self, settings: DetectorSettings) -> None:
-        self._interpreter = open_interpreter(MODEL.read_bytes(), 1, MODEL)
+        try:
+            self._interpreter = open_interpreter(MODEL.read_bytes(), 1, MODEL)
+        except (OSError, ModelError):
+            raise MissingLibrary(f"{MODEL}: the model file is missing or damaged; install edgefer again") from None
         outputs = {int(output["shape"][-1]): int(output["index"]) for output in self._interpreter.get_output_details()}
         self._input, self._boxes, self._scores = int(self._interpreter.get_input_details()[0]["index"]), outputs[16], outputs[1]
         middles = (np.arange(_CELLS, dtype=np.float32) + 0.5) / _CELLS

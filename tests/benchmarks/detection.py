@@ -1,4 +1,4 @@
-"""Recall and precision of the detectors on photographs with boxed faces (FDDB), and false faces where there are none.
+"""Recall and precision of the detectors on photographs with boxed faces (FDDB), false faces where there are none, and faces far away.
 
 python tests/benchmarks/detection.py [DETECTOR ...]      default: haar blazeface; needs the development data
 """
@@ -12,9 +12,11 @@ import time
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from edge.detectors import DETECTORS, Detector, open_detector
-from edge.settings import DetectorSettings
+from edge.search import Search
+from edge.settings import DetectorSettings, GateSettings
 from edge.types import Box, Pixels
 
 DATA = Path(os.environ.get("EDGEFER_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -67,13 +69,40 @@ def score(name: str, detector: Detector) -> str:
     )
 
 
+def far(detector: Detector) -> str:
+    """How many faces of each size are found in frames of 640x480 that hold one, four or nine photographs."""
+    settings, width, height = DetectorSettings(), 640, 480
+    search = Search(detector, detector, settings, GateSettings())
+    photos, sizes_px = list(truth().items()), [32, 40, 53, 80, 128, 480]
+    found, there = np.zeros(len(sizes_px), int), np.zeros(len(sizes_px), int)
+    for side in (1, 2, 3):
+        for first in range(0, 360, side * side):
+            frame, faces = np.full((height, width), 110, np.uint8), []
+            for place, (path, boxes) in enumerate(photos[first : first + side * side]):
+                luma = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+                assert luma is not None
+                scale = min(width / side / luma.shape[1], height / side / luma.shape[0])
+                small = cv2.resize(luma, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)[: height // side, : width // side]
+                x, y = place % side * (width // side), place // side * (height // side)
+                frame[y : y + small.shape[0], x : x + small.shape[1]] = small
+                faces += [Box(round(x + b.x * scale), round(y + b.y * scale), round(b.w * scale), round(b.h * scale)) for b in boxes]
+            seen = search.whole(frame, settings.max_side_px).boxes
+            for face in faces:
+                size = np.searchsorted(sizes_px, 0.87 * face.h)  # Haar's square is 0.87 of FDDB's height
+                there[size] += 1
+                found[size] += any(face.iou(box) >= 0.35 for box in seen)
+    return "; ".join(f"to {px} px {hits} of {all}" for px, hits, all in zip(sizes_px, found, there, strict=True))
+
+
 def main() -> None:
     """Score every detector asked for."""
     cv2.setNumThreads(1)
     if not DATA.is_dir():
         sys.exit("no development data here (set EDGEFER_SHARED_DATA)")
     for name in sys.argv[1:] or DETECTORS:
-        print(score(name, open_detector(name, DetectorSettings())), flush=True)
+        detector = open_detector(name, DetectorSettings())
+        print(score(name, detector), flush=True)
+        print(f"{'':12} in frames of 640x480: {far(detector)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from edge.detectors import Detector, open_detector
 from edge.detectors.blazeface import MODEL
+from edge.errors import MissingLibrary
 from edge.picture import luma_of
 from edge.settings import DetectorSettings
 from edge.sources.synthetic import Scene, SyntheticOptions
@@ -63,6 +66,18 @@ def test_the_same_picture_gives_the_same_boxes_whatever_came_before(detector: De
 @pytest.mark.parametrize("size", [(1, 1), (10, 500), (24, 24), (3000, 40)])
 def test_pictures_of_any_size_are_searched_without_trouble(detector: Detector, size: tuple[int, int]) -> None:
     assert all(isinstance(box, Box) for box in detector(np.zeros(size, np.uint8), 30))
+
+
+@pytest.mark.parametrize("content", [None, b"", MODEL.read_bytes()[:5000]])
+def test_a_model_file_that_is_not_whole_is_one_line_that_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "blazeface.tflite"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setattr("edge.detectors.blazeface.MODEL", path)
+    with pytest.raises(MissingLibrary, match="missing or damaged; install edgefer again"):
+        open_detector("blazeface", DetectorSettings())
 
 
 def test_the_shipped_model_is_in_the_package_with_its_licence() -> None:
