@@ -15,6 +15,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from edge.card import read_card
+from edge.store import find_model
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
@@ -175,6 +179,25 @@ def shared_library(source: Path, *options: str, compiler: str = "gcc") -> Path:
         run(compiler, "-O2", "-Wall", "-fPIC", "-shared", "-o", place.with_suffix(".tmp"), source, *options)
         place.with_suffix(".tmp").rename(place)
     return place
+
+
+def alike(here: list[dict[str, Any]], there: list[dict[str, Any]], accelerated: bool) -> None:
+    """Assert that two machines saw the same in the same pictures: equal boxes and labels, scores within 1/256.
+
+    TFLite's own kernels round int8 sums otherwise than XNNPACK, and otherwise on other processors. Without XNNPACK (``accelerated``
+    is false) scores are within 12/256, and so a label may be another where the likeliest is that near to the next, or to "uncertain".
+    """
+    bound = (1 if accelerated else 12) / 256 + 0.0001  # four decimals are written
+    threshold = read_card(find_model("small")).uncertain_below
+    assert len(here) == len(there)
+    for mine, theirs in zip(here, there, strict=True):
+        for face, other in zip(mine["faces"], theirs["faces"], strict=True):
+            assert other["box"] == face["box"]
+            scores = face["scores"]
+            assert all(abs(other["scores"][label] - scores[label]) <= bound for label in scores), (face, other)
+            second, first = sorted(scores.values())[-2:]
+            undecided = not accelerated and min(first - second, abs(first - threshold)) <= bound
+            assert undecided or other["expression"] == face["expression"], (face, other)
 
 
 def _digest(*words: str) -> str:

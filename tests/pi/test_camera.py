@@ -27,7 +27,7 @@ def what_is_needed() -> None:
 
 
 def run(*arguments: str, architecture: str = "amd64", until: int = 0, cameras: bool = True, **variables: str) -> tuple[list[Any], str, int]:
-    """Observations of ``edgefer run`` with the virtual camera, its words and its exit status.
+    """Observations of ``edgefer run`` with the virtual camera, its words and its exit status; not what it says of the camera's state.
 
     It is told to stop when ``until`` lines had as many faces as the scene.
     """
@@ -41,7 +41,7 @@ def run(*arguments: str, architecture: str = "amd64", until: int = 0, cameras: b
         late = threading.Timer(PATIENCE_S, _stop, [process.pid])
         late.start()
         for line in process.stdout:
-            lines.append(json.loads(line))
+            lines += [seen for seen in [json.loads(line)] if "faces" in seen]
             if until and sum(bool(seen["faces"]) for seen in lines) >= until:
                 _stop(process.pid)
                 until = 0
