@@ -1,7 +1,8 @@
-"""The same flatbuffer, smaller: what stands in it many times is written once and pointed at.
+"""The same flatbuffer, smaller: what stands in it many times is written once and pointed at, and detours through float are cut.
 
 Of every channel the converter notes a zero point of eight bytes, twice, and all of them are zero: a tenth of a small file. A
-tensor is named after every operation that was folded into it: the first is enough.
+tensor is named after every operation that was folded into it: the first is enough. ELU is left in floating point, between a
+DEQUANTIZE and a QUANTIZE, though every runtime knows it in 8 bits, as a table of the same values.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 FILE_IDENTIFIER = b"TFL3"
+INT8 = schema.TensorType.INT8
 WEIGHTS_ALIGNMENT = 16
 """Bytes; the schema asks it of every tensor's data, and the generated Python does not heed it."""
 
@@ -36,12 +38,39 @@ class _Once(flatbuffers.Builder):
 
 
 def packed(model: bytes) -> bytes:
-    """A TFLite flatbuffer that answers as ``model`` does, equal vectors shared and the names of tensors short."""
+    """A TFLite flatbuffer that answers as ``model`` does, equal vectors shared, the names of tensors short, ELU in 8 bits."""
     content = schema.ModelT.InitFromPackedBuf(np.frombuffer(model, np.uint8), 0)
     for graph in content.subgraphs:
+        _without_detours(content, graph)
         for tensor in graph.tensors:
             # functional_1/mobilenet_1/s1_b1_dw_1/depthwise;functional_1/… -> s1_b1_dw_1/depthwise
             tensor.name = re.sub(rb"^functional(_\d+)?/[^/]+/", b"", tensor.name.partition(b";")[0])
     builder = _Once(len(model))
     builder.Finish(content.Pack(builder), FILE_IDENTIFIER)
     return bytes(builder.Output())
+
+
+def _without_detours(content: schema.ModelT, graph: schema.SubGraphT) -> None:
+    """Let each ELU between a DEQUANTIZE and a QUANTIZE of 8 bits read and write those itself."""
+
+    def kind(operator: schema.OperatorT) -> int:
+        code = content.operatorCodes[operator.opcodeIndex]
+        return max(code.builtinCode, code.deprecatedBuiltinCode)
+
+    made_by = {int(tensor): operator for operator in graph.operators for tensor in operator.outputs}
+    read_by: dict[int, list[schema.OperatorT]] = {}
+    for operator in graph.operators:
+        for tensor in operator.inputs:
+            read_by.setdefault(int(tensor), []).append(operator)
+    needless = set()
+    for operator in graph.operators:
+        if kind(operator) != schema.BuiltinOperator.ELU:
+            continue
+        before, after = made_by.get(int(operator.inputs[0])), read_by.get(int(operator.outputs[0]), [])
+        if not before or len(after) != 1 or len(read_by[int(before.outputs[0])]) != 1:
+            continue
+        ends = [graph.tensors[before.inputs[0]].type, graph.tensors[after[0].outputs[0]].type]
+        if (kind(before), kind(after[0])) == (schema.BuiltinOperator.DEQUANTIZE, schema.BuiltinOperator.QUANTIZE) and ends == [INT8, INT8]:
+            operator.inputs, operator.outputs = before.inputs, after[0].outputs
+            needless |= {id(before), id(after[0])}
+    graph.operators = [operator for operator in graph.operators if id(operator) not in needless]

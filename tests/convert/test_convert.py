@@ -100,6 +100,45 @@ def test_a_packed_file_is_smaller_and_answers_to_the_bit_alike(toy_run: Path, va
     assert np.array_equal(before, after)
 
 
+def test_elu_works_in_integers_and_answers_to_the_bit_as_in_float(validation: Split) -> None:
+    import keras
+    import tensorflow as tf
+    from ai_edge_litert.interpreter import Interpreter
+
+    layers = keras.layers
+    keras.utils.set_random_seed(2013)
+    body = [
+        layers.Rescaling(1 / 255),
+        layers.Conv2D(4, 3),
+        layers.ELU(),
+        layers.Conv2D(4, 3),
+        layers.ELU(),
+        layers.GlobalAveragePooling2D(),
+    ]
+    model = keras.Sequential([keras.Input(batch_shape=(1, 48, 48, 1)), *body, layers.Dense(3, activation="softmax")])
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    RECIPES["int8"](converter, calibration_pictures(validation.images, 20, seed=1))
+    loose = converter.convert()
+    with pytest.raises(ModelError, match="works in floating point"):
+        check_all_integer(loose)
+    tight = packed(loose)
+    check_all_integer(tight)
+
+    def answers(content: bytes) -> list[list[int]]:
+        interpreter = Interpreter(model_content=content)
+        interpreter.allocate_tensors()
+        (pixels,), (scores,) = interpreter.get_input_details(), interpreter.get_output_details()
+        said = []
+        for image in validation.images[:20]:
+            interpreter.set_tensor(pixels["index"], image[None, :, :, None])
+            interpreter.invoke()
+            said.append(interpreter.get_tensor(scores["index"])[0].tolist())
+        return said
+
+    assert answers(tight) == answers(loose)
+    assert len({tuple(said) for said in answers(tight)}) > 1
+
+
 def test_the_weights_of_a_packed_file_begin_where_processors_read_them_whole(converted: dict[str, Path]) -> None:
     content, _ = split_card(converted["int8"].read_bytes(), "toy")
     model = schema.Model.GetRootAs(content, 0)
