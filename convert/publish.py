@@ -80,20 +80,20 @@ def _publish(run: Path, asked_data: str | None, models: Path, replace: bool) -> 
     with tempfile.TemporaryDirectory(dir=models, prefix=".part-") as folder:
         part = Path(folder)
         described = {path.name: _measure(path, part, data, views) for path in files.values() if path.is_file()}
-        varied = {file: of["robustness"] for file, of in {**_baseline(models, name), **described}.items()}
-        robustness_chart(varied, f"{name}: where a camera differs", part / "robustness.png")
         shutil.copy(run / CURVES, part)
         figures: Metrics = {**json.loads((run / METRICS).read_text(encoding="utf-8")), "uncertain_below": card.uncertain_below}
         figures["files"] = described
         (part / METRICS).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-        int8, agreement = described[files["-int8.tflite"].name], _agreement(data, votes)
-        page = _page("model-card.md", m=figures, int8=int8, varied=varied, agreement=agreement, pretrained=_pretrained(figures["recipe"]))
-        (part / "README.md").write_text(page, encoding="utf-8")
+        agreement = _agreement(data, votes)
+        _describe(part, figures, _baseline(models, name), agreement)
         os.sync()  # all of it is on the disk before it gets its name
         _swap(part, place)
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in models.glob(f"[!.]*/{METRICS}")]
-    published = [metrics for metrics in found if "files" in metrics]  # what was published by hand has none
-    published.sort(key=lambda metrics: -metrics["macs"])
+    found = {path.parent: json.loads(path.read_text(encoding="utf-8")) for path in models.glob(f"[!.]*/{METRICS}")}
+    cards = {home: metrics for home, metrics in found.items() if "files" in metrics}  # what was published by hand has none
+    if name == BASELINE:
+        for home, metrics in cards.items():
+            _describe(home, metrics, _baseline(models, home.name), agreement)
+    published = sorted(cards.values(), key=lambda metrics: -metrics["macs"])
     _write(models / "README.md", _page("models.md", published=published))
     _write_sums(models)
     write_golden(models)
@@ -128,6 +128,16 @@ def _baseline(models: Path, name: str) -> dict[str, Metrics]:
     except (FileNotFoundError, KeyError):
         return {}
     return {file: of for file, of in files.items() if name != BASELINE and file.endswith(SHIPPED[0])}
+
+
+def _describe(place: Path, figures: Metrics, baseline: dict[str, Metrics], agreement: dict[str, float]) -> None:
+    """Write a model's card and its chart of robustness into ``place``, beside the baseline's figures."""
+    files, name = figures["files"], figures["name"]
+    varied = {file: of["robustness"] for file, of in {**baseline, **files}.items()}
+    robustness_chart(varied, f"{name}: where a camera differs", place / "robustness.png")
+    int8 = next(of for file, of in files.items() if file.endswith(SHIPPED[0]))
+    page = _page("model-card.md", m=figures, int8=int8, varied=varied, agreement=agreement, pretrained=_pretrained(figures["recipe"]))
+    _write(place / "README.md", page)
 
 
 def _swap(part: Path, place: Path) -> None:

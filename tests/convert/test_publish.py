@@ -92,6 +92,26 @@ def test_the_comparison_lists_every_file(models: Path) -> None:
     assert "| `toy_recipe.keras` |" in page
 
 
+def test_the_reports_network_stands_beside_every_model_whichever_was_published_first(
+    models: Path, toy_run: Path, data: Path, tmp_path: Path
+) -> None:
+    both = tmp_path / "models"
+    shutil.copytree(models, both)
+    report = tmp_path / "report"
+    shutil.copytree(toy_run, report)
+    (report / "toy_recipe.keras").rename(report / "report.keras")
+    card = both / "toy_recipe" / "README.md"
+    assert "report-int8.tflite" not in card.read_text()
+    chart = card.with_name("robustness.png").read_bytes()
+    for module, *arguments in (("convert", report / "report.keras", "--max-loss", 10), ("convert.publish", report, "--models", both)):
+        done = run(module, *arguments, "--data", data)
+        assert done.returncode == 0, done.stderr
+    variation = json.loads((both / "report" / "metrics.json").read_text())["files"]["report-int8.tflite"]["robustness"]
+    assert f"| {100 * variation['blur, sigma 2 px']:.1f} % |" in card.read_text()
+    assert "| `report-int8.tflite` | `toy_recipe-int8.tflite` |" in card.read_text()
+    assert card.with_name("robustness.png").read_bytes() != chart
+
+
 def test_a_published_model_is_replaced_only_when_asked(models: Path, finished: Path, data: Path) -> None:
     before = (models / "toy_recipe" / "metrics.json").stat().st_mtime_ns
     done = run("convert.publish", finished, "--data", data, "--models", models)
