@@ -119,7 +119,7 @@ def test_a_card_on_something_that_is_no_model_is_refused(tmp_path: Path, parts: 
 
 
 def test_an_unknown_model_lists_the_known_ones() -> None:
-    with pytest.raises(ModelError, match=r"no model 'huge'; there are .*nano, small"):
+    with pytest.raises(ModelError, match=r"no model 'huge'; there are .*nano, report, small"):
         find_model("huge")
 
 
