@@ -91,8 +91,8 @@ def _publish(run: Path, asked_data: str | None, models: Path, replace: bool) -> 
     found = {path.parent: json.loads(path.read_text(encoding="utf-8")) for path in models.glob(f"[!.]*/{METRICS}")}
     cards = {home: metrics for home, metrics in found.items() if "files" in metrics}  # what was published by hand has none
     if name == BASELINE:
-        for home, metrics in cards.items():
-            _describe(home, metrics, _baseline(models, home.name), agreement)
+        for home in cards.keys() - {place}:
+            _describe(home, cards[home], _baseline(models, home.name), agreement)
     published = sorted(cards.values(), key=lambda metrics: -metrics["macs"])
     _write(models / "README.md", _page("models.md", published=published))
     _write_sums(models)
@@ -134,7 +134,9 @@ def _describe(place: Path, figures: Metrics, baseline: dict[str, Metrics], agree
     """Write a model's card and its chart of robustness into ``place``, beside the baseline's figures."""
     files, name = figures["files"], figures["name"]
     varied = {file: of["robustness"] for file, of in {**baseline, **files}.items()}
-    robustness_chart(varied, f"{name}: where a camera differs", place / "robustness.png")
+    chart = place / ".part-robustness.png"
+    robustness_chart(varied, f"{name}: where a camera differs", chart)
+    put(chart, place / "robustness.png")
     int8 = next(of for file, of in files.items() if file.endswith(SHIPPED[0]))
     page = _page("model-card.md", m=figures, int8=int8, varied=varied, agreement=agreement, pretrained=_pretrained(figures["recipe"]))
     _write(place / "README.md", page)

@@ -1,4 +1,9 @@
-"""The same pictures here and on emulated boards, with every runtime there is: the same faces, labels and scores, as far as `alike` says."""
+"""The same pictures here and on emulated boards, with every runtime there is: the same faces, labels and, within 1/256, scores.
+
+XNNPACK rounds int8 sums otherwise than TFLite's own kernels do: without it a score is up to 9/256 off, on a desktop too; and those
+kernels differ between processors, by 5/256 in these pictures. So an emulated board without it is held against this machine without
+it, within 12/256.
+"""
 
 from __future__ import annotations
 
@@ -75,4 +80,4 @@ def test_an_emulated_board_gives_the_same_answers(processor: str, program: str, 
     assert runtime in found["runtime"]
     assert found["xnnpack"].startswith("pass" if fast else "warn")
     ours = here(PLAIN if fast else WITHOUT_XNNPACK, faces)
-    alike(ours, there, fast)
+    alike(ours, there, 1 if fast else 12)

@@ -41,7 +41,9 @@ def run(*arguments: str, architecture: str = "amd64", until: int = 0, cameras: b
         late = threading.Timer(PATIENCE_S, _stop, [process.pid])
         late.start()
         for line in process.stdout:
-            lines += [seen for seen in [json.loads(line)] if "faces" in seen]
+            said = json.loads(line)
+            if "faces" in said:
+                lines.append(said)
             if until and sum(bool(seen["faces"]) for seen in lines) >= until:
                 _stop(process.pid)
                 until = 0
