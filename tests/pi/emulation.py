@@ -182,9 +182,9 @@ def alike(here: list[dict[str, Any]], there: list[dict[str, Any]], steps: int) -
     """Assert that two machines saw the same in the same pictures: equal boxes and labels, scores within so many 256ths."""
     assert [line["source"] for line in there] == [line["source"] for line in here]
     for mine, theirs in zip(here, there, strict=True):
-        assert [face["expression"] for face in theirs["faces"]] == [face["expression"] for face in mine["faces"]]
+        assert [face["expression"] for face in theirs["faces"]] == [face["expression"] for face in mine["faces"]], (mine, theirs)
         for face, other in zip(mine["faces"], theirs["faces"], strict=True):
-            assert other["box"] == face["box"]
+            assert other["box"] == face["box"], (face, other)
             for label, score in face["scores"].items():
                 # Four decimals are written.
                 assert abs(other["scores"][label] - score) <= steps / 256 + 0.0001, (label, face, other)
