@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import platform
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -109,18 +110,20 @@ def _train(recipe: Recipe, out: Path, options: argparse.Namespace, until_epoch: 
         import keras
 
         from train.distill import ask
-        from train.distribute import START_S, strategy_for, workers_watched
         from train.finish import finish
         from train.fit import fit
         from train.pretrained import SHA256
+
+        if options.distribute != "none":
+            from train import distribute  # TensorFlow: the other backends train without it
 
     wanted, truth = targets(train, classes, votes, recipe.ferplus), targets(chosen_on, classes, None, 0)
     teachers = [run_of(name, out) for name in recipe.distill.teachers]
     start = run_of(recipe.start, out) if recipe.start else None
     if cluster:
-        print(f"{cluster}: waiting for the others, {START_S // 60} minutes at most", flush=True)
-    with workers_watched():
-        strategy = strategy_for(options.distribute)
+        print(f"{cluster}: waiting for the others, {distribute.START_S // 60} minutes at most", flush=True)
+    with distribute.workers_watched() if options.distribute != "none" else nullcontext():
+        strategy = distribute.strategy_for(options.distribute) if options.distribute != "none" else None
         said = ask(recipe, train.images, teachers, out.parent / "soft") if teachers else None
         history = fit(recipe, (train.images, wanted), (chosen_on.images, truth), out, until_epoch, start, strategy, said)
     if not chief:

@@ -50,8 +50,8 @@ def _ask(recipe: Recipe, images: Pixels, teacher: Path, out: Path) -> npt.NDArra
     stream, steps = varied(images, recipe, views=views)
     said = np.empty((views, len(images), network.output_shape[-1]), np.float16)
     begun = time.monotonic()
-    for step, (pixels, _, chosen, view) in enumerate(itertools.islice(stream.prefetch(4), views * steps), 1):
-        said[int(view), chosen.numpy()] = network.predict_on_batch(pixels)
+    for step, (pixels, _, chosen, view) in enumerate(itertools.islice(stream, views * steps), 1):
+        said[view, chosen] = network.predict_on_batch(pixels)
         if step % steps == 0:
             left = (time.monotonic() - begun) / step * (views * steps - step) / 60
             print(f"asking {teacher.stem}: view {step // steps}/{views}, {left:.0f} min to go", flush=True)

@@ -7,6 +7,7 @@ here, for both strategies; the step, the optimizer, the metrics and the callback
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import signal
 import sys
@@ -28,13 +29,11 @@ START_S = 600
 """How long a worker waits at the start for the others to come."""
 
 
-def strategy_for(mode: str) -> tf.distribute.Strategy | None:
-    """TensorFlow's strategy for ``--distribute``; None for "none". Must come before anything else is asked of TensorFlow.
+def strategy_for(mode: str) -> tf.distribute.Strategy:
+    """TensorFlow's strategy for ``--distribute``. Must come before anything else is asked of TensorFlow.
 
     "multiworker" returns when every worker of ``TF_CONFIG`` (`train.cluster`) is there.
     """
-    if mode == "none":
-        return None
     if keras.backend.backend() != "tensorflow":
         raise SettingsError(f"--distribute {mode} needs Keras' backend tensorflow; ~/.keras/keras.json says {keras.backend.backend()}")
     tf.get_logger().setLevel("ERROR")  # it announces each strategy, and a lost worker in pages
@@ -96,7 +95,7 @@ def steps_of(pictures: int, batch_size: int, replicas: int) -> int:
 def fit(
     strategy: tf.distribute.Strategy,
     model: keras.Model,
-    stream: tf.data.Dataset,
+    stream: Iterator[tuple[tf.Tensor, npt.NDArray]],
     steps: int,
     validation: tuple[Pixels, npt.NDArray],
     epochs: range,
@@ -147,8 +146,8 @@ def fit(
     called.on_train_end()
 
 
-def training_slices(stream: tf.data.Dataset, place: tf.distribute.InputContext) -> tf.data.Dataset:
-    """Of each batch the slices of the replicas at ``place``, one after the other; endless."""
+def training_slices(stream: Iterator[tuple[tf.Tensor, npt.NDArray]], place: tf.distribute.InputContext) -> tf.data.Dataset:
+    """Of each batch of the endless ``stream`` the slices of the replicas at ``place``, one after the other."""
     replicas = place.num_replicas_in_sync
     here = replicas // place.num_input_pipelines
     first = here * place.input_pipeline_id
@@ -158,7 +157,10 @@ def training_slices(stream: tf.data.Dataset, place: tf.distribute.InputContext) 
         own = (part[first * size : (first + here) * size] for part in batch)
         return tf.data.Dataset.from_tensor_slices(tuple(tf.reshape(part, [here, size, *part.shape[1:]]) for part in own))
 
-    cuts = stream.filter(lambda x, y: tf.shape(x)[0] >= replicas).flat_map(cut)
+    first_x, first_y = next(stream)
+    shapes = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in (first_x, first_y))
+    whole = tf.data.Dataset.from_generator(lambda: itertools.chain([(first_x, first_y)], stream), output_signature=shapes)
+    cuts = whole.filter(lambda x, y: tf.shape(x)[0] >= replicas).flat_map(cut)
     # Else the workers would ask each other at every step whether there is more.
     return cuts.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)).prefetch(tf.data.AUTOTUNE)
 

@@ -10,20 +10,22 @@ import zipfile
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import keras
 import numpy.typing as npt
-import tensorflow as tf
 
 from edge.errors import SettingsError
 from edge.system import put
 from edge.types import Pixels
-from train import distribute
 from train.model import build, for_training
 from train.pipeline import training_stream
 from train.pretrained import begin_with_faces
 from train.recipe import Recipe
 from train.thin import begin_with
+
+if TYPE_CHECKING:
+    import tensorflow as tf  # other backends train without it
 
 Epoch = dict[str, float]
 """One line of the history: loss, accuracy, val_loss, val_accuracy, learning_rate, seconds, ended (seconds since 1970)."""
@@ -52,6 +54,8 @@ def fit(
     ``strategy`` spreads the same steps over several replicas; of several workers only the chief writes.
     Raises `SettingsError` when ``out`` holds a run of another recipe, other data or other votes, or ``start`` another network.
     """
+    if strategy is not None:
+        from train import distribute  # loads TensorFlow
     keras.utils.set_random_seed(recipe.seed)
     keras.config.set_dtype_policy(recipe.precision)
     try:

@@ -85,7 +85,7 @@ class Recipe(Section, frozen=True):
     labels: Annotated[list[str], Meta(min_length=2)]
     epochs: Positive
     batch_size: Positive
-    seed: int
+    seed: Annotated[int, Meta(ge=0)]
     start: str
     pretrained: Literal["", "faces"]
     precision: Literal["float32", "mixed_bfloat16"]
