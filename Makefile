@@ -69,7 +69,7 @@ mutation: $(VENV)/.dev ## whether the tests notice each small change to track, s
 
 audit: $(VENV)/.dev ## known weaknesses of the pinned packages
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/quality.txt
-	@for file in edge outputs pi train; do $(BIN)/pip-audit --no-deps -r requirements/$$file.txt || exit 1; done
+	@for file in edge outputs pi train jax; do $(BIN)/pip-audit --no-deps -r requirements/$$file.txt || exit 1; done
 
 bench-pi: $(VENV)/.edge ## instructions a frame on emulated boards; docs/boards.md   [ARGS='a.tflite …']
 	@tests/pi/packages.sh && PYTHONPATH=.:tests $(BIN)/python tests/benchmarks/boards.py $(ARGS)
