@@ -55,7 +55,7 @@ def test_one_flipped_bit_anywhere_in_the_model_is_noticed(card: Card, at: int) -
 def test_a_truncated_file_or_one_without_a_card_is_refused_at_every_length(card: Card) -> None:
     content = attach_card(MODEL, card)
     for length in (0, 1, 100, len(MODEL), len(MODEL) + 50, len(content) - 30, len(content) - 1):
-        with pytest.raises(ModelError):
+        with pytest.raises(ModelError, match="toy: "):
             split_card(content[:length], "toy")
 
 

@@ -23,6 +23,12 @@ def test_a_box_inside_the_frame_is_cut_where_it_is() -> None:
     assert np.array_equal(cut, ramp()[20:68, 30:78])
 
 
+def test_a_larger_face_is_averaged_over_all_its_pixels() -> None:
+    stripes = np.zeros((192, 192), np.uint8)
+    stripes[:, ::4] = 255
+    assert np.abs(crop_face(stripes, Box(0, 0, 192, 192), 0.0, 48, 48).astype(int) - 64).max() <= 1
+
+
 def test_twice_the_size_is_averaged_two_by_two() -> None:
     cut = crop_face(ramp(), Box(10, 10, 96, 96), 0.0, 48, 48)
     blocks = ramp()[10:106, 10:106].reshape(48, 2, 48, 2).astype(float).mean(axis=(1, 3))

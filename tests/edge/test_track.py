@@ -221,3 +221,27 @@ def test_three_times_are_three_times() -> None:
     t.update([face(102)], 0.3)  # twice the same moment: no speed can be told
     (expected,) = t.expected(0.4)
     assert abs(expected.box.x - 102) <= 2
+
+
+def test_the_best_of_several_overlaps_wins_and_nobody_gets_two() -> None:
+    t = tracker(min_iou=0.1)
+    t.update([face(100), face(130)], 0.0)
+    assert {track.id: track.box.x for track in t.update([face(125), face(110)], 0.1)} == {1: 110, 2: 125}
+    t = tracker(min_iou=0.1)
+    t.update([face(100)], 0.0)
+    assert {track.id: track.box.x for track in t.update([face(102), face(140)], 0.1)} == {1: 102, 2: 140}
+
+
+def test_who_comes_back_long_after_the_start_is_known_where_it_is_now_and_must_be_found_as_often_as_anyone() -> None:
+    t = tracker(min_hits=2)
+    for time_s in (100.0, 100.1):
+        t.update([face(100)], time_s)
+    assert t.update([], 100.7) == []
+    assert t.update([face(120)], 101.0) == []
+    (track,) = t.update([face(120)], 101.1)
+    assert (track.id, track.first_s) == (1, 100.0)
+    t = tracker()
+    t.update([face(100)], 100.0)
+    t.update([], 100.6)
+    (track,) = t.update([face(120)], 100.9)
+    assert (track.id, track.box, track.looked_s) == (1, face(120), 100.9)
