@@ -105,25 +105,32 @@ def _train(recipe: Recipe, out: Path, options: argparse.Namespace, until_epoch: 
     except OSError as error:
         raise SettingsError(f"{out}: cannot keep a run there: {error.strerror}; choose another OUT") from None
 
+    spread = options.distribute != "none"
     # Imported here: a wrong path or recipe is said before the seconds TensorFlow takes to load.
-    with quiet_native():
-        import keras
+    try:
+        with quiet_native():
+            import keras
 
-        from train.distill import ask
-        from train.finish import finish
-        from train.fit import fit
-        from train.pretrained import SHA256
+            from train.distill import ask
+            from train.finish import finish
+            from train.fit import fit
+            from train.pretrained import SHA256
 
-        if options.distribute != "none":
-            from train import distribute  # TensorFlow: the other backends train without it
+            if spread:
+                from train import distribute  # TensorFlow: the other backends train without it
+    except (ImportError, ValueError) as error:  # Keras' own words for a backend that is not there, or that nobody knows
+        backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+        raise SettingsError(
+            f"Keras cannot load its backend {backend} ({error}); set KERAS_BACKEND to one that is installed, or see docs/scaling.md"
+        ) from None
 
     wanted, truth = targets(train, classes, votes, recipe.ferplus), targets(chosen_on, classes, None, 0)
     teachers = [run_of(name, out) for name in recipe.distill.teachers]
     start = run_of(recipe.start, out) if recipe.start else None
     if cluster:
         print(f"{cluster}: waiting for the others, {distribute.START_S // 60} minutes at most", flush=True)
-    with distribute.workers_watched() if options.distribute != "none" else nullcontext():
-        strategy = distribute.strategy_for(options.distribute) if options.distribute != "none" else None
+    with distribute.workers_watched() if spread else nullcontext():
+        strategy = distribute.strategy_for(options.distribute) if spread else None
         said = ask(recipe, train.images, teachers, out.parent / "soft") if teachers else None
         history = fit(recipe, (train.images, wanted), (chosen_on.images, truth), out, until_epoch, start, strategy, said)
     if not chief:

@@ -107,6 +107,14 @@ def test_bad_input_is_one_clear_line_and_a_failure(arguments: list[str], said: s
     assert said in one_line(done.stderr)
 
 
+@pytest.mark.parametrize("backend", ["jax", "nonsense"])
+def test_a_backend_that_is_not_there_is_one_clear_line(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    done = train("--data", str(folder), "--recipe", "tiny", "--out", str(tmp_path / "run"))
+    assert done.returncode == 1
+    assert f"train: Keras cannot load its backend {backend} (" in one_line(done.stderr)
+
+
 def test_missing_votes_are_said_and_training_would_go_on_without(folder: Path, tmp_path: Path) -> None:
     done = train("--data", str(folder), "--ferplus", str(tmp_path / "none.csv"), "--out", str(tmp_path / "run"))
     assert done.returncode == 1

@@ -78,6 +78,7 @@ def test_the_digest_tells_recipes_apart_and_is_the_same_twice() -> None:
         ("epoch = 3", "unknown key 'epoch'; did you mean 'epochs'?"),
         ("[optimizer]\nname = 'lion'", "key 'optimizer.name'"),
         ("epochs = 0", "key 'epochs': expected `int` >= 1"),
+        ("seed = -1", "key 'seed': expected `int` >= 0"),
         ("[augment]\nflip = 1", "key 'augment.flip'"),
     ],
 )
