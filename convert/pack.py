@@ -39,23 +39,39 @@ class _Once(flatbuffers.Builder):
 
 def packed(model: bytes) -> bytes:
     """A TFLite flatbuffer that answers as ``model`` does, equal vectors shared, the names of tensors short, ELU in 8 bits."""
-    content = schema.ModelT.InitFromPackedBuf(np.frombuffer(model, np.uint8), 0)
+    content = unpacked(model)
     for graph in content.subgraphs:
         _without_detours(content, graph)
         for tensor in graph.tensors:
             # functional_1/mobilenet_1/s1_b1_dw_1/depthwise;functional_1/… -> s1_b1_dw_1/depthwise
             tensor.name = re.sub(rb"^functional(_\d+)?/[^/]+/", b"", tensor.name.partition(b";")[0])
-    builder = _Once(len(model))
+    return written(content, len(model))
+
+
+def unpacked(model: bytes) -> schema.ModelT:
+    """A flatbuffer as objects that can be changed."""
+    return schema.ModelT.InitFromPackedBuf(np.frombuffer(model, np.uint8), 0)
+
+
+def written(content: schema.ModelT, about_bytes: int) -> bytes:
+    """The objects as a flatbuffer of ``about_bytes``, equal vectors written once."""
+    builder = _Once(about_bytes)
     builder.Finish(content.Pack(builder), FILE_IDENTIFIER)
     return bytes(builder.Output())
 
 
+def kind(content: schema.ModelT, operator: schema.OperatorT) -> int:
+    """The `BuiltinOperator` that an operator is."""
+    return kind_of(content.operatorCodes[operator.opcodeIndex])
+
+
+def kind_of(code: schema.OperatorCodeT) -> int:
+    """The `BuiltinOperator` that a code stands for; old ones stand in a field of their own."""
+    return int(max(code.builtinCode, code.deprecatedBuiltinCode))
+
+
 def _without_detours(content: schema.ModelT, graph: schema.SubGraphT) -> None:
     """Let each ELU between a DEQUANTIZE and a QUANTIZE of 8 bits read and write those itself."""
-
-    def kind(operator: schema.OperatorT) -> int:
-        code = content.operatorCodes[operator.opcodeIndex]
-        return max(code.builtinCode, code.deprecatedBuiltinCode)
 
     made_by = {int(tensor): operator for operator in graph.operators for tensor in operator.outputs}
     read_by: dict[int, list[schema.OperatorT]] = {}
@@ -64,13 +80,16 @@ def _without_detours(content: schema.ModelT, graph: schema.SubGraphT) -> None:
             read_by.setdefault(int(tensor), []).append(operator)
     needless = set()
     for operator in graph.operators:
-        if kind(operator) != schema.BuiltinOperator.ELU:
+        if kind(content, operator) != schema.BuiltinOperator.ELU:
             continue
         before, after = made_by.get(int(operator.inputs[0])), read_by.get(int(operator.outputs[0]), [])
         if not before or len(after) != 1 or len(read_by[int(before.outputs[0])]) != 1:
             continue
         ends = [graph.tensors[before.inputs[0]].type, graph.tensors[after[0].outputs[0]].type]
-        if (kind(before), kind(after[0])) == (schema.BuiltinOperator.DEQUANTIZE, schema.BuiltinOperator.QUANTIZE) and ends == [INT8, INT8]:
+        if (kind(content, before), kind(content, after[0])) == (
+            schema.BuiltinOperator.DEQUANTIZE,
+            schema.BuiltinOperator.QUANTIZE,
+        ) and ends == [INT8, INT8]:
             operator.inputs, operator.outputs = before.inputs, after[0].outputs
             needless |= {id(before), id(after[0])}
     graph.operators = [operator for operator in graph.operators if id(operator) not in needless]

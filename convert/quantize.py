@@ -36,6 +36,7 @@ def _convert(arguments: argparse.Namespace) -> None:
     import keras
     import tensorflow as tf
 
+    from convert.exact import exact
     from convert.pack import packed
     from convert.recipes import RECIPES, calibration_pictures
 
@@ -44,10 +45,18 @@ def _convert(arguments: argparse.Namespace) -> None:
 
     # One picture at a time, said in the graph: a free batch size costs XNNPACK its planning ahead.
     single = keras.Input(batch_shape=(1, height, width, 1), name="pixels")
-    converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(single, model(single, training=False)))
+    network = keras.Model(single, model(single, training=False))
     images = np.load(arguments.images)
-    RECIPES[arguments.recipe](converter, calibration_pictures(images, CALIBRATION_PICTURES, seed=2013))
-    Path(arguments.result).write_bytes(packed(converter.convert()))
+
+    def converted(recipe: str) -> bytes:
+        converter = tf.lite.TFLiteConverter.from_keras_model(network)
+        RECIPES[recipe](converter, calibration_pictures(images, CALIBRATION_PICTURES, seed=2013))
+        return packed(converter.convert())
+
+    result = converted(arguments.recipe)
+    if arguments.recipe == "int8":
+        result = exact(result, converted("float32"), images) or result
+    Path(arguments.result).write_bytes(result)
 
 
 if __name__ == "__main__":

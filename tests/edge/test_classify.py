@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from edge import store
 from edge.card import Card, InputSpec, attach_card, split_card
 from edge.classify import Classifier
 from edge.errors import ModelError
+from edge.golden import golden_pictures
 from edge.store import find_model, models_dir, published
 
 
@@ -134,3 +136,21 @@ def test_without_a_runtime_one_line_says_what_to_install() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("edgefer: no TFLite runtime: 'pip install ai-edge-litert'")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["nano", "small", "large"])
+def test_a_published_model_answers_to_the_bit_alike_without_xnnpack(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    litert = pytest.importorskip("ai_edge_litert.interpreter")
+    if not (models_dir() / name).is_dir():
+        pytest.skip(f"the wheel has no {name}")
+    faces = golden_pictures(48, 48).astype(int)
+    faces = np.clip(np.concatenate([faces + step for step in range(-60, 60, 8)]), 0, 255).astype(np.uint8)
+    fast = Classifier(find_model(name))
+    monkeypatch.setattr(
+        litert,
+        "Interpreter",
+        functools.partial(litert.Interpreter, experimental_op_resolver_type=litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES),
+    )
+    plain = Classifier(find_model(name))
+    assert (fast.accelerated, plain.accelerated) == (True, False)
+    assert np.array_equal(fast(faces), plain(faces))

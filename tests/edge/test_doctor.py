@@ -19,7 +19,7 @@ from command import Run
 import edge.golden
 from edge.classify import Classifier
 from edge.doctor import CHECKS, Check, Patient, examine
-from edge.golden import CLOSE, deviation, golden_answers, golden_pictures
+from edge.golden import deviation, golden_answers, golden_pictures
 from edge.runtime import Interpreter
 from edge.store import find_model
 
@@ -262,8 +262,8 @@ def test_every_published_model_gives_its_golden_answers() -> None:
     classifier = Classifier(find_model("small"))
     off = deviation(classifier)
     assert off is not None, "models/golden.json does not know it: publish it again"
-    assert off <= CLOSE
-    assert len({max(range(7), key=row.__getitem__) for row in golden_answers(classifier)}) > 1
+    assert off <= 0.001, "thousandths are kept, and every runtime computes it to the bit"
+    assert np.ptp(golden_answers(classifier), axis=0).max() > 0.3, "pictures that it answers alike would show little"
 
 
 class Wrong:
