@@ -33,8 +33,10 @@ Clock = Callable[[], float]
 
 _CALM, _CLEAR = 0.15, 0.3
 """Two answers whose probabilities differ by less than this in sum are nearly the same; one whose likeliest is so much likelier is clear."""
-_CALM_CHANGE = 2.5
+_CALM_CHANGE = 1.5
 """How many times as much a calm face may change before it is classified again."""
+_JITTER = 1 / 12
+"""By what share of its side a crop may be shifted and show the same face in the same way."""
 
 
 @dataclass(slots=True)
@@ -147,7 +149,17 @@ class Pipeline:
         """Whether an answer is young, and the face still looks as it did."""
         how, age_s = self._settings.classify, time_s - answer.time_s
         change = how.change * (_CALM_CHANGE if answer.calm and age_s < how.calm_s else 1)
-        return 0 <= age_s < how.every_s and cv2.norm(crop, answer.crop, cv2.NORM_L1) < change * crop.size
+        return 0 <= age_s < how.every_s and _difference(crop, answer.crop) < change
+
+
+def _difference(crop: Pixels, before: Pixels) -> float:
+    """Mean difference of two crops (H, W), 0..255, laid on each other where they fit best: boxes jitter while a face stays as it is."""
+    height, width = crop.shape
+    y, x = int(height * _JITTER), int(width * _JITTER)
+    middle = crop[y : height - y, x : width - x]
+    left, top = cv2.minMaxLoc(cv2.matchTemplate(before, middle, cv2.TM_SQDIFF))[2]
+    there = before[top : top + middle.shape[0], left : left + middle.shape[1]]
+    return cv2.norm(middle, there, cv2.NORM_L1) / middle.size
 
 
 def open_pipeline(settings: Settings, tracked: bool = True) -> Pipeline:

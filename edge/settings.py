@@ -71,12 +71,12 @@ class TrackSettings(Table, frozen=True):
 class ClassifySettings(Table, frozen=True):
     """``[classify]``: when a face is classified again."""
 
-    change: Annotated[float, Meta(ge=0, le=255)] = 3.0
-    """Mean change of the face's pixels, in levels of 0..255, from which it is classified again; 0: in every frame."""
+    change: Annotated[float, Meta(ge=0, le=255)] = 4.0
+    """Mean change of the face's pixels, in levels of 0..255 and its place apart, from which it is classified again; 0: in every frame."""
     every_s: Seconds = 0.5
     """A face that hardly changes is classified again after this many seconds."""
     calm_s: Seconds = 0.2
-    """A face whose last two answers were nearly the same may change 2.5 times as much for this many seconds; 0 is off."""
+    """A face whose last two answers were nearly the same may change half as much again for this many seconds; 0 is off."""
 
 
 class SmoothSettings(Table, frozen=True):
