@@ -83,7 +83,7 @@ def exact(model: bytes, real: bytes, images: Pixels) -> bytes | None:
         seen, heard = list(layer.taps(true)), list(layer.taps(said))
         weights, bias = weights * (step_before / step / (spread if layer.depthwise else spread[:, None])), bias / step
         true = layer.sum(seen, weights) + bias
-        if lowest:
+        if lowest or operator is operators[-1]:
             spread = np.ones(len(bias), np.float32)
         else:
             spread = _spread(true, highest, np.abs(weights).max(axis=tuple(range(weights.ndim - 1))))

@@ -16,7 +16,7 @@ from edge.types import Pixels
 GOLDEN = "golden.json"
 """Beside ``SHA256SUMS``: sha256 of a model file -> its answers, (n, K) thousandths."""
 CLOSE = 0.1
-"""Largest difference of a probability. XNNPACK and the plain kernels round one step of a logit apart, which is 14/256 here."""
+"""Largest difference of a probability. Of a model that is not exact (see `convert.exact`) kernels may round a logit apart: 14/256."""
 
 
 def golden_pictures(height_px: int, width_px: int) -> Pixels:

@@ -150,3 +150,20 @@ def test_a_chain_without_depthwise_layers_gets_its_mean_as_one(pictures: Pixels)
     assert made
     assert kernels_apart(made, pictures) == 0
     assert np.abs(answers(made, pictures) - answers(real, pictures)).max() <= 3 / 256
+
+
+def test_what_comes_out_keeps_its_scale(pictures: Pixels) -> None:
+    from keras import layers
+
+    model, real = both(
+        chain(layers.Conv2D(4, 3, 2), layers.ReLU(), layers.GlobalAveragePooling2D(), layers.Dense(3, "relu", kernel_initializer="ones")),
+        pictures,
+    )
+    made = exact(model, real, pictures)
+    assert made
+
+    def last(content: bytes) -> float:
+        graph = unpacked(content).subgraphs[0]
+        return float(graph.tensors[graph.operators[-2].outputs[0]].quantization.scale[0])
+
+    assert last(made) == last(model) != 1
