@@ -54,10 +54,9 @@ class Smoother:
     def _choose(self, memory: _Memory) -> int | None:
         top = int(memory.scores.argmax())
         likely = float(memory.scores[top])
-        if memory.label is None:
-            return top if likely >= self._uncertain_below else None
-        # Leaving a label takes the margin in both ways: towards another class, and towards "uncertain".
-        if likely < self._uncertain_below - self._margin:
-            return None
-        held = float(memory.scores[memory.label])
-        return top if likely - held > self._margin else memory.label
+        if memory.label is not None:
+            # Leaving a label takes the margin in both ways: towards another class, and towards "uncertain".
+            held = float(memory.scores[memory.label])
+            if held >= self._uncertain_below - self._margin and likely - held <= self._margin:
+                return memory.label
+        return top if likely >= self._uncertain_below else None

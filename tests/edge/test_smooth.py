@@ -105,3 +105,11 @@ def test_the_first_answer_has_a_time_too() -> None:
     s = smoother(window_s=1.0)
     s.update(1, scores(1, 0, 0), 10.0)
     assert s.update(1, scores(0, 1, 0), 11.0)[1] == pytest.approx([0.368, 0.632, 0], abs=1e-3)
+
+
+def test_a_label_goes_when_its_own_probability_does_whatever_another_has() -> None:
+    s = smoother(window_s=0.0, uncertain_below=0.45)
+    assert s.update(1, scores(0.6, 0.3, 0.1), 0.0)[0] == "a"
+    assert s.update(1, scores(0.36, 0.42, 0.22), 1.0)[0] == "a", "within the margin of both"
+    assert s.update(1, scores(0.34, 0.43, 0.23), 2.0)[0] == "uncertain", "too little of a, and b is not likely enough"
+    assert s.update(1, scores(0.34, 0.46, 0.2), 3.0)[0] == "b"
