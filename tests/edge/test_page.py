@@ -143,7 +143,7 @@ def test_the_view_shows_the_picture_and_without_it_only_the_boxes(visit: Visit) 
     visit.until(f"{colours} > 150")
     visit.page.get_by_role("radio", name="No pictures").check()
     visit.until(f"{colours} < 100")
-    assert "without a picture" in visit.page.locator("#view").get_attribute("aria-label")
+    visit.until("document.querySelector('#view').getAttribute('aria-label').includes('without a picture')")
     visit.page.get_by_role("radio", name="Totals only").check()
     visit.until("document.querySelectorAll('#faces li').length === 0")
     assert visit.page.locator("#veil").inner_text() == "Only totals are shown."
