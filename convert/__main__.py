@@ -19,6 +19,7 @@ from convert.validate import check_all_integer, check_gate, compare, kernels_apa
 from edge.card import Card, attach_card, read_card, read_model
 from edge.errors import DataError, EdgeferError, ModelError
 from edge.system import put
+from edge.types import Pixels
 from train.data import WHERE_TO_GET, audit, load
 from train.versions import installed
 
@@ -81,7 +82,7 @@ def _convert(options: argparse.Namespace) -> None:
             f"ECE {judged.ece:.3f}, uncertain below {judged.uncertain_below:.2f}"
         )
         if options.recipe == "int8":
-            print(_on_other_runtimes(kernels_apart(model, split.images[:KERNEL_PICTURES])))
+            print(_on_other_runtimes(model, split.images[:KERNEL_PICTURES]))
         check_gate(judged, options.max_loss, options.min_agreement)
         final: Card = msgspec.structs.replace(
             draft,
@@ -99,12 +100,13 @@ def _convert(options: argparse.Namespace) -> None:
     print(f"{out}: {out.stat().st_size / 1e3:.0f} kB\nnext: edgefer run --model {out}")
 
 
-def _on_other_runtimes(apart: int) -> str:
+def _on_other_runtimes(model: bytes, images: Pixels) -> str:
+    apart = kernels_apart(model, images)
     if not apart:
-        return "every runtime gives the same answers, to the bit: the same with XNNPACK and without on the first pictures"
+        return f"with XNNPACK and without (tflite-runtime, for one): the same probabilities to the bit on {len(images)} of them"
     return (
-        f"without XNNPACK (tflite-runtime, for one) its probabilities are up to {apart}/256 others: only plain chains of convolutions and "
-        "dense layers can be made exact"
+        f"without XNNPACK (tflite-runtime, for one) probabilities are up to {apart}/256 others on {len(images)} of them: "
+        "only plain chains of convolutions and dense layers that magnify little can be made exact"
     )
 
 

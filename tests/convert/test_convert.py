@@ -36,6 +36,8 @@ def converted(toy_run: Path) -> dict[str, Path]:
         done = convert(toy_run / "toy_recipe.keras", "--recipe", recipe, "--max-loss", 10)
         assert done.returncode == 0, done.stderr
         assert "42 validation images: Keras" in done.stdout
+        assert ("with XNNPACK and without" in done.stdout or "without XNNPACK" in done.stdout) == (recipe == "int8")
+        assert "on 42 of them" in done.stdout or recipe != "int8"
     return {recipe: toy_run / f"toy_recipe-{recipe}.tflite" for recipe in ("int8", "float32", "dynamic")}
 
 

@@ -141,8 +141,8 @@ def test_without_a_runtime_one_line_says_what_to_install() -> None:
 @pytest.mark.parametrize("name", ["nano", "small", "large"])
 def test_a_published_model_answers_to_the_bit_alike_without_xnnpack(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     litert = pytest.importorskip("ai_edge_litert.interpreter")
-    if not (models_dir() / name).is_dir():
-        pytest.skip(f"the wheel has no {name}")
+    if name == "large" and not (models_dir() / name).is_dir():
+        pytest.skip("the wheel has no large")
     faces = golden_pictures(48, 48).astype(int)
     faces = np.clip(np.concatenate([faces + step for step in range(-60, 60, 8)]), 0, 255).astype(np.uint8)
     fast = Classifier(find_model(name))

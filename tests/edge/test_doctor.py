@@ -258,12 +258,17 @@ def test_golden_pictures_are_the_same_bytes_everywhere() -> None:
     assert golden_pictures(64, 40).shape == (6, 64, 40)
 
 
-def test_every_published_model_gives_its_golden_answers() -> None:
-    classifier = Classifier(find_model("small"))
+@pytest.mark.parametrize("name", ["small", "nano"])
+def test_every_published_model_gives_its_golden_answers(name: str) -> None:
+    classifier = Classifier(find_model(name))
     off = deviation(classifier)
     assert off is not None, "models/golden.json does not know it: publish it again"
     assert off <= 0.001, "thousandths are kept, and every runtime computes it to the bit"
     assert np.ptp(golden_answers(classifier), axis=0).max() > 0.3, "pictures that it answers alike would show little"
+
+
+def test_the_golden_pictures_are_of_several_expressions() -> None:
+    assert len({max(range(7), key=row.__getitem__) for row in golden_answers(Classifier(find_model("nano")))}) > 1
 
 
 class Wrong:
