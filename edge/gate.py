@@ -9,7 +9,7 @@ import numpy.typing as npt
 from edge.types import Box, Pixels
 
 COLUMNS, ROWS = 40, 30
-_BLOCK = np.ones((2, 2), np.uint8)
+_BLOCK = np.ones((3, 3), np.uint8)
 Cells = npt.NDArray[np.bool_]
 """(30, 40) bool: a part of the frame each."""
 
@@ -53,7 +53,7 @@ class Gate:
 
     @staticmethod
     def blocks(cells: Cells) -> Cells:
-        """Those of ``cells`` that stand in a block of 2 x 2 of them: a face covers more, noise and the edge of a shoulder do not."""
+        """Those of ``cells`` that stand in a block of 3 x 3: a face that can be found covers more, noise and a shoulder's edge do not."""
         opened = cv2.morphologyEx(cells.view(np.uint8), cv2.MORPH_OPEN, _BLOCK, borderType=cv2.BORDER_CONSTANT, borderValue=0)
         return np.asarray(opened, bool)
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
-import cv2
 import numpy as np
 
 from edge.classify import Classifier
@@ -24,30 +23,30 @@ from edge.sinks import QuitRun, Sink
 from edge.smooth import Smoother
 from edge.sources import Source
 from edge.store import find_model
+from edge.template import Template
 from edge.track import Tracker
-from edge.types import CameraState, Face, Frame, Observation, Pixels, Scores, Track
+from edge.types import Box, CameraState, Face, Frame, Observation, Pixels, Scores, Track
+from edge.view import View
 from edge.watch import Watch
 
 _LOG = logging.getLogger(__name__)
 Clock = Callable[[], float]
 
-_CALM, _CLEAR = 0.15, 0.3
-"""Two answers whose probabilities differ by less than this in sum are nearly the same; one whose likeliest is so much likelier is clear."""
-_CALM_CHANGE = 1.5
-"""How many times as much a calm face may change before it is classified again."""
-_JITTER = 1 / 16
-"""By what share of its side a crop may be shifted and show the same face in the same way."""
+_CALM = 0.15
+"""Two answers whose probabilities differ by less than this in sum are nearly the same."""
+_RIM = 1 / 12
+"""What share of a crop, on every side, is left out when it is compared with the one before: boxes jitter."""
 
 
 @dataclass(slots=True)
 class _Answer:
     """What the classifier last said of a face, and of which pixels."""
 
-    crop: Pixels
+    template: Template
     scores: Scores
     time_s: float
-    calm: bool = False
-    """Whether it is clear, and the answer before was nearly the same."""
+    outlasts: float = 1.0
+    """How many times the usual change it outlasts: where the answer before was nearly the same, the more the clearer it is."""
 
 
 class Pipeline:
@@ -141,30 +140,25 @@ class Pipeline:
         if changed:
             for (id, crop), scores in zip(changed, self.classifier(np.stack([crop for _, crop in changed])), strict=True):
                 last = self._answers.get(id)
-                second, first = np.partition(scores, -2)[-2:]
-                calm = last is not None and first - second >= _CLEAR and float(np.abs(scores - last.scores).sum()) < _CALM
-                self._answers[id] = _Answer(crop, scores, frame.time_s, calm)
+                second, first = map(float, np.partition(scores, -2)[-2:])
+                calm = last is not None and float(np.abs(scores - last.scores).sum()) < _CALM
+                self._answers[id] = _Answer(Template(*_middle(crop)), scores, frame.time_s, 0.5 + 2 * (first - second) if calm else 1)
 
     def _holds(self, answer: _Answer, crop: Pixels, time_s: float) -> bool:
         """Whether an answer is young, and the face still looks as it did."""
         how, age_s = self._settings.classify, time_s - answer.time_s
-        change = how.change * (_CALM_CHANGE if answer.calm and age_s < how.calm_s else 1)
-        return 0 <= age_s < how.every_s and _difference(crop, answer.crop) < change
+        change = how.change * (answer.outlasts if age_s < how.calm_s else 1)
+        if not (change and 0 <= age_s < how.every_s):
+            return False
+        match = answer.template.find(*_middle(crop))
+        return match is not None and match.change < change
 
 
-def _difference(crop: Pixels, before: Pixels) -> float:
-    """Mean difference of two crops (H, W), 0..255, laid on each other where they fit best: boxes jitter while a face stays as it is."""
+def _middle(crop: Pixels) -> tuple[View, Box]:
+    """A crop (H, W), and the part of it that is compared."""
     height, width = crop.shape
-    reach = int(height * _JITTER)
-    middle = crop[reach : height - reach, reach : width - reach]
-    rows, columns = middle.shape
-    least, y, x = float("inf"), reach, reach
-    for step in (reach - reach // 2, reach // 2):  # 3 pixels of 48: by two, then by one
-        places = [(y + down * step, x + across * step) for down in (-1, 0, 1) for across in (-1, 0, 1)]
-        least, y, x = min(
-            (cv2.norm(middle, before[top : top + rows, left : left + columns], cv2.NORM_L1), top, left) for top, left in places
-        )
-    return least / middle.size
+    x, y = round(width * _RIM), round(height * _RIM)
+    return View(crop, Box(0, 0, width, height)), Box(x, y, width - 2 * x, height - 2 * y)
 
 
 def open_pipeline(settings: Settings, tracked: bool = True) -> Pipeline:

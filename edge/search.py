@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from edge.detectors import Detector, Evidence
 from edge.gate import Cells, Gate
 from edge.settings import DetectorSettings, GateSettings
+from edge.template import SIDE_PX, Template
 from edge.types import Box, Pixels, Track
+from edge.view import View
 
 _ZONE, _HEAD = 0.35, 0.6
 """How far around its box a known face is looked for, and its hair and neck move, as shares of the box, on every side."""
-_COARSE_PX, _FINE_PX = 32, 64
+_BODY = 1.5
+"""How far to the left and to the right of a face's middle its body reaches, in widths of the face."""
+_COARSE_PX, _FINE_PX = SIDE_PX, 64
 """Sides to which a known face is shrunk before it is looked for: the coarse one is four times cheaper, and misses some."""
 _LOOK_S = 0.09
 """A known face is not looked for more often than after this many seconds: in between it is where its speed takes it."""
+_TRUST_S = 0.4
+"""For this many seconds after the follower saw a face, it is followed by its looks alone."""
+_STEADY = 0.75
+"""0..1, how much of the place that its looks say stays when the follower sees it: a detector's boxes jitter, looks do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,7 @@ class Search:
         self._gate = Gate(gate.threshold)
         self._searched_s = self._refreshed_s = float("-inf")
         self._fine: set[int] = set()
+        self._looks: dict[int, tuple[Template, float]] = {}
 
     def whole(self, luma: Pixels, max_side_px: int) -> Sighting:
         """Faces anywhere in a picture (H, W) uint8, searched at ``max_side_px`` at most; 0: at full size."""
@@ -72,25 +80,27 @@ class Search:
                 passed.add(track.id)
                 put_off[cells] = True
             else:
-                found = self._near(luma, track, zone) if track.shown or self._alone else []
+                found = self._near(luma, track, zone, time_s) if track.shown or self._alone else []
                 boxes += found
                 lost += [] if found or self._alone else [track]
                 self._gate.settle(cells)
             moved[self._gate.cells(_around(track.box, luma.shape, _HEAD))] = False
         places = [*boxes, *(track.box for track in known)]
-        boxes = _distinct([*boxes, *self._anywhere(luma, time_s, moved, put_off, lost)])
+        boxes = _distinct([*boxes, *self._anywhere(luma, time_s, moved, put_off, known, lost)])
         new = {box: self._plain(luma, box) for box in boxes if not any(box.iou(place) for place in places)}
         boxes = _distinct([new.get(box) or box for box in boxes])
-        self._fine &= {track.id for track in known}
+        ids = {track.id for track in known}
+        self._fine &= ids
+        self._looks = {id: look for id, look in self._looks.items() if id in ids}
         return Sighting(tuple(boxes), frozenset(still), frozenset(passed), frozenset(box for box in boxes if box in new.values()))
 
     def _plain(self, luma: Pixels, box: Box) -> Box | None:
         """A new face as the follower sees it, where it is plain to see: found with evidence to spare."""
         scale = _shrink(luma, self._how.max_side_px) if self._alone else min(1.0, _FINE_PX / max(box.w, box.h))
-        found = _look(self._follower, luma, _around(box, luma.shape), scale, Evidence.PLENTY, _sizes_of(box))
+        found = _look(self._follower, View(luma, _around(box, luma.shape), scale), Evidence.PLENTY, _sizes_of(box))
         return max(found, key=box.iou, default=None)
 
-    def _anywhere(self, luma: Pixels, time_s: float, moved: Cells, put_off: Cells, lost: list[Track]) -> list[Box]:
+    def _anywhere(self, luma: Pixels, time_s: float, moved: Cells, put_off: Cells, known: list[Track], lost: list[Track]) -> list[Box]:
         """Search what moved apart from the known faces, some times a second; and everything, once in a while.
 
         Also everything for the ``lost``, whom the follower does not see but the finder may: at once for those not shown yet.
@@ -101,26 +111,48 @@ class Search:
         if not 0 <= time_s - self._refreshed_s < self._refresh_s:
             self._refreshed_s = time_s
         elif not lost or (not waited and all(track.shown for track in lost)):
-            blocks = self._gate.blocks(moved)
-            if not (waited and blocks.any()):
+            blocks = self._gate.blocks(moved) if waited and moved.any() else moved[:0]
+            if not blocks.any():
                 return []
             area = self._gate.area(blocks)
         self._searched_s = time_s
         searched = np.zeros_like(moved)
         searched[self._gate.cells(area)] = True
         self._gate.settle(searched & ~put_off)
+        if any(self._only_body(luma, area, track.box) for track in known if track.shown):
+            return []
         return self._find(luma, area, self._how.max_side_px)
 
-    def _near(self, luma: Pixels, track: Track, zone: Box) -> list[Box]:
-        """Look for one known face around where it should be: coarsely if that was enough the last time, else finely."""
-        side = max(track.box.w, track.box.h)
-        for face_px in (_FINE_PX,) if track.id in self._fine or not track.shown else (_COARSE_PX, _FINE_PX):
-            found = _look(self._follower, luma, zone, min(1.0, face_px / side), Evidence.LITTLE, _sizes_of(track.box))
-            if found:
-                self._fine.discard(track.id)
-                return found
-        self._fine.add(track.id)
-        return []
+    def _only_body(self, luma: Pixels, area: Box, face: Box) -> bool:
+        """Whether a moved area is the body under a known face, and the follower sees nothing in it that might be another one."""
+        if self._alone or area.y < face.y + face.h or abs(area.centre[0] - face.centre[0]) + area.w / 2 > _BODY * face.w:
+            return False
+        smallest, largest = 0.5 * face.w, 1.5 * face.w
+        return not _look(self._follower, View(luma, area, min(1.0, _COARSE_PX / smallest)), Evidence.LITTLE, (smallest, largest))
+
+    def _near(self, luma: Pixels, track: Track, zone: Box, time_s: float) -> list[Box]:
+        """Look for one known face around where it should be: by its looks, and some times a second with the follower.
+
+        The follower looks coarsely if that was enough the last time, else finely.
+        """
+        side, sizes = max(track.box.w, track.box.h), _sizes_of(track.box)
+        view = View(luma, zone, min(1.0, _COARSE_PX / side))
+        template, seen_s = self._looks.pop(track.id, (None, 0.0))
+        match = template.find(view, track.box) if template else None
+        if template and match and track.shown and 0 <= time_s - seen_s < _TRUST_S:
+            self._looks[track.id] = template, seen_s
+            return [match.box]
+        found = _look(self._follower, view, Evidence.LITTLE, sizes) if track.shown and track.id not in self._fine else []
+        found = found or _look(self._follower, View(luma, zone, min(1.0, _FINE_PX / side)), Evidence.LITTLE, sizes)
+        if not found:
+            self._fine.add(track.id)
+            return []
+        self._fine.discard(track.id)
+        best = max(found, key=track.box.iou)
+        if match:
+            found[found.index(best)] = best = match.box.blend(best, _STEADY)
+        self._looks[track.id] = Template(view, best), time_s
+        return found
 
     def _find(self, luma: Pixels, area: Box, max_side_px: int) -> list[Box]:
         """The finder on ``area`` of a frame that is searched at ``max_side_px`` at most."""
@@ -129,19 +161,13 @@ class Search:
         if getattr(self._finder, "resizes", False):
             # A larger part costs it no more, and in a lock of hair alone it sees faces.
             area, scale = _widened(area, luma.shape), 1.0
-        return _look(self._finder, luma, area, scale, Evidence.ENOUGH, (smallest_px, 0.0))
+        return _look(self._finder, View(luma, area, scale), Evidence.ENOUGH, (smallest_px, 0.0))
 
 
-def _look(detector: Detector, luma: Pixels, area: Box, scale: float, evidence: Evidence, sizes: tuple[float, float]) -> list[Box]:
-    """A detector on ``area`` shrunk by ``scale`` (0..1); ``sizes``: the least and the greatest side of a face, in pixels of ``luma``."""
-    part: Pixels = luma[area.y : area.y + area.h, area.x : area.x + area.w]
-    if scale < 1:
-        size = (max(1, round(area.w * scale)), max(1, round(area.h * scale)))
-        part = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.uint8)
-    smallest, largest = (round(side * scale) for side in sizes)
-    found = detector(part, smallest, largest, evidence)
-    grow = 1 / scale
-    return [Box(area.x + round(b.x * grow), area.y + round(b.y * grow), round(b.w * grow), round(b.h * grow)) for b in found]
+def _look(detector: Detector, view: View, evidence: Evidence, sizes: tuple[float, float]) -> list[Box]:
+    """A detector on a view; ``sizes``: the least and the greatest side of a face, in pixels of the frame."""
+    smallest, largest = (round(side * view.across) for side in sizes)
+    return [view.box(found) for found in detector(view.picture, smallest, largest, evidence)]
 
 
 def _sizes_of(box: Box) -> tuple[float, float]:

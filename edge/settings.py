@@ -72,11 +72,11 @@ class ClassifySettings(Table, frozen=True):
     """``[classify]``: when a face is classified again."""
 
     change: Annotated[float, Meta(ge=0, le=255)] = 4.0
-    """Mean change of the face's pixels, in levels of 0..255 and its place apart, from which it is classified again; 0: in every frame."""
+    """Mean change, in levels of 0..255, of the part of the face that changed most, from which it is classified again; 0: at every look."""
     every_s: Seconds = 0.5
     """A face that hardly changes is classified again after this many seconds."""
-    calm_s: Seconds = 0.2
-    """A face whose last two answers were nearly the same may change half as much again for this many seconds; 0 is off."""
+    calm_s: Seconds = 0.5
+    """For so many seconds a face whose last two answers agree may change the more, the clearer they are, up to 2.5 times; 0: off."""
 
 
 class SmoothSettings(Table, frozen=True):

@@ -102,7 +102,7 @@ class Tracker:
             state.velocity_px_s = (vx + gain * (x1 - x0), vy + gain * (y1 - y0))
         state.hits += 1
         shown = state.hits >= self._min_hits
-        state.track = replace(old, box=_blend(place, box, self._steady), seen_s=time_s, looked_s=time_s, shown=shown)
+        state.track = replace(old, box=place.blend(box, self._steady), seen_s=time_s, looked_s=time_s, shown=shown)
 
 
 def _moved(state: _State, time_s: float) -> Box:
@@ -119,8 +119,3 @@ def _likeness(old: Box, new: Box) -> float:
     apart = max(abs(x1 - x0), abs(y1 - y0)) / max(1, old.w)
     ratio = new.w / max(1, old.w)
     return max(0.0, 1 - apart) if 0.6 < ratio < 1.7 else 0.0
-
-
-def _blend(old: Box, new: Box, keep: float) -> Box:
-    pairs = ((old.x, new.x), (old.y, new.y), (old.w, new.w), (old.h, new.h))
-    return Box(*(round(keep * a + (1 - keep) * b) for a, b in pairs))

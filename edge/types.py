@@ -45,6 +45,11 @@ class Box:
             return 0.0
         return w * h / (self.area_px + other.area_px - w * h)
 
+    def blend(self, other: Box, keep: float) -> Box:
+        """Between this box and another, ``keep`` (0..1) of the way from the other."""
+        pairs = ((self.x, other.x), (self.y, other.y), (self.w, other.w), (self.h, other.h))
+        return Box(*(round(keep * a + (1 - keep) * b) for a, b in pairs))
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:

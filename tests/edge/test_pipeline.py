@@ -14,8 +14,7 @@ import pytest
 from edge.classify import Classifier
 from edge.detectors import open_detector
 from edge.errors import SourceError
-from edge.golden import golden_pictures
-from edge.pipeline import Pipeline, _difference, run
+from edge.pipeline import Pipeline, run
 from edge.settings import ClassifySettings, DetectorSettings, GateSettings, Settings, SmoothSettings
 from edge.sinks import QuitRun
 from edge.sources import open_source
@@ -134,23 +133,13 @@ def test_a_face_that_hardly_changes_is_classified_now_and_then(classifier: Class
     assert 7 <= classified(classifier, change=255.0) <= 11, "twice a second"
 
 
-def test_a_face_is_classified_less_often_while_its_answers_agree(classifier: Classifier) -> None:
-    one, other = [0.8, 0.2, 0, 0, 0, 0, 0], [0.2, 0.8, 0, 0, 0, 0, 0]
-    always = classified(classifier, change=6.0, calm_s=0.0)
-    assert classified(classifier, [one], change=6.0, calm_s=0.5) < 0.8 * always
-    assert classified(classifier, [one, other], change=6.0, calm_s=0.5) == always
-
-
-def test_an_answer_that_hangs_in_the_balance_is_asked_for_as_often_as_ever(classifier: Classifier) -> None:
-    balanced = [0.5, 0.4, 0.1, 0, 0, 0, 0]
-    assert classified(classifier, [balanced], change=6.0, calm_s=0.5) == classified(classifier, change=6.0, calm_s=0.0)
-
-
-def test_a_face_whose_box_jitters_is_not_taken_for_a_changed_one() -> None:
-    face = golden_pictures(80, 80)[4]
-    still, shifted, other = face[10:58, 10:58], face[13:61, 8:56], golden_pictures(80, 80)[0][10:58, 10:58]
-    assert _difference(shifted, still) == 0 < _difference(other, still)
-    assert np.abs(shifted.astype(int) - still).mean() > 4, "pixel for pixel they differ"
+def test_a_face_is_classified_the_less_often_the_clearer_its_answers_agree(classifier: Classifier) -> None:
+    clear, other, balanced = [0.9, 0.1, 0, 0, 0, 0, 0], [0.1, 0.9, 0, 0, 0, 0, 0], [0.45, 0.4, 0.15, 0, 0, 0, 0]
+    always = classified(classifier, calm_s=0.0)
+    assert classified(classifier, [clear]) < 0.6 * always
+    assert classified(classifier, [clear], calm_s=0.0) == always
+    assert classified(classifier, [clear, other]) == always, "answers that differ"
+    assert classified(classifier, [balanced]) > always, "answers that hang in the balance"
 
 
 def test_pictures_of_a_folder_are_not_tracked_from_one_to_the_next(classifier: Classifier, pictures: object) -> None:

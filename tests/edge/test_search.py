@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -204,6 +205,46 @@ def test_a_plain_new_face_has_the_followers_box_from_its_first_frame_on(scene: S
     assert track.box.iou(truth) > found.iou(truth)
 
 
+def test_between_looks_of_the_follower_a_face_is_followed_by_its_looks(scene: Scene) -> None:
+    watch = Watch("blazeface")
+    for frame in range(90):
+        (track,) = watch.see(drawn(scene, frame), frame / 30)
+        assert track.box.iou(scene.truth(frame)[0].box) > 0.7
+    looks = [largest for *_, largest in watch.detector.shown if largest]
+    assert 6 <= len(looks) <= 11, "in three seconds; ten looks a second otherwise"
+
+
+def test_a_face_not_shown_yet_is_confirmed_by_a_detector_not_by_its_looks(scene: Scene) -> None:
+    watch = Watch()
+    watch.tracker = Tracker(0.3, 0.4, 3, 0.5)
+    watch.detector.faint = True
+    assert watch.see(drawn(scene, 0), 0.0) == watch.see(drawn(scene, 1), 1 / 30) == []
+    watch.detector.blind = True
+    assert all(watch.see(drawn(scene, frame), frame / 30) == [] for frame in range(2, 60))
+
+
+def test_a_body_that_moves_under_its_face_calls_the_finder_only_where_the_follower_suspects_a_face() -> None:
+    watch, still = Watch("blazeface"), np.full((480, 640), 110, np.uint8)
+    person = drawn(Scene(SyntheticOptions(size="320x240")), 0)
+    still[:240, :320] = person
+    for frame in range(3):
+        (track,) = watch.see(still, frame / 30)
+    face, calls = track.box, len(watch.finder.shown)
+    body, child, beside = still.copy(), still.copy(), still.copy()
+    body[300:400, face.x : face.x + face.w] = np.linspace(0, 255, face.w)
+    watch.see(body, 1.0)
+    assert len(watch.finder.shown) == calls
+    small = cv2.resize(person[face.y - 20 : face.y + face.h + 20, face.x - 20 : face.x + face.w + 20], (120, 120))
+    child[300:420, face.x : face.x + 120] = small
+    watch.see(child, 1.5)
+    assert len(watch.finder.shown) == calls + 1
+    assert len(watch.see(child, 1.6)) == 2, "someone in front of the body"
+    beside[300:400, 500:600] = body[300:400, face.x : face.x + 100]
+    calls = len(watch.finder.shown)
+    watch.see(beside, 2.0)
+    assert len(watch.finder.shown) == calls + 1
+
+
 def test_a_face_that_only_the_finder_sees_is_shown_when_found_again_and_stays(scene: Scene) -> None:
     watch = Watch("blazeface")
     watch.detector.blind = True
@@ -230,6 +271,9 @@ def test_what_is_too_small_for_a_face_starts_no_search(scene: Scene) -> None:
     changed[:, :8] = 255 - changed[:, :8]  # half as wide as a cell of the gate
     watch.see(changed, 1.0)
     assert watch.detector.shown == []
-    changed[:, :32] = 255 - still[:, :32]
+    changed[:, :32] = 255 - still[:, :32]  # two cells: a face as narrow would not be found
     watch.see(changed, 1.5)
+    assert watch.detector.shown == []
+    changed[:, :64] = 255 - still[:, :64]
+    watch.see(changed, 2.0)
     assert len(watch.detector.shown) == 1
