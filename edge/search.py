@@ -111,8 +111,7 @@ class Search:
         if not 0 <= time_s - self._refreshed_s < self._refresh_s:
             self._refreshed_s = time_s
         elif not lost or (not waited and all(track.shown for track in lost)):
-            blocks = self._gate.blocks(moved) if waited and moved.any() else moved[:0]
-            if not blocks.any():
+            if not (waited and moved.any() and (blocks := self._gate.blocks(moved)).any()):
                 return []
             area = self._gate.area(blocks)
         self._searched_s = time_s
