@@ -166,7 +166,7 @@ class Search:
 def _look(detector: Detector, view: View, evidence: Evidence, sizes: tuple[float, float]) -> list[Box]:
     """A detector on a view; ``sizes``: the least and the greatest side of a face, in pixels of the frame."""
     smallest, largest = (round(side * view.across) for side in sizes)
-    return [view.box(found) for found in detector(view.picture, smallest, largest, evidence)]
+    return [view.box(found.x, found.y, found.w, found.h) for found in detector(view.picture, smallest, largest, evidence)]
 
 
 def _sizes_of(box: Box) -> tuple[float, float]:

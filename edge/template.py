@@ -18,8 +18,6 @@ _ROUNDS, _ENOUGH_PX = 5, 0.1
 """A patch is moved so many times, or until a round moves it by less than that."""
 _ALIKE = 0.9
 """Correlation, -1..1, from which what was found is the same face."""
-_RIDGE = 1e-4
-"""Keeps a patch in which nothing stands out from being moved by noise."""
 _PARTS = 4
 """A patch is compared in so many rows and columns of parts: an expression changes a mouth or a brow, not the whole face."""
 
@@ -52,8 +50,8 @@ class Template:
         # What brightness and contrast would explain moves nothing.
         steepest -= steepest.mean(axis=1, keepdims=True)
         steepest -= np.outer(steepest @ self._values, self._values)
-        curvature = steepest @ steepest.T
-        self._moves = np.linalg.inv(curvature + np.diag(_RIDGE * np.diag(curvature) + 1)) @ steepest
+        # With the unit matrix a patch in which nothing stands out is not moved by noise.
+        self._moves = np.linalg.inv(steepest @ steepest.T + np.eye(len(steepest), dtype=np.float32)) @ steepest
 
     def find(self, view: View, near: Box) -> Match | None:
         """The face near where it should be; None where nothing looks like it."""
@@ -104,10 +102,8 @@ class _Place:
 
     def box(self) -> Box:
         """The same in pixels of the frame."""
-        view = self._view
-        width, height = self._step_x * SIDE_PX / view.across, self._step_y * SIDE_PX / view.down
-        left, top = view.area.x + self._x / view.across - width / 2, view.area.y + self._y / view.down - height / 2
-        return Box(round(left), round(top), round(width), round(height))
+        w, h = SIDE_PX * self._step_x, SIDE_PX * self._step_y
+        return self._view.box(self._x - w / 2, self._y - h / 2, w, h)
 
 
 def _normal(patch: _Values) -> tuple[_Values, float]:

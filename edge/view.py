@@ -33,7 +33,7 @@ class View:
         self.picture: Pixels = picture
         self.across, self.down = width / used_w, height / used_h
 
-    def box(self, found: Box) -> Box:
-        """A box of the picture, in the frame."""
-        left, top = self.area.x + round(found.x / self.across), self.area.y + round(found.y / self.down)
-        return Box(left, top, round(found.w / self.across), round(found.h / self.down))
+    def box(self, x: float, y: float, w: float, h: float) -> Box:
+        """A rectangle of the picture (left, top, width, height), in whole pixels of the frame."""
+        left, top = self.area.x + round(x / self.across), self.area.y + round(y / self.down)
+        return Box(left, top, round(w / self.across), round(h / self.down))

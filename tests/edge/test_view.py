@@ -26,7 +26,7 @@ def test_what_is_where_in_a_view_is_known_to_a_pixel_of_the_frame(area: Box, sca
     marked = Box(180, 120, 160, 120)
     view = View(square(marked), area, scale)
     rows, columns = np.flatnonzero(view.picture.max(axis=1) > 127), np.flatnonzero(view.picture.max(axis=0) > 127)
-    found = view.box(Box(int(columns[0]), int(rows[0]), len(columns), len(rows)))
+    found = view.box(int(columns[0]), int(rows[0]), len(columns), len(rows))
     step = 1 / min(view.across, view.down)
     assert max(abs(a - b) for a, b in zip((found.x, found.y, found.w, found.h), (180, 120, 160, 120), strict=True)) <= step + 1
 
