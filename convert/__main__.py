@@ -16,10 +16,10 @@ import msgspec
 from convert.quantize import quantize
 from convert.recipes import RECIPES
 from convert.validate import check_all_integer, check_gate, compare, kernels_apart
-from edge.card import Card, attach_card, read_card, read_model
-from edge.errors import DataError, EdgeferError, ModelError
-from edge.system import put
-from edge.types import Pixels
+from edgefer.errors import DataError, EdgeferError, ModelError
+from edgefer.files import replace_durably
+from edgefer.model.card import Card, attach_card, read_card, read_model
+from edgefer.types import Pixels
 from train.data import WHERE_TO_GET, audit, load
 from train.versions import installed
 
@@ -96,7 +96,7 @@ def _convert(options: argparse.Namespace) -> None:
             },
         )
         part.write_bytes(attach_card(model, final))
-        put(part, out)
+        replace_durably(part, out)
     print(f"{out}: {out.stat().st_size / 1e3:.0f} kB\nnext: edgefer run --model {out}")
 
 

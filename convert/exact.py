@@ -23,7 +23,7 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from convert.pack import kind, kind_of, unpacked, written
-from edge.types import Pixels
+from edgefer.types import Pixels
 
 Array = npt.NDArray[Any]
 Op = schema.BuiltinOperator

@@ -20,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from convert.__main__ import data_path
-from edge.card import read_card
-from edge.errors import DataError, EdgeferError, ModelError, SettingsError
-from edge.golden import write_golden
-from edge.store import SUMS
-from edge.system import put
+from edgefer.errors import DataError, EdgeferError, ModelError, SettingsError
+from edgefer.files import replace_durably
+from edgefer.model.card import read_card
+from edgefer.model.golden import write_golden
+from edgefer.model.store import SUMS
 from train.data import FERPLUS_NAME, Dataset, ferplus_majority, find_ferplus, load, load_ferplus
 from train.evaluate import scores_of, views_of
 from train.metrics import Classes, measure
@@ -136,7 +136,7 @@ def _describe(place: Path, figures: Metrics, baseline: dict[str, Metrics], agree
     varied = {file: of["robustness"] for file, of in {**baseline, **files}.items()}
     chart = place / ".part-robustness.png"
     robustness_chart(varied, f"{name}: where a camera differs", chart)
-    put(chart, place / "robustness.png")
+    replace_durably(chart, place / "robustness.png")
     int8 = next(of for file, of in files.items() if file.endswith(SHIPPED[0]))
     page = _page("model-card.md", m=figures, int8=int8, varied=varied, agreement=agreement, pretrained=_pretrained(figures["recipe"]))
     _write(place / "README.md", page)
@@ -198,7 +198,7 @@ def _write(path: Path, text: str) -> None:
     """Whole, or not at all."""
     part = path.with_name(f".part-{path.name}")
     part.write_text(text, encoding="utf-8")
-    put(part, path)
+    replace_durably(part, path)
 
 
 if __name__ == "__main__":

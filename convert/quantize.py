@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.errors import ModelError
-from edge.types import Pixels
+from edgefer.errors import ModelError
+from edgefer.types import Pixels
 
 CALIBRATION_PICTURES = 500
 

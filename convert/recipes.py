@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge.types import Pixels
+from edgefer.types import Pixels
 
 if TYPE_CHECKING:
     import tensorflow as tf  # loaded where it is used: the names of the recipes are wanted before

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from edge.errors import ModelError
-from edge.quiet import quiet_native
-from edge.types import Pixels
+from edgefer.errors import ModelError
+from edgefer.native_stderr import quiet_native
+from edgefer.types import Pixels
 from train.data import Split
 from train.evaluate import scores_of
 from train.metrics import measure, uncertain_threshold

@@ -4,11 +4,11 @@ import sys
 
 import cv2
 
-from edge.classify import Classifier
-from edge.crop import crop_face
-from edge.picture import luma_of
-from edge.store import find_model
-from edge.types import Box
+from edgefer.luma import luma_of
+from edgefer.model.classifier import Classifier
+from edgefer.model.store import find_model
+from edgefer.pipeline.crop import crop_face
+from edgefer.types import Box
 
 path, x, y, side = sys.argv[1], *map(int, sys.argv[2:5])
 classifier = Classifier(find_model("small"))

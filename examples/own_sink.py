@@ -2,10 +2,10 @@
 
 import threading
 
-from edge.pipeline import open_pipeline, run
-from edge.settings import Settings
-from edge.sources import open_source
-from edge.types import Observation
+from edgefer.pipeline.loop import open_pipeline, run
+from edgefer.settings import Settings
+from edgefer.sources import open_source
+from edgefer.types import Observation
 
 
 class Counter:

@@ -2,9 +2,9 @@
 
 import sys
 
-from edge.pipeline import open_pipeline
-from edge.settings import Settings
-from edge.sources import open_source
+from edgefer.pipeline.loop import open_pipeline
+from edgefer.settings import Settings
+from edgefer.sources import open_source
 
 pipeline = open_pipeline(Settings(), tracked=False)
 for frame in open_source(f"images:{sys.argv[1]}"):

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import cv2
 
-from edge.pipeline import open_pipeline
-from edge.settings import Settings
-from edge.sources import open_source
+from edgefer.pipeline.loop import open_pipeline
+from edgefer.settings import Settings
+from edgefer.sources import open_source
 
 source = sys.argv[1] if len(sys.argv) > 1 else "synthetic:?seconds=10"
 folder = Path(sys.argv[2] if len(sys.argv) > 2 else "smiles")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from command import Run
 
-from edge.card import Card, InputSpec
+from edgefer.model.card import Card, InputSpec
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +27,7 @@ def edgefer(tmp_path: Path) -> Run:
     """The command line as a user runs it: another process, in an empty folder."""
 
     def run(*arguments: str, cwd: Path = tmp_path, **more: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "edge", *arguments]
+        command = [sys.executable, "-m", "edgefer", *arguments]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, env=environment, check=False, **more)  # type: ignore[call-overload,no-any-return]
 

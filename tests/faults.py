@@ -11,7 +11,7 @@ from itertools import count
 import cv2
 import numpy as np
 
-from edge.sources.synthetic import Scene, SyntheticOptions
+from edgefer.sources.synthetic import Scene, SyntheticOptions
 
 Push = Callable[[bytes], None]
 """Sends one part of the stream, whatever the bytes."""

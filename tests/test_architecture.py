@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-EDGE = sorted((ROOT / "edge").rglob("*.py"))
-ON_USE = {"edge/scoreboard.py": {"matplotlib"}, "edge/broker.py": {"paho"}, "edge/update.py": {"cryptography"}}
+PACKAGE = ROOT / "edge" / "edgefer"
+EDGE = sorted(PACKAGE.rglob("*.py"))
+ON_USE = {
+    "edge/edgefer/cli/bench_report.py": {"matplotlib"},
+    "edge/edgefer/mqtt/connection.py": {"paho"},
+    "edge/edgefer/update/order.py": {"cryptography"},
+}
 """Optional extras, imported in the function that needs them."""
 FORBIDDEN = {"train", "convert", "tensorflow", "keras", "torch", "jax", "matplotlib", "PIL", "paho", "cryptography"}
 
@@ -31,6 +37,30 @@ def test_edge_imports_neither_the_other_stages_nor_their_libraries(path: Path) -
     assert not (imported(path) - on_use) & FORBIDDEN
     at_once = {node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.Import | ast.ImportFrom)}
     assert not any(name in ast.unparse(node) for node in at_once for name in on_use)
+
+
+ROOMS = (
+    *("types", "errors", "files", "machine", "queues", "native_stderr", "redact", "settings", "spec", "luma", "overlay", "observation_json", "output"),
+    *("model", "sources", "history", "mqtt", "detectors", "web", "pipeline", "sinks", "update", "cli", "__init__", "__main__"),
+)
+"""Modules and folders of the runtime, from the base to the command line: each imports only what stands to its left."""
+
+
+def rooms_imported(path: Path) -> set[str]:
+    """Rooms of the runtime that a module imports, anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        found |= {name.split(".")[1] for name in names if name.startswith("edgefer.")}
+    return found
+
+
+@pytest.mark.parametrize("path", EDGE, ids=[str(path.relative_to(ROOT)) for path in EDGE])
+def test_imports_between_rooms_run_one_way(path: Path) -> None:
+    room = path.relative_to(PACKAGE).with_suffix("").parts[0]
+    assert room in ROOMS, f"{path}: give this new room its place in ROOMS"
+    assert rooms_imported(path) - {room} <= set(ROOMS[: ROOMS.index(room)])
 
 
 def test_convert_imports_what_it_needs_of_train_and_train_nothing_of_convert() -> None:
@@ -64,7 +94,7 @@ def test_examples_are_at_most_25_lines() -> None:
 def test_every_example_runs(tmp_path: Path) -> None:
     import cv2
 
-    from edge.sources.synthetic import Scene, SyntheticOptions
+    from edgefer.sources.synthetic import Scene, SyntheticOptions
 
     scene = Scene(SyntheticOptions())
     cv2.imwrite(str(tmp_path / "face.png"), scene.draw(30))
@@ -81,7 +111,7 @@ def test_every_example_runs(tmp_path: Path) -> None:
     assert set(arguments) == {path.stem for path in EXAMPLES}
     for path in EXAMPLES:
         command = [sys.executable, str(path), *arguments[path.stem]]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT)})
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env={"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "edge")))})
         assert done.returncode == 0, done.stderr
         if path.stem != "smile_camera":
             assert done.stdout.strip(), path

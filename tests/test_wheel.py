@@ -44,7 +44,7 @@ def test_the_wheel_holds_the_edge_and_the_default_model_and_nothing_else(wheel: 
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         metadata = archive.read(next(name for name in names if name.endswith("METADATA"))).decode()
-    assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"edge"}
+    assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"edgefer"}
     for needed in (
         "models/SHA256SUMS",
         "models/golden.json",
@@ -52,16 +52,16 @@ def test_the_wheel_holds_the_edge_and_the_default_model_and_nothing_else(wheel: 
         "models/nano/nano-int8.tflite",
         "haarcascade_frontalface_default.xml",
     ):
-        assert f"edge/assets/{needed}" in names
-    for needed in ("deploy/config.toml", "deploy/grafana.json", "assets/web/index.html", "assets/web/openapi.json"):
-        assert f"edge/{needed}" in names
+        assert f"edgefer/assets/{needed}" in names
+    for needed in ("deploy/config.toml", "deploy/grafana.json", "web/index.html", "web/openapi.json"):
+        assert f"edgefer/assets/{needed}" in names
     requires = [line for line in metadata.splitlines() if line.startswith("Requires-Dist")]
     assert not any("tensorflow" in line or "keras" in line for line in requires)
     assert wheel.stat().st_size < 3_000_000
 
 
 def test_every_edge_test_passes_from_the_wheel_without_tensorflow(lean_python: Path, tmp_path: Path) -> None:
-    where = run(lean_python, "-c", "import edge; print(edge.__file__)", cwd=tmp_path)
+    where = run(lean_python, "-c", "import edge; print(edgefer.__file__)", cwd=tmp_path)
     assert "site-packages" in where
     missing = "import importlib.util as u; print([n for n in ('tensorflow', 'keras', 'train', 'convert') if u.find_spec(n)])"
     assert run(lean_python, "-c", missing, cwd=tmp_path).strip() == "[]"

@@ -9,9 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge.crop import crop_face
-from edge.picture import luma_of
-from edge.sources.synthetic import BLEND_S, HOLD_S, Scene, SyntheticOptions
+from edgefer.luma import luma_of
+from edgefer.pipeline.crop import crop_face
+from edgefer.sources.synthetic import BLEND_S, HOLD_S, Scene, SyntheticOptions
 
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loaded: its banner is not for users
 
-from edge.card import read_card
-from edge.errors import DataError, EdgeferError, SettingsError
-from edge.quiet import quiet_native
-from edge.system import put
+from edgefer.errors import DataError, EdgeferError, SettingsError
+from edgefer.files import replace_durably
+from edgefer.model.card import read_card
+from edgefer.native_stderr import quiet_native
 from train.cluster import Cluster, read_cluster
 from train.data import FERPLUS_NAME, WHERE_TO_GET, Dataset, audit, find_ferplus, load, load_ferplus, targets
 from train.recipe import MODELS, RECIPES, Recipe, load_recipe, recipe_names
@@ -181,7 +181,7 @@ def _note_data(out: Path, data: Path) -> None:
     """Remember, beside the model and not in it, where the data was: `convert` looks there."""
     part = out / "part.run.json"
     part.write_text(json.dumps({"data": str(data.resolve())}), encoding="utf-8")
-    put(part, out / "run.json")
+    replace_durably(part, out / "run.json")
 
 
 def _sha256(path: Path) -> str:

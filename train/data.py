@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from edge.errors import DataError
-from edge.types import Pixels
+from edgefer.errors import DataError
+from edgefer.types import Pixels
 
 SIZE_PX = 48
 EXPECTED = {"train": 28709, "validation": 3589, "test": 3589}

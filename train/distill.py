@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from edge.types import Pixels
+from edgefer.types import Pixels
 from train.pipeline import varied
 from train.recipe import Recipe
 

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from edge.errors import SettingsError, WorkerLost
-from edge.types import Pixels
+from edgefer.errors import SettingsError, WorkerLost
+from edgefer.types import Pixels
 
 VALIDATION_SLICE = 256
 """Validation pictures a replica takes at once."""

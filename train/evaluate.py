@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edge.card import read_card
-from edge.classify import Classifier
-from edge.crop import crop_face
-from edge.errors import DataError, EdgeferError, ModelError
-from edge.quiet import quiet_native
-from edge.store import find_model
-from edge.types import Box, Pixels, Scores
+from edgefer.errors import DataError, EdgeferError, ModelError
+from edgefer.model.card import read_card
+from edgefer.model.classifier import Classifier
+from edgefer.model.store import find_model
+from edgefer.native_stderr import quiet_native
+from edgefer.pipeline.crop import crop_face
+from edgefer.types import Box, Pixels, Scores
 from train.data import FERPLUS_NAME, WHERE_TO_GET, Dataset, audit, ferplus_majority, find_ferplus, load, load_ferplus
 from train.metrics import Classes, measure
 

@@ -12,8 +12,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from edge.card import Card, InputSpec, write_card
-from edge.system import put
+from edgefer.files import replace_durably
+from edgefer.model.card import Card, InputSpec, write_card
 from train.data import SIZE_PX, Audit, Dataset
 from train.evaluate import scores_of
 from train.fit import BEST, Epoch, best_epoch
@@ -23,7 +23,7 @@ from train.plots import confusion, curves, mistakes
 from train.recipe import Recipe
 
 CROP_MARGIN = 0.0
-"""FER2013's pictures are the face detector's own boxes; see `edge.crop.crop_square`."""
+"""FER2013's pictures are the face detector's own boxes; see `edgefer.pipeline.crop.crop_square`."""
 
 
 def finish(recipe: Recipe, data: Dataset, found: Audit, history: list[Epoch], provenance: dict[str, str], out: Path) -> Path:
@@ -89,7 +89,7 @@ def finish(recipe: Recipe, data: Dataset, found: Audit, history: list[Epoch], pr
     mistakes(split.images[unique], scores[unique], split.labels[unique], data.labels, out / "part.mistakes.png")
     # The model last: where it is, all that 'publish' takes with it is there.
     for name in ("metrics.json", "curves.png", "confusion.png", "mistakes.png", path.name):
-        put(out / f"part.{name}", out / name)
+        replace_durably(out / f"part.{name}", out / name)
     print(
         f"{path}: validation accuracy {100 * figures.accuracy:.2f} % without repeats ({figures.images:,} images), "
         f"{100 * everything.accuracy:.2f} % with them ({everything.images:,}); macro-F1 {figures.macro_f1:.3f}; "

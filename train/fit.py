@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import keras
 import numpy.typing as npt
 
-from edge.errors import SettingsError
-from edge.system import put
-from edge.types import Pixels
+from edgefer.errors import SettingsError
+from edgefer.files import replace_durably
+from edgefer.types import Pixels
 from train.model import build, for_training
 from train.pipeline import training_stream
 from train.pretrained import begin_with_faces
@@ -198,7 +198,7 @@ class Journal(keras.callbacks.Callback):
         if self.writes and all(better(figures[monitor], value, monitor) for value in so_far):
             part = self._out / f"part.{BEST}"
             self.model.save_weights(part)
-            put(part, self._out / BEST)
+            replace_durably(part, self._out / BEST)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Write the epoch down, then decide how to go on."""
@@ -220,7 +220,7 @@ class Journal(keras.callbacks.Callback):
         self.model.save(part)
         with zipfile.ZipFile(part, "a") as archive:
             archive.writestr("history.json", json.dumps({"identity": self._identity, "history": self.history}))
-        put(part, self._out / CHECKPOINT)
+        replace_durably(part, self._out / CHECKPOINT)
 
     def _tell(self) -> None:
         last, left = self.history[-1], self._recipe.epochs - len(self.history)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edge.types import Scores
+from edgefer.types import Scores
 
 Classes = npt.NDArray[np.int64]
 

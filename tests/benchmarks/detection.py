@@ -14,10 +14,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge.detectors import DETECTORS, Detector, open_detector
-from edge.search import Search
-from edge.settings import DetectorSettings, GateSettings
-from edge.types import Box, Pixels
+from edgefer.detectors import DETECTORS, Detector, open_detector
+from edgefer.pipeline.search import Search
+from edgefer.settings import DetectorSettings, GateSettings
+from edgefer.types import Box, Pixels
 
 DATA = Path(os.environ.get("EDGEFER_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
 

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from faults import Camera
 from notify import Listener
 
-from edge.sources.synthetic import Scene, SyntheticOptions
+from edgefer.sources.synthetic import Scene, SyntheticOptions
 
 RESTART_S = 5.0
 """The unit's RestartSec."""
@@ -44,7 +44,7 @@ class Daemon:
     def __init__(self, source: str, folder: Path) -> None:
         self.ended, self.frames_s, self.said = 0, list[float](), list[tuple[float, str, float]]()
         self._over, self._process, self._folder = threading.Event(), None, folder
-        self._command = [sys.executable, "-m", "edge", "run", "--source", source, "--sink", "jsonl:-"]
+        self._command = [sys.executable, "-m", "edgefer", "run", "--source", source, "--sink", "jsonl:-"]
         self.listener = Listener(str(folder / "notify"))
         self._thread = threading.Thread(target=self._keep)
         self._thread.start()

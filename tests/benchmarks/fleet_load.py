@@ -20,9 +20,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from edge.broker import Connection, Message, parse_address
-from edge.node import OFFLINE, ONLINE, State, Topics
-from edge.system import peak_rss_mb
+from edgefer.machine import peak_rss_mb
+from edgefer.mqtt.connection import Connection, Message, parse_address
+from edgefer.mqtt.device import OFFLINE, ONLINE, State, Topics
 from tests.mosquitto import Mosquitto
 
 PER_PROCESS = 250

@@ -18,16 +18,16 @@ import cv2
 import msgspec
 import numpy as np
 
-from edge.classify import Classifier
-from edge.crop import crop_face
-from edge.detectors import open_detector
-from edge.pipeline import open_pipeline
-from edge.settings import ClassifySettings, DetectorSettings, Settings
-from edge.smooth import Smoother
-from edge.sources import open_source
-from edge.store import find_model
-from edge.track import Tracker
-from edge.types import Box, Face, Frame, Pixels, Track
+from edgefer.detectors import open_detector
+from edgefer.model.classifier import Classifier
+from edgefer.model.store import find_model
+from edgefer.pipeline.crop import crop_face
+from edgefer.pipeline.loop import open_pipeline
+from edgefer.pipeline.smoother import Smoother
+from edgefer.pipeline.tracker import Tracker
+from edgefer.settings import ClassifySettings, DetectorSettings, Settings
+from edgefer.sources import open_source
+from edgefer.types import Box, Face, Frame, Pixels, Track
 
 DATA = Path(os.environ.get("EDGEFER_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
 DRAWN = ("synthetic:?paced=false&seconds=10", "synthetic:?paced=false&seconds=10&faces=3")

@@ -17,9 +17,9 @@ import matplotlib
 import msgspec
 import numpy as np
 
-from edge.pipeline import open_pipeline
-from edge.settings import Settings
-from edge.sources import open_source
+from edgefer.pipeline.loop import open_pipeline
+from edgefer.settings import Settings
+from edgefer.sources import open_source
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # after its backend is chosen

@@ -163,13 +163,13 @@ class Daemon:
         command = [
             sys.executable,
             "-m",
-            "edge",
+            "edgefer",
             "run",
             "--source",
             f"synthetic:?fps={fps}",
             *(word for sink in sinks for word in ("--sink", sink)),
         ]
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "edge")}
         self._process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE)
         self.came_s: list[float] = []
         threading.Thread(target=self._count, daemon=True).start()

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/memory.py [FRAMES [CHART.png]]      default: 1000000; needs Mosquitto, web, mqtt, matplotlib
 
-What runs is the verb ``run`` (`edge.daemon.look`) with jsonl, snapshots, history, status, web and MQTT; no sink may lose an observation, so
+What runs is the verb ``run`` (`edgefer.cli.run.look`) with jsonl, snapshots, history, status, web and MQTT; no sink may lose an observation, so
 every frame goes through all of them. The frames are a loop of one second, drawn once, so that the program's own memory is seen and not the
 drawing's; at every look the web page's state, metrics and picture are fetched. Ctrl-C ends it early, and what was reached is reported.
 """
@@ -25,12 +25,12 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from mosquitto import Mosquitto, free_port
 
-from edge.__main__ import _stop_on_signal
-from edge.daemon import look
-from edge.plug import Spec
-from edge.settings import Settings
-from edge.sources import SOURCES, open_source
-from edge.types import Frame
+from edgefer.cli.main import _stop_on_signal
+from edgefer.cli.run import look
+from edgefer.settings import Settings
+from edgefer.sources import SOURCES, open_source
+from edgefer.spec import Spec
+from edgefer.types import Frame
 
 FPS, LOOKS = 30, 500
 """Frames a second of the clip's own time; how many times is looked."""

@@ -18,7 +18,7 @@ PAGE = f"http://127.0.0.1:{PORT}"
 def run(*sinks: str, watch: Callable[[], None] | None = None) -> str:
     """One run; returns what it took."""
     arguments = [argument for sink in ("jsonl:/dev/null", *sinks) for argument in ("--sink", sink)]
-    command = [sys.executable, "-m", "edge", "run", "--source", "synthetic:?seconds=20", *arguments]
+    command = [sys.executable, "-m", "edgefer", "run", "--source", "synthetic:?seconds=20", *arguments]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr
     if watch:

@@ -46,15 +46,15 @@ import msgspec
 from mosquitto import Listener, Mosquitto
 from toy import draw_pictures, write_folder, write_votes
 
-from edge import update
-from edge.card import attach_card, read_card, split_card
-from edge.classify import Classifier
-from edge.configuration import check_config
-from edge.history import History
-from edge.node import ONLINE
-from edge.settings import Settings, UpdateSettings
-from edge.store import find_model
-from edge.updater import Updater
+from edgefer.cli.check_config import check_config
+from edgefer.history.store import History
+from edgefer.model.card import attach_card, read_card, split_card
+from edgefer.model.classifier import Classifier
+from edgefer.model.store import find_model
+from edgefer.mqtt.device import ONLINE
+from edgefer.settings import Settings, UpdateSettings
+from edgefer.update import order
+from edgefer.update.updater import Updater
 
 ROOT = Path(__file__).parents[2]
 EARLY = 1 / 8
@@ -109,7 +109,7 @@ class HistoryKind:
         before, self._path = self._path, next(self._paths)
         self._frames = self._frames if self._path == before else 0
         sinks = ("--sink", "jsonl:-", "--sink", f"history:{self._path}?every_s={self.every_s}")
-        return ["edge", "run", "--source", "synthetic:?size=160x120&paced=false", *sinks]
+        return ["edgefer", "run", "--source", "synthetic:?size=160x120&paced=false", *sinks]
 
     def provoke(self) -> None: ...
 
@@ -163,7 +163,7 @@ class UpdateKind:
 
     def command(self) -> list[str]:
         self._heard = len(self._listener.heard)
-        return ["edge", "run", "--config", str(self._place / "config.toml")]
+        return ["edgefer", "run", "--config", str(self._place / "config.toml")]
 
     def provoke(self) -> None:
         self._listener.wait("home/desk/status", lambda said: said.payload == ONLINE, 60, self._heard)
@@ -172,7 +172,7 @@ class UpdateKind:
     def check(self, told: Told) -> int:
         file, models = self._state / "update.json", self._state / "models"
         halves = [*self._state.glob("*.part"), *models.glob("*/*.part")]
-        ledger = msgspec.json.decode(file.read_bytes(), type=update.Ledger) if file.exists() else update.Ledger()
+        ledger = msgspec.json.decode(file.read_bytes(), type=order.Ledger) if file.exists() else order.Ledger()
         for path in models.glob("*/*.tflite"):
             assert hashlib.sha256(path.read_bytes()).hexdigest() == path.parent.name, f"{path} is not whole"
         self.tried += ledger.trial == "running"
@@ -197,7 +197,7 @@ class SetupKind:
     def command(self) -> list[str]:
         self._number += 1
         how = ("--source", "synthetic:?size=160x120&seconds=1", "--sink", f"jsonl:{self._number}.jsonl", "--yes", "--replace")
-        return ["edge", "setup", "--config", str(self._path), *how]
+        return ["edgefer", "setup", "--config", str(self._path), *how]
 
     def provoke(self) -> None: ...
 
@@ -385,7 +385,7 @@ def listen(process: subprocess.Popen[str], sign: str, told: Told, working: threa
 
 def start(command: list[str], place: Path, sign: str) -> tuple[subprocess.Popen[str], threading.Thread, Told, threading.Event]:
     """A run in a session of its own, and who listens to it."""
-    own = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "STATE_DIRECTORY": str(place / "state"), "TMPDIR": str(place)}
+    own = {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "edge"))), "PYTHONUNBUFFERED": "1", "STATE_DIRECTORY": str(place / "state"), "TMPDIR": str(place)}
     process = subprocess.Popen(
         [sys.executable, "-m", *command], cwd=place, env={**os.environ, **own}, start_new_session=True, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

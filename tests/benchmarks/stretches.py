@@ -21,16 +21,16 @@ import cv2
 import msgspec
 import numpy as np
 
-from edge.card import read_model, split_card
-from edge.classify import Classifier
-from edge.crop import crop_face
-from edge.detectors import open_detector
-from edge.pipeline import Pipeline, run
-from edge.plug import parse_spec
-from edge.runtime import open_interpreter
-from edge.settings import DetectorSettings, Settings
-from edge.sinks.jsonl import JsonLines
-from edge.types import Frame, Pixels
+from edgefer.detectors import open_detector
+from edgefer.model.card import read_model, split_card
+from edgefer.model.classifier import Classifier
+from edgefer.model.runtime import open_interpreter
+from edgefer.pipeline.crop import crop_face
+from edgefer.pipeline.loop import Pipeline, run
+from edgefer.settings import DetectorSettings, Settings
+from edgefer.sinks.jsonl import JsonLines
+from edgefer.spec import parse_spec
+from edgefer.types import Frame, Pixels
 
 MARK = 0x5FE00000
 FPS = 30

@@ -15,9 +15,9 @@ from convert.pack import packed
 from convert.quantize import quantize
 from convert.recipes import RECIPES, calibration_pictures
 from convert.validate import check_all_integer, check_gate, compare
-from edge.card import attach_card, read_card, split_card
-from edge.classify import Classifier
-from edge.errors import ModelError
+from edgefer.errors import ModelError
+from edgefer.model.card import attach_card, read_card, split_card
+from edgefer.model.classifier import Classifier
 from train.data import Split, load
 from train.evaluate import scores_of
 

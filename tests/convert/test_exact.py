@@ -13,8 +13,8 @@ from convert.exact import BELOW, exact
 from convert.pack import packed, unpacked
 from convert.recipes import RECIPES, calibration_pictures
 from convert.validate import kernels_apart
-from edge.golden import golden_pictures
-from edge.types import Pixels
+from edgefer.model.golden import golden_pictures
+from edgefer.types import Pixels
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,9 +13,9 @@ from command import one_line
 from PIL import Image
 from toy import LABELS
 
-from edge.card import read_card
-from edge.classify import Classifier
-from edge.golden import golden_answers
+from edgefer.model.card import read_card
+from edgefer.model.classifier import Classifier
+from edgefer.model.golden import golden_answers
 from train.data import FERPLUS_NAME
 
 ROOT = Path(__file__).parents[2]

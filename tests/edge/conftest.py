@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from edge.sources.synthetic import Scene, SyntheticOptions
+from edgefer.sources.synthetic import Scene, SyntheticOptions
 
 
 @pytest.fixture(scope="session")

@@ -27,8 +27,8 @@ import pytest
 from command import Run
 from mosquitto import Listener, Mosquitto, free_port, json_of
 
-from edge.__main__ import main
-from edge.sources.synthetic import Scene
+from edgefer.cli.main import main
+from edgefer.sources.synthetic import Scene
 
 PLANT = "xyzzy"
 PASSWORDS = [f"{PLANT}{mark}{PLANT}" for mark in ("", "/", "@", "#", "?", ":", " ", "%", "[", "]", "\\", "://", "@x/", "é")]
@@ -234,7 +234,7 @@ class Service:
             "CREDENTIALS_DIRECTORY": str(folder / "planted"), "STATE_DIRECTORY": str(folder / "state"),
         }  # fmt: skip
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "edge", "run", *arguments], cwd=folder, env=environment, text=True,
+            [sys.executable, "-m", "edgefer", "run", *arguments], cwd=folder, env=environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         self.said, self._told, self._changed = list[str](), "", threading.Condition()
@@ -346,8 +346,8 @@ update.schemes = ["http"]
 
 def test_a_crash_of_the_program_or_of_a_thread_quotes_no_secret(tmp_path: Path) -> None:
     code = f"""
-import sys, threading, edge.daemon
-from edge.__main__ import main
+import sys, threading, edgefer.cli.run
+from edgefer.cli.main import main
 
 def crash():
     raise ValueError("no: " + "rtsp://me:" + "{PLANT[:2]}" + "{PLANT[2:]}/x@camera")
@@ -358,7 +358,7 @@ def look(*_):
     thread.join()
     crash()
 
-edge.daemon.look = look
+edgefer.cli.run.look = look
 sys.exit(main(["run"]))
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

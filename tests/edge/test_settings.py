@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-import edge
-from edge.errors import SettingsError
-from edge.settings import ActionSettings, Settings, load_settings
+from edgefer.errors import SettingsError
+from edgefer.files import shipped
+from edgefer.settings import ActionSettings, Settings, load_settings
 
 
 def settings_of(tmp_path: Path, text: str) -> Settings:
@@ -18,7 +18,7 @@ def settings_of(tmp_path: Path, text: str) -> Settings:
 def test_the_shipped_configuration_holds_every_key_at_its_default() -> None:
     import msgspec
 
-    path = Path(edge.__file__).parent / "deploy" / "config.toml"
+    path = shipped("deploy") / "config.toml"
     import tomllib
 
     assert tomllib.loads(path.read_text()) == msgspec.to_builtins(Settings())
@@ -30,7 +30,7 @@ def test_the_action_table_shown_in_the_shipped_configuration_holds_every_key_at_
 
     import msgspec
 
-    text = (Path(edge.__file__).parent / "deploy" / "config.toml").read_text()
+    text = (shipped("deploy") / "config.toml").read_text()
     lines = text[text.index("# [[action]]") :].splitlines()
     (shown,) = tomllib.loads("\n".join(line.removeprefix("# ") for line in lines))["action"]
     assert shown == {**msgspec.to_builtins(ActionSettings(command=["x"])), "command": []}

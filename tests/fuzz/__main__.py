@@ -9,7 +9,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["edge"]):
+with atheris.instrument_imports(include=["edgefer"]):
     import targets
 
 if __name__ == "__main__":

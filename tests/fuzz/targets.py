@@ -16,24 +16,24 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from edge.broker import parse_address
-from edge.card import split_card
-from edge.classify import Classifier
-from edge.errors import EdgeferError
-from edge.fleet import Fleet, as_json, table
-from edge.health import Health
-from edge.history import History
-from edge.live import Live
-from edge.metrics import Metrics
-from edge.page import Page
-from edge.pipeline import Pipeline, run
-from edge.plug import parse_spec
-from edge.secret import scrub, shown
-from edge.settings import Settings, UpdateSettings, load_settings
-from edge.store import find_model
-from edge.tally import Tally
-from edge.types import Box, Frame
-from edge.update import read_ledger, read_order
+from edgefer.errors import EdgeferError
+from edgefer.history.aggregate import Tally
+from edgefer.history.store import History
+from edgefer.model.card import split_card
+from edgefer.model.classifier import Classifier
+from edgefer.model.store import find_model
+from edgefer.mqtt.connection import parse_address
+from edgefer.mqtt.fleet import Fleet, as_json, table
+from edgefer.pipeline.loop import Pipeline, run
+from edgefer.redact import scrub, shown
+from edgefer.settings import Settings, UpdateSettings, load_settings
+from edgefer.spec import parse_spec
+from edgefer.types import Box, Frame
+from edgefer.update.order import read_ledger, read_order
+from edgefer.web.app import Page
+from edgefer.web.health import Health
+from edgefer.web.live import Live
+from edgefer.web.prometheus import Metrics
 
 
 @cache

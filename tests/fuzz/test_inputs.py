@@ -16,9 +16,9 @@ pytest.importorskip("prometheus_client", reason="the web page's libraries are no
 
 from targets import TARGETS, attempt, process, seeds
 
-from edge.card import CARD, ENTRY_LIMIT_BYTES, LABELS, Card, attach_card, split_card
-from edge.errors import ModelError
-from edge.types import Box
+from edgefer.errors import ModelError
+from edgefer.model.card import CARD, ENTRY_LIMIT_BYTES, LABELS, Card, attach_card, split_card
+from edgefer.types import Box
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from pi.emulation import BOARDS, BUILD, HERE, LIBCAMERA, REPOSITORY, edge_requirements, emulated, root, shared_library, site
 
-from edge.sources.synthetic import Scene, SyntheticOptions
+from edgefer.sources.synthetic import Scene, SyntheticOptions
 
 PICAMERA2 = "picamera2==0.3.38"
 NEEDED_BY_PICAMERA2 = (
@@ -62,7 +62,7 @@ def camera_command(architecture: str, *program: str, cameras: bool = True) -> li
     return [
         "bwrap", "--ro-bind", str(base / "usr"), "/usr", "--ro-bind", str(base / "etc"), "/etc", *links, "--tmpfs", "/tmp",
         "--proc", "/proc", "--dev", "/dev", "--ro-bind", "/sys", "/sys", *places, *nothing, "--setenv", "LD_PRELOAD", preload,
-        "--setenv", "PYTHONPATH", ":".join(map(str, (*sites, REPOSITORY))), "python3", *program,
+        "--setenv", "PYTHONPATH", ":".join(map(str, (*sites, REPOSITORY, REPOSITORY / "edge"))), "python3", *program,
     ]  # fmt: skip
 
 

@@ -159,7 +159,7 @@ def emulated(
     base: Path, board: Board, release: str, folders: Sequence[Path], *options: str, environment: dict[str, str] | None = None
 ) -> list[str]:
     """The command of an aarch64 Python on that board, this repository and ``folders`` on its path."""
-    path = ":".join(str(folder) for folder in (*folders, REPOSITORY))
+    path = ":".join(str(folder) for folder in (*folders, REPOSITORY, REPOSITORY / "edge"))
     variables = {"PYTHONHOME": str(base / "usr"), "PYTHONPATH": path, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
     named = [word for name, value in {**variables, **(environment or {})}.items() for word in ("-E", f"{name}={value}")]
     # The static one has no plugins, the other one has.

@@ -14,9 +14,9 @@ import cv2
 import pytest
 from pi.emulation import BOARDS, LIBCAMERA, alike, edge_requirements, emulated, needs, root, site
 
-from edge.sources.synthetic import Scene, SyntheticOptions
+from edgefer.sources.synthetic import Scene, SyntheticOptions
 
-PLAIN = "import sys; from edge.__main__ import main; main(['doctor', '--json']); sys.exit(main(sys.argv[1:]))"
+PLAIN = "import sys; from edgefer.cli.main import main; main(['doctor', '--json']); sys.exit(main(sys.argv[1:]))"
 WITHOUT_XNNPACK = (
     "import functools, ai_edge_litert.interpreter as litert; none = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES; "
     f"litert.Interpreter = functools.partial(litert.Interpreter, experimental_op_resolver_type=none); {PLAIN}"

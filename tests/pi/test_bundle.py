@@ -14,7 +14,7 @@ import cv2
 import pytest
 from pi.container import call, make_bundle
 
-from edge.sources.synthetic import Scene, SyntheticOptions
+from edgefer.sources.synthetic import Scene, SyntheticOptions
 
 emulation = pytest.importorskip("pi.emulation")
 
@@ -62,7 +62,9 @@ def installed(wheels: Path, release: str, to: Path) -> Path:
 
 
 def answers(command: list[str], pictures: Path, **more: str) -> list[dict[str, Any]]:
-    done = call(*command, "-m", "edge", "run", "--source", f"images:{pictures}", "--sink", "jsonl:-", cwd="/", env={**os.environ, **more})
+    done = call(
+        *command, "-m", "edgefer", "run", "--source", f"images:{pictures}", "--sink", "jsonl:-", cwd="/", env={**os.environ, **more}
+    )
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -87,11 +89,11 @@ def test_the_bundle_alone_is_fit_and_answers_as_here(
         folders = [site]
     root = emulation.root(release, "arm64")
     command = emulation.emulated(root, emulation.BOARDS[board], release, folders)
-    done = call(*command, "-m", "edge", "doctor", "--json", cwd="/")
+    done = call(*command, "-m", "edgefer", "doctor", "--json", cwd="/")
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
     assert checks["runtime"]["found"] == runtime
     assert checks["model"]["state"] == "pass", checks["model"]
     assert checks["xnnpack"]["state"] == ("pass" if runtime == "ai_edge_litert" else "warn")
-    there, here = answers(command, pictures), answers([sys.executable], pictures, PYTHONPATH=str(emulation.REPOSITORY))
+    there, here = answers(command, pictures), answers([sys.executable], pictures, PYTHONPATH=str(emulation.REPOSITORY / "edge"))
     assert any(line["faces"] for line in here)
     emulation.alike(here, there)

@@ -14,8 +14,8 @@ import pytest
 from pi.camera import APT, TURNED, UPRIGHT, camera_command, scene
 from pi.emulation import HERE, LIBCAMERA, needs, root
 
-from edge.sources.picamera import remedy
-from edge.types import Box
+from edgefer.sources.picamera import remedy
+from edgefer.types import Box
 
 PATIENCE_S = 300
 """For a busy machine; an emulated one is slower yet."""
@@ -126,8 +126,8 @@ def program(text: str) -> str:
 
 def test_a_camera_in_use_is_said_and_is_free_again_once_closed() -> None:
     said = program(
-        "from edge.errors import SourceError\n"
-        "from edge.sources import open_source\n"
+        "from edgefer.errors import SourceError\n"
+        "from edgefer.sources import open_source\n"
         "first = open_source('picamera:')\n"
         "try: open_source('picamera:')\n"
         "except SourceError as error: print(error)\n"
@@ -141,7 +141,7 @@ def test_a_camera_in_use_is_said_and_is_free_again_once_closed() -> None:
 
 def test_a_size_that_the_camera_does_not_give_is_answered_with_what_it_gives() -> None:
     said = program(
-        "from edge.sources import open_source\n"
+        "from edgefer.sources import open_source\n"
         "source = open_source('picamera:?width=500&height=400')\n"
         "print(source.description, next(iter(source)).luma.shape); source.close()\n"
     )
@@ -151,7 +151,7 @@ def test_a_size_that_the_camera_does_not_give_is_answered_with_what_it_gives() -
 
 def test_a_venv_that_hides_picamera2_and_a_wrong_python_are_told_apart() -> None:
     text = (
-        "from edge.errors import MissingLibrary\nfrom edge.sources import open_source\n"
+        "from edgefer.errors import MissingLibrary\nfrom edgefer.sources import open_source\n"
         "try: open_source('picamera:')\nexcept MissingLibrary as error: print(error)"
     )
     script = f"import subprocess, sys, venv; venv.create('/tmp/v'); sys.exit(subprocess.call(['/tmp/v/bin/python', '-c', {text!r}]))"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pi.emulation import needs
 
-from edge.store import find_model
+from edgefer.model.store import find_model
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from boards import COUNTS, STAGES, count

@@ -12,14 +12,14 @@ from pathlib import Path
 import cv2
 import pytest
 
-from edge.errors import SourceError
-from edge.pipeline import open_pipeline, run
-from edge.settings import Settings
-from edge.sinks import QuitRun
-from edge.sources import open_source
-from edge.sources.opencv import Stream
-from edge.sources.synthetic import Scene, SyntheticOptions
-from edge.types import Observation
+from edgefer.errors import SourceError
+from edgefer.output import QuitRun
+from edgefer.pipeline.loop import open_pipeline, run
+from edgefer.settings import Settings
+from edgefer.sources import open_source
+from edgefer.sources.opencv import Stream
+from edgefer.sources.synthetic import Scene, SyntheticOptions
+from edgefer.types import Observation
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 

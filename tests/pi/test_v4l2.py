@@ -10,8 +10,8 @@ from pi.machine import in_machine
 
 PROGRAM = """
 import itertools, sys
-from edge.errors import SourceError
-from edge.sources import open_source, pick_source
+from edgefer.errors import SourceError
+from edgefer.sources import open_source, pick_source
 print(pick_source(print))
 for text in sys.argv[1:]:
     try:
@@ -29,7 +29,7 @@ def test_size_format_and_rate_are_negotiated_with_a_v4l2_camera_and_said(tmp_pat
     wheels = site("trixie", "x86_64", *edge_requirements())
     specs = ("opencv:0?width=320&height=180&fourcc=YUYV&fps=25", "opencv:0?width=1000&height=700&fourcc=NV12", "opencv:3")
     command = ["python3", "-c", PROGRAM, *specs]
-    said, status = in_machine(root("trixie", "amd64", *LIBCAMERA), command, {"PYTHONPATH": f"/mnt:/media/{wheels.name}"}, tmp_path)
+    said, status = in_machine(root("trixie", "amd64", *LIBCAMERA), command, {"PYTHONPATH": f"/mnt:/mnt/edge:/media/{wheels.name}"}, tmp_path)
     if not said:
         pytest.fail((tmp_path / "console").read_text(errors="replace")[-2000:])
     assert status == 0, said

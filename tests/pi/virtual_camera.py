@@ -111,6 +111,6 @@ def bridge(fps: float, frames: int) -> None:
 
 if __name__ == "__main__":
     bridge(float(os.environ.get("VIRTUAL_FPS", "30")), int(os.environ.get("VIRTUAL_FRAMES", "-1")))
-    from edge.__main__ import main
+    from edgefer.cli.main import main
 
     sys.exit(main(sys.argv[1:]))

@@ -32,7 +32,7 @@ def by_jax(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", ROOT / "requirements/jax.txt"]
     done = subprocess.run(install, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    own = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    own = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "edge")))}
     own["JAX_COMPILATION_CACHE_DIR"] = str(folder / "compiled")  # the second training need not wait again
 
     def run(*arguments: str) -> str:

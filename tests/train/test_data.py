@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from toy import LABELS, Picture, write_csv, write_folder
 
-from edge.errors import DataError
+from edgefer.errors import DataError
 from train.data import FERPLUS_COLUMNS, Split, audit, ferplus_majority, find_ferplus, load, load_ferplus, targets
 
 

@@ -12,7 +12,7 @@ import pytest
 from command import one_line
 from toy import LABELS
 
-from edge.card import read_card
+from edgefer.model.card import read_card
 from train import __main__ as command
 from train.data import Split, load
 from train.distill import ask

@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 from command import one_line
 
-from edge.errors import SettingsError
+from edgefer.errors import SettingsError
 from train.data import audit, load, targets
 from train.distribute import steps_of
 from train.fit import BEST, CHECKPOINT, Epoch, fit

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge.errors import SettingsError
+from edgefer.errors import SettingsError
 from train.fit import BEST, CHECKPOINT, Epoch, best_epoch, compiled, fit, plateau_rate, stopped
 from train.recipe import Recipe, load_recipe
 

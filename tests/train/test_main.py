@@ -13,7 +13,7 @@ from command import one_line
 from PIL import Image
 from toy import LABELS
 
-from edge.card import read_card
+from edgefer.model.card import read_card
 from train.data import load
 from train.evaluate import scores_of
 from train.metrics import measure, temperature

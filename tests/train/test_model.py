@@ -5,7 +5,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge.errors import SettingsError
+from edgefer.errors import SettingsError
 from train.model import BUILDERS, FusedBatchNormalization, build, count_macs, for_training
 from train.recipe import load_recipe, recipe_names
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from edge.errors import DataError, SettingsError
+from edgefer.errors import DataError, SettingsError
 from train import pretrained
 from train.model import build, for_training
 from train.pretrained import PIXEL_MEAN, begin_with_faces, fetch, read_faceres

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edge.errors import SettingsError
+from edgefer.errors import SettingsError
 from train.recipe import RECIPES, load_recipe, recipe_names
 
 

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge.errors import SettingsError
+from edgefer.errors import SettingsError
 from train.model import build
 from train.recipe import Model, load_recipe
 from train.thin import begin_with

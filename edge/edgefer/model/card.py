@@ -1,0 +1,126 @@
+"""The model's contract, inside the model file: ``card.json`` and ``labels.txt`` in a zip appended to it.
+
+This is the TFLite metadata convention for associated files: the runtime ignores what follows the flatbuffer, and any
+unzip lists it. A ``.keras`` file is a zip already and carries the same two entries. Labels stand in ``labels.txt``
+and nowhere else; their order is the order of the model's outputs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from edgefer.errors import ModelError
+from edgefer.types import UNCERTAIN
+
+CARD, LABELS = "card.json", "labels.txt"
+ENTRY_LIMIT_BYTES = 1_000_000
+"""A larger entry is not a card: nothing of it is unpacked."""
+
+
+class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the model looks at: height x width luma pixels, raw 0..255, channels last."""
+
+    height_px: Annotated[int, Meta(ge=8, le=1024)]
+    width_px: Annotated[int, Meta(ge=8, le=1024)]
+    channels: Annotated[int, Meta(ge=1, le=1)] = 1
+
+
+class Card(msgspec.Struct, frozen=True):
+    """A model's contract; ``labels`` comes from ``labels.txt``, everything else from ``card.json``."""
+
+    name: str
+    input: InputSpec
+    crop_margin: Annotated[float, Meta(ge=-0.4, le=2)]
+    """How much wider than the detector's box the model looks, on every side, as a share of the box."""
+    quantization: str
+    """The convert recipe: int8, dynamic or float32; "none" for a Keras model."""
+    uncertain_below: Annotated[float, Meta(ge=0, le=1)] = 0.35
+    """The probability below which an answer is "uncertain", chosen on validation pictures."""
+    metrics: dict[str, float] = {}
+    provenance: dict[str, str] = {}
+    model_sha256: str = ""
+    """Digest of the bytes before the card; empty in a ``.keras``."""
+    labels: tuple[str, ...] = ()
+
+
+def attach_card(model: bytes, card: Card) -> bytes:
+    """``model`` (a flatbuffer without a card) with ``card`` appended; the same input gives the same bytes.
+
+    Raises `ModelError` when there is a card already, or when the labels are not fit to be labels.
+    """
+    if zipfile.is_zipfile(io.BytesIO(model)):
+        raise ModelError("the model has a card already; attach it to the converter's own output")
+    sealed = msgspec.structs.replace(card, model_sha256=hashlib.sha256(model).hexdigest())
+    buffer = io.BytesIO(model)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        write_card(archive, sealed)
+    return buffer.getvalue()
+
+
+def write_card(archive: zipfile.ZipFile, card: Card) -> None:
+    """Add the card's two entries to an open zip, such as a ``.keras`` file opened with mode "a"."""
+    _check_labels(card.labels, "the card")
+    fields = msgspec.to_builtins(card)
+    del fields["labels"]
+    entries = {CARD: msgspec.json.format(msgspec.json.encode(fields), indent=1), LABELS: "\n".join(card.labels).encode() + b"\n"}
+    for name, content in entries.items():
+        # A fixed date: the same model and card give the same bytes, so a digest means something.
+        archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
+
+
+def read_card(path: Path) -> Card:
+    """The card of a ``.tflite`` or ``.keras`` file.
+
+    Raises `ModelError` for a missing, truncated, changed or card-less file.
+    """
+    return split_card(read_model(path), str(path))[1]
+
+
+def read_model(path: Path) -> bytes:
+    """The bytes of a model file; raises `ModelError` where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such model; make one with 'make convert', or name one of edgefer's own") from None
+    except OSError as error:
+        raise ModelError(f"{path}: cannot read the model: {error.strerror}") from None
+
+
+def split_card(content: bytes, where: str) -> tuple[bytes, Card]:
+    """The bytes of the model alone, and its card; the model's digest is checked against the card's."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            fields = msgspec.json.decode(_entry(archive, CARD), type=dict[str, object])
+            labels = tuple(_entry(archive, LABELS).decode().split("\n")[:-1])
+            model = content[: min(info.header_offset for info in archive.infolist())]
+        card = msgspec.convert({**fields, "labels": labels}, Card)
+    except KeyError:
+        raise ModelError(f"{where}: a zip without {CARD} and {LABELS}: not an edgefer model") from None
+    except zipfile.BadZipFile:
+        raise ModelError(f"{where}: no card in this file: truncated, or not made by 'make convert'") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, NotImplementedError, RuntimeError, EOFError) as error:
+        raise ModelError(f"{where}: the card cannot be read ({error}); get the model again") from None
+    _check_labels(card.labels, where)
+    if card.model_sha256 and hashlib.sha256(model).hexdigest() != card.model_sha256:
+        raise ModelError(f"{where}: the model was changed after its card was written (sha256 differs); get it again")
+    return model, card
+
+
+def _entry(archive: zipfile.ZipFile, name: str) -> bytes:
+    info = archive.getinfo(name)
+    if info.file_size > ENTRY_LIMIT_BYTES:
+        raise ValueError(f"{name} claims {info.file_size:,} bytes, at most {ENTRY_LIMIT_BYTES:,} are read")
+    return archive.read(info)
+
+
+def _check_labels(labels: tuple[str, ...], where: str) -> None:
+    clean = all(label and label == label.strip() and label.isprintable() for label in labels)
+    if not clean or len(labels) < 2 or len(set(labels)) < len(labels) or UNCERTAIN in labels:
+        raise ModelError(f"{where}: labels must be two or more different words, none of them {UNCERTAIN!r}; found {list(labels)}")

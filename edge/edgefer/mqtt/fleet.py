@@ -1,0 +1,144 @@
+"""All devices of a broker in one table, from what they say of themselves."""
+
+from __future__ import annotations
+
+import msgspec
+
+from edgefer.history.aggregate import EPOCH_S
+from edgefer.mqtt.device import OFFLINE, ONLINE, State
+
+LIMIT = 10_000
+"""Devices that are followed; more are not looked at, so that nobody fills our memory."""
+LIMIT_BYTES = 65_536
+"""A longer message is none of ours."""
+COLUMNS = ("device", "status", "now", "the last minute", "fps", "°C", "model", "version", "update", "seen")
+
+
+class Update(msgspec.Struct, frozen=True):
+    """The part of a device's update status that the table shows."""
+
+    state: str = ""
+    why: str = ""
+
+
+class Device(msgspec.Struct, frozen=True):
+    """One row."""
+
+    node: str
+    status: str = "unknown"
+    """online, offline, or unknown before it said so."""
+    state: State = State()
+    update: Update = Update()
+    age_s: float | None = None
+    """Since the frame its state speaks of; None where its frames have no time of day."""
+
+
+class Fleet:
+    """What was heard of every device below ``base``; the time is an argument."""
+
+    def __init__(self, base: str) -> None:
+        self.base = base
+        self.topics = tuple(f"{base}/+/{leaf}" for leaf in ("status", "state", "update/status"))
+        self._devices: dict[str, Device] = {}
+        self.heard_count = 0
+
+    def heard(self, topic: str, payload: bytes, _retained: bool = False) -> None:
+        """One message; what cannot be read leaves its row as it was. An empty one is how a retained topic is cleared: the row goes."""
+        node, _, leaf = topic.removeprefix(f"{self.base}/").partition("/")
+        self.heard_count += 1
+        device = self._devices.get(node) or Device(node)
+        if len(payload) > LIMIT_BYTES or (node not in self._devices and len(self._devices) >= LIMIT):
+            return
+        try:
+            if leaf == "status" and not payload:
+                self._devices.pop(node, None)
+                return
+            if leaf == "status" and payload in (ONLINE, OFFLINE):
+                device = msgspec.structs.replace(device, status=payload.decode())
+            elif leaf == "state":
+                device = msgspec.structs.replace(device, state=msgspec.json.decode(payload, type=State))
+            elif leaf == "update/status":
+                device = msgspec.structs.replace(device, update=msgspec.json.decode(payload, type=Update))
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            pass
+        self._devices[node] = device
+
+    def devices(self, now_s: float) -> list[Device]:
+        """Every device by name, as of ``now_s`` seconds since 1970."""
+        # A copy first: the connection's thread may add one at any time.
+        devices = sorted(self._devices.copy().values(), key=lambda device: device.node)
+        return [msgspec.structs.replace(device, age_s=_age_s(device, now_s)) for device in devices]
+
+
+def _age_s(device: Device, now_s: float) -> float | None:
+    return round(max(0.0, now_s - device.state.time), 1) if device.state.time > EPOCH_S else None
+
+
+def cells(device: Device) -> tuple[str, ...]:
+    """A row for people, one text for each of `COLUMNS`. What came over the network is shown without control characters."""
+    state = device.state
+    row = (
+        device.node,
+        device.status,
+        state.expression + ("" if state.score is None else f" {state.score:.0%}") if state.version else "",
+        ", ".join(f"{name} {share:.0%}" for name, share in mix(state)),
+        "" if state.fps is None else f"{state.fps:.1f}",
+        "" if state.temperature_c is None else f"{state.temperature_c:.0f}",
+        f"{state.model} {state.model_sha256[:12]}".strip(),
+        state.version,
+        device.update.state.replace("_", " "),
+        "" if device.age_s is None else ago(device.age_s),
+    )
+    return tuple(_clean(cell) for cell in row)
+
+
+def mix(state: State) -> list[tuple[str, float]]:
+    """The three expressions seen most in the last minute, with their shares, 0..1; a hundredth and more."""
+    shares = [(_clean(name), min(1.0, share)) for name, share in state.mix.items() if share >= 0.005]
+    return sorted(shares, key=lambda entry: -entry[1])[:3]
+
+
+def _clean(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)[:60]
+
+
+def ago(seconds: float) -> str:
+    """``12 s``, ``5 min``, ``3 h`` or ``2 d``: one number is enough to see what is stale."""
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def summary(devices: list[Device], broker: str) -> str:
+    """``12 devices, 11 online, 2 models, 1 version``."""
+    online = sum(device.status == ONLINE.decode() for device in devices)
+    models = len({device.state.model_sha256 for device in devices if device.state.model_sha256})
+    versions = len({device.state.version for device in devices if device.state.version})
+    return (
+        ", ".join((_count(len(devices), "device"), f"{online} online", _count(models, "model"), _count(versions, "version")))
+        + f" at {broker}"
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def table(devices: list[Device]) -> list[str]:
+    """Lines of text with aligned columns; columns in which no device says anything are left out."""
+    rows = [COLUMNS, *map(cells, devices)]
+    widths = [max(map(len, column)) if any(column[1:]) or not devices else 0 for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width).rstrip() for row in rows]
+
+
+def as_json(devices: list[Device], broker: str, now_s: float) -> bytes:
+    """The same for machines."""
+    fleet = {"broker": broker, "time": round(now_s, 3), "devices": [_fields(device) for device in devices]}
+    return msgspec.json.format(msgspec.json.encode(fleet), indent=1)
+
+
+def _fields(device: Device) -> dict[str, object]:
+    """One flat object a device."""
+    state = msgspec.to_builtins(device.state)
+    return {"node": device.node, "status": device.status, "age_s": device.age_s, **state, "update": device.update}

@@ -1,0 +1,1 @@
+"""From a frame to an observation: motion, search, tracker, crop, classifier, smoother."""

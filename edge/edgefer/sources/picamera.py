@@ -1,0 +1,180 @@
+"""The Raspberry Pi camera through picamera2: luma straight from the low-resolution stream's Y plane."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from msgspec import Meta
+
+from edgefer.errors import MissingLibrary, SourceError
+from edgefer.settings import Table, checked
+from edgefer.spec import Spec, without_path
+from edgefer.types import Frame, Pixels
+
+
+class PiCameraOptions(Table, frozen=True):
+    """What the camera is asked for."""
+
+    width: Annotated[int, Meta(ge=64, le=4096)] = 640
+    height: Annotated[int, Meta(ge=64, le=4096)] = 480
+    fps: Annotated[float, Meta(gt=0, le=240)] = 30.0
+    camera: Annotated[int, Meta(ge=0)] = 0
+    """Number of the camera on boards with several."""
+    rotation: Literal[0, 90, 180, 270] = 0
+    """Degrees clockwise by which pictures are turned, so that faces stand upright; done while the luma is copied, as not every
+    sensor can."""
+    hflip: bool = False
+    """Left and right exchanged, after the turn."""
+    vflip: bool = False
+    """Up and down exchanged, after the turn."""
+    buffers: Annotated[int, Meta(ge=2, le=16)] = 4
+    """Frame buffers: they come out of the CMA memory, of which a Zero 2 W has little."""
+    timeout_s: Annotated[float, Meta(gt=0, le=60)] = 5.0
+    """Seconds to wait for a frame."""
+
+
+class PiCamera:
+    """``picamera:``, or ``picamera:?width=320&height=240&fps=15``.
+
+    Only the ``lores`` stream is read, and of it only the luma plane, which the camera's processor delivers scaled:
+    nothing is converted or resized on the CPU.
+    """
+
+    live = True
+    tracked = True
+
+    def __init__(self, spec: Spec) -> None:
+        self._options = options = self.check(spec)
+        self._name = str(spec)
+        picamera2, libcamera = libraries()
+        known = count_cameras(picamera2)
+        if options.camera >= known:
+            asked = f"Pi camera {options.camera} asked for, {known} found"
+            raise SourceError(f"{spec}: {asked}; check the cable, then 'rpicam-hello --list-cameras'; a USB camera is opencv:0")
+        try:
+            self._camera = picamera2.Picamera2(options.camera)
+        except (RuntimeError, IndexError) as error:
+            advice = "another program may hold it, 'fuser /dev/media*' shows which"
+            raise SourceError(f"{spec}: the camera cannot be opened ({_root(error)}); {advice}") from None
+        self._closed = False
+        try:
+            self._start(options, libcamera)
+        except (RuntimeError, ValueError, OSError) as error:
+            self.close()
+            raise SourceError(f"{spec}: the camera refused this size, rate or format: {_root(error)}") from None
+
+    @staticmethod
+    def check(spec: Spec) -> PiCameraOptions:
+        """The options; raises `SettingsError` for a spec that could not be opened. Opens nothing."""
+        without_path(spec)
+        return checked(spec.options, PiCameraOptions, str(spec), strict=False)
+
+    def _start(self, options: PiCameraOptions, libcamera: Any) -> None:
+        size, frame_us = (options.width, options.height), round(1e6 / options.fps)
+        configuration = self._camera.create_video_configuration(
+            # Not read, but a camera's first stream cannot be left out: in the format that takes the least memory.
+            main={"size": size, "format": "YUV420"},
+            # YUV420 is the only lores format a Pi 4 and older can give.
+            lores={"size": size, "format": "YUV420"},
+            buffer_count=options.buffers,
+            # Luma of 0..255, as the models know it: the default for video is 16..235.
+            colour_space=libcamera.ColorSpace.Sycc(),
+            # The sensor itself runs slower, instead of frames made and thrown away.
+            controls={"FrameDurationLimits": (frame_us, frame_us)},
+        )
+        self._camera.configure(configuration)
+        got = self._camera.stream_configuration("lores")
+        if got["format"] not in ("YUV420", "NV12"):
+            raise ValueError(f"YUV420 asked for, {got['format']} given")
+        self._width, self._height = got["size"]
+        self._camera.start()
+        fastest_us, slowest_us = self._camera.camera_controls["FrameDurationLimits"][:2]
+        fps = 1e6 / min(max(frame_us, fastest_us), slowest_us)
+        turned = [f"turned by {options.rotation}"] * (options.rotation != 0) + ["flipped"] * (options.hflip or options.vflip)
+        self.description = ", ".join(
+            [f"Pi camera {options.camera}", f"{self._width}x{self._height} {got['format']}", f"{fps:.3g} frames a second", *turned]
+        )
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames until closed; raises `SourceError` when none comes within the timeout."""
+        index, how = 0, self._options
+        while not self._closed:
+            try:
+                planes = self._camera.capture_array("lores", wait=how.timeout_s)
+            except CancelledError:
+                return
+            except TimeoutError:
+                raise SourceError(f"{self._name}: no frame for {how.timeout_s:g} s; the camera hangs, start edgefer again") from None
+            luma = luma_plane(planes, self._width, self._height, how.rotation, how.hflip, how.vflip)
+            yield Frame(index, time.time(), luma)
+            index += 1
+
+    def close(self) -> None:
+        """Stop and release the camera; safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        # picamera2 serves in order: its stop() would wait for ever behind a frame that never comes. close() stops too.
+        self._camera.cancel_all_and_flush()
+        self._camera.close()
+
+
+def count_cameras(picamera2: Any) -> int:
+    """Pi cameras that picamera2, the module, knows: USB cameras are listed too, but have one stream and no YUV420."""
+    return sum("/usb" not in camera["Id"] for camera in picamera2.Picamera2.global_camera_info())
+
+
+def luma_plane(planes: Pixels, width: int, height: int, rotation: int = 0, hflip: bool = False, vflip: bool = False) -> Pixels:
+    """The luma, a copy, of YUV420 or NV12 planes as picamera2 gives them, (3/2 height, row) uint8 -> (height, width) uint8.
+
+    Both begin with the whole Y plane. A row of YUV420 is as long as the hardware likes (704 becomes 768 on a Pi 5), one
+    of NV12 is cut to the width: hence the array's own rows count, not the stride. ``rotation`` turns clockwise by 0, 90, 180 or
+    270 degrees (height and width change places at 90 and 270), then it is flipped.
+    """
+    luma = np.rot90(planes[:height, :width], -rotation // 90)
+    return luma[:: -1 if vflip else 1, :: -1 if hflip else 1].copy()
+
+
+def _root(error: BaseException) -> BaseException:
+    """What began it: picamera2 wraps its errors, and the outermost says only that something failed."""
+    return _root(error.__cause__) if error.__cause__ else error
+
+
+def libraries() -> tuple[Any, Any]:
+    """The modules picamera2 and libcamera; raises `MissingLibrary` saying what is wrong with this Python or this system."""
+    # What it has to tell on standard error, edgefer says in its own words.
+    os.environ.setdefault("LIBCAMERA_LOG_LEVELS", "*:ERROR")
+    try:
+        import libcamera
+        import picamera2
+    except ImportError as error:
+        raise MissingLibrary(f"picamera2 is not here ({error}): {remedy()}") from None
+    except (RuntimeError, ValueError) as error:
+        # numpy 2 in the venv against apt's picamera2: "numpy.dtype size changed".
+        raise MissingLibrary(f"picamera2 cannot be imported ({error}): hold numpy at the system's version in this venv") from None
+    return picamera2, libcamera
+
+
+def remedy(packages: Path = Path("/usr/lib/python3/dist-packages"), suffix: str = sysconfig.get_config_var("EXT_SUFFIX")) -> str:
+    """What to do where picamera2 cannot be imported; ``packages`` is where apt puts it, ``suffix`` what this Python can load."""
+    built_for = [file.name.removeprefix("_libcamera") for file in packages.glob("libcamera/_libcamera.*.so")]
+    if not built_for or not (packages / "picamera2").is_dir():
+        return "'sudo apt install python3-picamera2', on Raspberry Pi OS, and a venv made with --system-site-packages"
+    if suffix not in built_for:
+        theirs = re.sub(r".*?cpython-(\d)(\d+).*", r"\1.\2", built_for[0])
+        ours = ".".join(map(str, sys.version_info[:2]))
+        return (
+            f"it is for the system's Python {theirs}, this is {ours}: make the venv with '/usr/bin/python3 -m venv --system-site-packages'"
+        )
+    if sys.prefix != sys.base_prefix:
+        return "this venv does not see it: make it again with '/usr/bin/python3 -m venv --system-site-packages'"
+    return "'sudo apt install --reinstall python3-picamera2'"

@@ -1,0 +1,1 @@
+"""Models over the air: the order, the trial and the way back."""

@@ -1,0 +1,1 @@
+"""The web page: its routes, who may ask, the live view and the metrics."""

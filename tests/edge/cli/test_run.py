@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import threading
+
+import msgspec
+import pytest
+
+from edgefer.cli.run import look
+from edgefer.errors import MemoryLimit
+from edgefer.settings import Settings
+
+
+def small(max_memory_mb: float) -> Settings:
+    source = "synthetic:?size=160x120&seconds=0.2&paced=false"
+    return msgspec.structs.replace(Settings(), source=source, sinks=["status:"], max_memory_mb=max_memory_mb)
+
+
+def test_a_daemon_that_grows_beyond_its_limit_ends_and_says_so() -> None:
+    with pytest.raises(MemoryLimit, match=r"MB of memory are in use, and max_memory_mb allows 20"):
+        look(small(max_memory_mb=20), threading.Event(), lambda _: None)
+
+
+def test_no_limit_is_no_limit() -> None:
+    assert look(small(max_memory_mb=0), threading.Event(), lambda _: None) == 0

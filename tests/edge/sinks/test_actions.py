@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import Run, one_line
+from mosquitto import free_port
+
+from edgefer.cli.main import main
+from edgefer.errors import SettingsError
+from edgefer.settings import ActionSettings
+from edgefer.sinks.actions import Actions, check_actions
+from edgefer.types import Box, Face, Frame, Observation
+
+LUMA = np.zeros((48, 48), np.uint8)
+
+
+def seen(time_s: float, label: str = "happy") -> Observation:
+    return Observation(Frame(0, time_s, LUMA), (Face(3, Box(1, 2, 9, 9), label, 0.9, {label: 0.9}),))
+
+
+class Server(HTTPServer):
+    """Remembers what was posted; /403 is refused, /slow answers only when told to."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.posted: list[tuple[str, bytes]] = []
+        self.answer = threading.Event()
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        server = self.server
+        assert isinstance(server, Server)
+        server.posted.append((self.headers["Content-Type"], self.rfile.read(int(self.headers["Content-Length"]))))
+        if self.path == "/slow":
+            server.answer.wait(20)
+        self.send_response({"/403": 403, "/moved": 302}.get(self.path, 204))
+        self.send_header("Location", "/elsewhere")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    yield server
+    server.answer.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def keep(path: Path) -> list[str]:
+    """A command that appends its input to a file."""
+    return [sys.executable, "-c", "import sys; open(sys.argv[1], 'a').write(sys.stdin.read())", str(path)]
+
+
+def test_a_command_gets_the_event_as_a_line_of_json_and_its_arguments_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "$(touch owned); `x` happy"
+    actions = Actions([ActionSettings(name="lamp", expression="happy", min_score=0.5, command=keep(path))])
+    actions.write(seen(5.0))
+    actions.close(20)
+    (line,) = path.read_text().splitlines()
+    assert json.loads(line) == {
+        "action": "lamp", "time": 5.0, "expression": "happy", "held_s": 0.0,
+        "rule": {"expression": "happy", "min_score": 0.5, "for_s": 0.0},
+        "face": {"track": 3, "box": [1, 2, 9, 9], "expression": "happy", "score": 0.9, "scores": {"happy": 0.9}},
+    }  # fmt: skip
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+    assert actions.done == 1
+
+
+def test_a_webhook_gets_the_same_as_its_body(server: Server) -> None:
+    actions = Actions([ActionSettings(expression="no_face", webhook=f"http://127.0.0.1:{server.server_port}/hook")])
+    actions.write(Observation(Frame(0, 1.0, LUMA), ()))
+    actions.close(20)
+    ((kind, body),) = server.posted
+    assert kind == "application/json"
+    assert json.loads(body)["expression"] == "no_face"
+    assert "face" not in json.loads(body)
+
+
+def test_failures_are_said_once_counted_without_the_address_and_stop_nothing(
+    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    here = f"http://127.0.0.1:{server.server_port}"
+    how = {"cooldown_s": 0.0, "timeout_s": 0.5}
+    actions = Actions([
+        ActionSettings(name="refused", webhook=f"{here}/403", **how),
+        ActionSettings(name="moved", webhook=f"{here}/moved", **how),
+        ActionSettings(name="slow", webhook=f"{here}/slow", **how),
+        ActionSettings(name="nobody", webhook=f"http://127.0.0.1:{free_port()}/secret", **how),
+        ActionSettings(name="fails", command=[sys.executable, "-c", "raise SystemExit(3)"], cooldown_s=0),
+        ActionSettings(name="hangs", command=[sys.executable, "-c", "import time; time.sleep(60)"], **how),
+        ActionSettings(name="works", command=keep(tmp_path / "out"), cooldown_s=0),
+    ])  # fmt: skip
+    for time_s in (1, 2):
+        actions.write(seen(time_s))
+        actions.write(Observation(Frame(0, time_s + 0.5, LUMA), ()))
+    actions.close(60)
+    assert (actions.done, actions.failed) == (2, 12)
+    assert len((tmp_path / "out").read_text().splitlines()) == 2
+    for said in (
+        f"action refused: the webhook at 127.0.0.1:{server.server_port} answers 403 Forbidden",
+        f"action moved: the webhook at 127.0.0.1:{server.server_port} answers 302 Found",
+        "action slow: the webhook at",
+        "Connection refused",
+        "ended with 3",
+        "was ended: it took longer than 0.5 s",
+    ):
+        assert caplog.text.count(said) == 1, said
+    assert "/secret" not in caplog.text
+
+
+def test_what_is_due_while_too_much_is_pushes_out_the_oldest(server: Server) -> None:
+    actions = Actions([ActionSettings(webhook=f"http://127.0.0.1:{server.server_port}/slow", cooldown_s=0)])
+    for index in range(40):
+        actions.write(seen(2.0 * index))
+        actions.write(Observation(Frame(0, 2.0 * index + 1, LUMA), ()))
+    assert actions.dropped >= 40 - Actions.SLOTS - 1
+    server.answer.set()
+    actions.close(20)
+    assert actions.done + actions.dropped == 40
+    assert json.loads(server.posted[-1][1])["time"] == 78.0
+
+
+def test_a_command_that_still_runs_at_the_end_is_ended(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    code = "import sys, pathlib, time; pathlib.Path(sys.argv[1]).touch(); time.sleep(60)"
+    actions = Actions([ActionSettings(command=[sys.executable, "-c", code, str(started)], timeout_s=50)])
+    actions.write(seen(1.0))
+    actions.write(Observation(Frame(0, 61.0, LUMA), ()))
+    actions.write(seen(62.0))
+    while not started.exists():
+        assert actions._thread.is_alive()
+        time.sleep(0.02)
+    actions.close(0.1)
+    actions._thread.join(10)
+    assert (actions.done, actions.failed) == (0, 1), "and what waited behind it is not begun"
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("", "give either a command or a webhook"),
+        ('command = ["x"]\nwebhook = "http://h"', "give either a command or a webhook"),
+        ('webhook = "file:///etc/passwd"', "http://"),
+        ('webhook = "http://bell:secret@host/hook"', "without user and password"),
+        ('command = ["true"]\nexpresion = "happy"', "did you mean 'expression'?"),
+        ('command = ["true"]\nexpression = "hapy"', "did you mean 'happy'?"),
+        ('command = "rm -rf x"', "expected `array`"),
+        ('command = [""]', "no program"),
+    ],
+)
+def test_a_wrong_action_is_one_line_before_anything_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str], table: str, said: str) -> None:
+    (tmp_path / "config.toml").write_text(f"[[action]]\n{table}\n")
+    assert main(["check-config", str(tmp_path / "config.toml")]) == 1
+    line = one_line(capsys.readouterr().err)
+    assert said in line
+    assert "action" in line
+
+
+def test_a_program_that_is_not_there_is_refused_at_the_start() -> None:
+    with pytest.raises(SettingsError, match="action number 1: no program 'nowhere-to-be-found'"):
+        check_actions([ActionSettings(command=["nowhere-to-be-found"])], [])
+
+
+def test_a_run_does_what_its_configuration_says(edgefer: Run, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(f"sinks = ['jsonl:frames.jsonl']\n[[action]]\ncommand = {json.dumps(keep(tmp_path / 'out'))}\n")
+    done = edgefer("run", "--config", "config.toml", "--source", "synthetic:?seconds=1&paced=false&size=320x240")
+    assert done.returncode == 0, done.stderr
+    (line,) = (tmp_path / "out").read_text().splitlines()
+    first = next(line for line in map(json.loads, (tmp_path / "frames.jsonl").read_text().splitlines()) if line["faces"])
+    assert json.loads(line)["time"] == first["time"]

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import http.client
+import logging
+import urllib.error
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from edgefer.errors import EdgeferError
+from edgefer.redact import Scrubbed, hidden, reason, scrub, shown, shown_file, without
+from edgefer.spec import parse_spec
+
+LIKE_A_PASSWORD = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")), max_size=6)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("rtsp://me:secret@camera:554/live?token=1", "rtsp://…@camera:554/live?…"),
+        ("rtsp://me:pa/ss@camera/live", "rtsp://…@camera/live"),
+        ("mqtt://me:p@ss@broker", "mqtt://…@broker"),
+        ("rtsp://me:pa#ss@camera/live", "rtsp://…@camera/live"),
+        ("rtsp://me@mail.example:pa/ss@camera", "rtsp://…@camera"),
+        ("rtsp://me:pa?ss@camera", "rtsp://…"),
+        ("http://camera/x?mail=me@home&password=secret", "http://…"),
+        ("rtsp://me:secret", "rtsp://me:…"),
+        ("rtsp://me:se/cret", "rtsp://me:…"),
+        ("rtsp://10.0.0.1:554/user=me&password=secret&channel=1.sdp", "rtsp://10.0.0.1:554/…"),
+        ("http://camera/x?password=a#b", "http://camera/x?…"),
+        ("RTSP://me:secret@cam/1", "RTSP://…@cam/1"),
+        ("rtsp:me:secret@cam", "…@cam"),
+        ("me:secret@cam", "…@cam"),
+        ("file:rtsp://me:secret@cam", "file:rtsp://…@cam"),
+        # Nothing secret, nothing lost.
+        ("rtsp://me:secret@camera/live#timeout_s=5&frozen_s=0", "rtsp://…@camera/live#timeout_s=5&frozen_s=0"),
+        ("http://[::1]:8080/video", "http://[::1]:8080/video"),
+        ("mqtt://broker.lan/edgefer/kitchen", "mqtt://broker.lan/edgefer/kitchen"),
+        ("snapshots:out?every_s=2", "snapshots:out?every_s=2"),
+        ("file:/home/me@work/clip.mp4", "file:/home/me@work/clip.mp4"),
+        ("opencv:0?fps=15", "opencv:0?fps=15"),
+        ("web:", "web:"),
+        ("clip.mp4", "clip.mp4"),
+        ("", ""),
+    ],
+)
+def test_an_address_is_shown_without_user_password_and_query(address: str, said: str) -> None:
+    assert shown(address) == said
+    assert scrub(f"{said}: no") == f"{said}: no", "what is cut already stays"
+    if "://" in address:
+        assert scrub(f"source {address}: no such camera") == f"source {said}: no such camera"
+
+
+# No blank in front: "rtsp://me: x@" would be two words, the second of them innocent.
+@given(LIKE_A_PASSWORD, LIKE_A_PASSWORD, st.sampled_from(["rtsp://me:{}@camera/live", "http://{}@camera", "mqtt://me:{}@broker/base/node"]))
+@example("/", "?", "rtsp://me:{}@camera/live")
+@example("@", "#", "http://{}@camera")
+def test_no_password_shows_whatever_stands_in_it(before: str, after: str, form: str) -> None:
+    address = form.format(f"{before}hunter2{after}")
+    assert "hunter2" not in shown(address)
+    assert "hunter2" not in scrub(f"cannot open {address}: no")
+    with pytest.raises(EdgeferError) as error:
+        parse_spec(address.upper().replace("HUNTER2", "hunter2"))
+    assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("--password=hunter2 on", "--password=… on"),
+        ('{"api_key": "hunter2"}', '{"api_key": "…"}'),
+        ("Authorization: Bearer hunter2", "Authorization: …"),
+        ("MQTT_PASSWORD=hunter2", "MQTT_PASSWORD=…"),
+        ("proxy me:hunter2@host refused", "proxy …@host refused"),
+        ("from rtsp://a:hunter2@one/x to rtsp://b:hunter2@two/y", "from rtsp://…@two/y"),
+        ("it said 'http://h/x?hunter2', then ended", "it said 'http://h/x?…', then ended"),
+        # As edgefer speaks.
+        ("add '?token_file=web.token' to the address", "add '?token_file=web.token' to the address"),
+        ("login /etc/l: cannot be read; it holds the line user:password", "login /etc/l: cannot be read; it holds the line user:password"),
+        ("an @ in a file's name is %40; write mqtt://host/base/node", "an @ in a file's name is %40; write mqtt://host/base/node"),
+        ("12:30:05 WARNING mqtt://broker:1883: no broker answers", "12:30:05 WARNING mqtt://broker:1883: no broker answers"),
+        ("web page: http://127.0.0.1:8080 (shows pictures)", "web page: http://127.0.0.1:8080 (shows pictures)"),
+        ("systemd[1]: Started user@1000.service", "systemd[1]: Started user@1000.service"),
+        ("snapshots:/home/me@work: cannot write", "snapshots:/home/me@work: cannot write"),
+    ],
+)
+def test_any_text_loses_what_looks_like_a_secret_and_nothing_else(text: str, said: str) -> None:
+    assert scrub(text) == said
+
+
+def test_known_secrets_are_cut_out_wherever_they_stand() -> None:
+    known = hidden("http://me:pa%2Fss@cam/x?key=hunter2&a=1")
+    assert {"me:pa%2Fss", "pa%2Fss", "pa/ss", "hunter2"} <= set(known)
+    assert without("curl said hunter2 and pa/ss", known) == "curl said … and …"
+    assert hidden("rtsp://camera:554/live") == []
+    assert "hunter2" in hidden("http://cam/x?mail=me@home&password=hunter2")
+
+
+def test_a_log_is_scrubbed_with_its_traceback() -> None:
+    try:
+        raise ValueError("cannot open rtsp://me:hunter2@cam")
+    except ValueError as error:
+        trace = (ValueError, error, error.__traceback__)
+        record = logging.LogRecord("x", logging.ERROR, "f", 1, "at %s", ("rtsp://me:hunter2@cam",), trace)
+    said = Scrubbed("%(message)s").format(record)
+    assert said.startswith("at rtsp://…@cam\n")
+    assert said.endswith("ValueError: cannot open rtsp://…@cam")
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (http.client.InvalidURL("nonnumeric port: 'hunter2'"), "malformed"),
+        (ValueError("proxy URL with no authority: 'hunter2'"), "malformed"),
+        (urllib.error.URLError(ValueError("hunter2")), "malformed"),
+        (urllib.error.URLError(ConnectionRefusedError(111, "Connection refused")), "Connection refused"),
+        (TimeoutError("timed out"), "timed out"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+def test_why_an_address_is_not_reached_repeats_nothing_of_it(error: Exception, said: str) -> None:
+    assert said in reason(error)
+    assert "hunter2" not in reason(error)
+
+
+def test_a_secret_given_as_the_name_of_a_file_is_not_repeated() -> None:
+    for secret in ("hunter2hunter2hunter2", "me:hunter2", "hunter2==", "me:hun/ter2"):
+        assert secret not in shown_file(secret)
+    for name in ("/etc/edgefer/login", "web.token", "./login"):
+        assert shown_file(name) == name
