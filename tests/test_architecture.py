@@ -40,7 +40,21 @@ def test_edge_imports_neither_the_other_stages_nor_their_libraries(path: Path) -
 
 
 ROOMS = (
-    *("types", "errors", "files", "machine", "queues", "native_stderr", "redact", "settings", "spec", "luma", "overlay", "observation_json", "output"),
+    *(
+        "types",
+        "errors",
+        "files",
+        "machine",
+        "queues",
+        "native_stderr",
+        "redact",
+        "settings",
+        "spec",
+        "luma",
+        "overlay",
+        "observation_json",
+        "output",
+    ),
     *("model", "sources", "history", "mqtt", "detectors", "web", "pipeline", "sinks", "update", "cli", "__init__", "__main__"),
 )
 """Modules and folders of the runtime, from the base to the command line: each imports only what stands to its left."""
@@ -111,7 +125,14 @@ def test_every_example_runs(tmp_path: Path) -> None:
     assert set(arguments) == {path.stem for path in EXAMPLES}
     for path in EXAMPLES:
         command = [sys.executable, str(path), *arguments[path.stem]]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env={"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "edge")))})
+        done = subprocess.run(
+            command,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "edge")))},
+        )
         assert done.returncode == 0, done.stderr
         if path.stem != "smile_camera":
             assert done.stdout.strip(), path

@@ -385,7 +385,12 @@ def listen(process: subprocess.Popen[str], sign: str, told: Told, working: threa
 
 def start(command: list[str], place: Path, sign: str) -> tuple[subprocess.Popen[str], threading.Thread, Told, threading.Event]:
     """A run in a session of its own, and who listens to it."""
-    own = {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "edge"))), "PYTHONUNBUFFERED": "1", "STATE_DIRECTORY": str(place / "state"), "TMPDIR": str(place)}
+    own = {
+        "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "edge"))),
+        "PYTHONUNBUFFERED": "1",
+        "STATE_DIRECTORY": str(place / "state"),
+        "TMPDIR": str(place),
+    }
     process = subprocess.Popen(
         [sys.executable, "-m", *command], cwd=place, env={**os.environ, **own}, start_new_session=True, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

@@ -29,7 +29,9 @@ def test_size_format_and_rate_are_negotiated_with_a_v4l2_camera_and_said(tmp_pat
     wheels = site("trixie", "x86_64", *edge_requirements())
     specs = ("opencv:0?width=320&height=180&fourcc=YUYV&fps=25", "opencv:0?width=1000&height=700&fourcc=NV12", "opencv:3")
     command = ["python3", "-c", PROGRAM, *specs]
-    said, status = in_machine(root("trixie", "amd64", *LIBCAMERA), command, {"PYTHONPATH": f"/mnt:/mnt/edge:/media/{wheels.name}"}, tmp_path)
+    said, status = in_machine(
+        root("trixie", "amd64", *LIBCAMERA), command, {"PYTHONPATH": f"/mnt:/mnt/edge:/media/{wheels.name}"}, tmp_path
+    )
     if not said:
         pytest.fail((tmp_path / "console").read_text(errors="replace")[-2000:])
     assert status == 0, said

@@ -77,7 +77,7 @@ def test_every_shipped_file_is_what_was_published() -> None:
 
 def test_a_shipped_model_that_is_another_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: tuple[bytes, Card]) -> None:
     shutil.copytree(models_dir(), tmp_path / "models", ignore=shutil.ignore_patterns("*.png", "*.keras"))
-    monkeypatch.setattr(store, "_PLACES", (tmp_path / "models",))
+    monkeypatch.setattr(store, "shipped", lambda _: tmp_path / "models")
     assert Classifier(find_model("small"))
     # Whole in itself, and still not what was published.
     model, card = parts

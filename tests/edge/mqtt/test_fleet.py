@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from command import Run, one_line
-from mosquitto import Listener, Mosquitto, free_port
+from mosquitto import Listener, Mosquitto
 
 from edgefer.errors import SettingsError, SinkError
 from edgefer.mqtt.device import State
@@ -196,7 +196,7 @@ def test_a_wrong_fleet_is_one_line(edgefer: Run, broker: Mosquitto, arguments: l
 @pytest.mark.parametrize(
     ("address", "place", "said"),
     [
-        (f"mqtt://127.0.0.1:{free_port()}", None, r"no broker answers \(Connection refused\)$"),
+        ("mqtt://127.0.0.1:1", None, r"no broker answers \(Connection refused\)$"),
         ("host", None, "not a broker's address"),
         ("mqtt://host?every_s=3", None, "unknown key 'every_s'"),
         ("mqtt://host", "0.0.0.0:80", "write 127.0.0.1:PORT"),
