@@ -29,7 +29,7 @@ def test_the_new_content_appears_only_when_the_block_ends(tmp_path: Path) -> Non
         draft.write_text("new")
         assert path.read_text() == "old"
     assert path.read_text() == "new"
-    assert os.listdir(tmp_path) == [path.name]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_an_error_leaves_the_old_file_and_no_draft(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_an_error_leaves_the_old_file_and_no_draft(tmp_path: Path) -> None:
         draft.write_text("half")
         raise ZeroDivisionError
     assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == [path.name]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_new_file_has_the_usual_mode_and_a_replaced_one_keeps_its_mode(tmp_path: Path) -> None:
@@ -61,7 +61,9 @@ def test_a_draft_is_private_until_it_is_renamed(tmp_path: Path) -> None:
 def test_the_next_process_removes_the_draft_of_a_killed_one_and_keeps_a_live_one(tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
     with draft_folder(tmp_path) as live:
-        killed = subprocess.run([sys.executable, "-c", LEAVE_A_DRAFT, str(path)], env={"PYTHONPATH": os.pathsep.join(sys.path)}, check=False)
+        killed = subprocess.run(
+            [sys.executable, "-c", LEAVE_A_DRAFT, str(path)], env={"PYTHONPATH": os.pathsep.join(sys.path)}, check=False
+        )
         assert killed.returncode == -signal.SIGKILL
         assert len(list(tmp_path.glob(".part-*"))) == 2
         write = f"from pathlib import Path; from edgefer.files import write_atomic; write_atomic(Path({str(path)!r}), 'whole')"

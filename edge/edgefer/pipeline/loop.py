@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from edgefer.detectors import Detector, open_detector
+from edgefer.log_once import LogOnce
 from edgefer.model.classifier import Classifier
 from edgefer.model.store import find_model
 from edgefer.output import QuitRun, Sink
@@ -218,7 +219,7 @@ def run(
     Raises `SourceError` when the source fails, or a live one is silent, or repeats itself, for ``timeout_s``.
     """
     pipeline.restart(source.tracked)
-    summary, faults, begun_s = Summary(), set[str](), time.monotonic()
+    summary, log_once, begun_s = Summary(), LogOnce(_LOG), time.monotonic()
     watch = Watch(source.description, getattr(source, "repeats", False), lambda state: _tell(source, sinks, state), timeout_s)
     frames = _frames(source, stop, watch)
     try:
@@ -230,10 +231,7 @@ def run(
             except Exception as error:  # the loop's edge: one bad frame must not end a year's run
                 summary.faults += 1
                 kind = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-                if kind not in faults and len(faults) < 100:
-                    faults.add(kind)
-                    trace = _LOG.isEnabledFor(logging.DEBUG)
-                    _LOG.error("frame %d failed: %s (said once; counted from here on)", frame.index, kind, exc_info=trace)
+                log_once(logging.ERROR, f"frame {frame.index} failed: {kind}", kind, exc_info=_LOG.isEnabledFor(logging.DEBUG))
                 continue
             if source.live:
                 watch.saw(frame.luma)
