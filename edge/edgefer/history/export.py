@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from edgefer.errors import SettingsError
-from edgefer.files import ASSETS, write_whole
+from edgefer.files import ASSETS, write_atomic
 from edgefer.history.aggregate import MINUTE_S
 from edgefer.history.store import Bucket, FaceChange, FaceVisit, History, default_path
 from edgefer.history.timespec import duration_s, fitting_bucket_s, moment_s, words
@@ -178,7 +178,7 @@ def as_page(history: History, asked: Stretch) -> str:
 
 def write_page(history: History, asked: Stretch, path: Path) -> None:
     """`as_page` into a file, whole or not at all; raises `SettingsError` where it cannot be written."""
-    write_whole(path, as_page(history, asked), flag="--out ")
+    write_atomic(path, as_page(history, asked), flag="--out ")
 
 
 def _sums(rows: Iterable[Mapping[str, float]]) -> dict[str, float]:

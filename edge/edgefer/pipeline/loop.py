@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
+from edgefer.log_once import LogOnce
 from edgefer.output import QuitRun, Sink
 from edgefer.pipeline.stages import Pipeline
 from edgefer.pipeline.throttle import Pace
@@ -67,7 +68,7 @@ def run(
     Raises `SourceError` when the source fails, or a live one is silent, or repeats itself, for ``timeout_s``.
     """
     pipeline.restart(source.tracked)
-    summary, faults, begun_s = Summary(), set[str](), time.monotonic()
+    summary, log_once, begun_s = Summary(), LogOnce(_LOG), time.monotonic()
     watch = Watch(source.description, getattr(source, "repeats", False), lambda state: _tell(source, sinks, state), timeout_s)
     frames = _frames(source, stop, watch)
     try:
@@ -79,10 +80,7 @@ def run(
             except Exception as error:  # the loop's edge: one bad frame must not end a year's run
                 summary.faults += 1
                 kind = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-                if kind not in faults and len(faults) < 100:
-                    faults.add(kind)
-                    trace = _LOG.isEnabledFor(logging.DEBUG)
-                    _LOG.error("frame %d failed: %s (said once; counted from here on)", frame.index, kind, exc_info=trace)
+                log_once(logging.ERROR, f"frame {frame.index} failed: {kind}", kind, exc_info=_LOG.isEnabledFor(logging.DEBUG))
                 continue
             if source.live:
                 watch.saw(frame.luma)
