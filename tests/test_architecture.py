@@ -44,6 +44,7 @@ ROOMS = (
         "types",
         "errors",
         "files",
+        "log_once",
         "machine",
         "queues",
         "native_stderr",

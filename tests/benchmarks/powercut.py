@@ -173,7 +173,7 @@ class UpdateKind:
 
     def check(self, told: Told) -> int:
         file, models = self._state / "update.json", self._state / "models"
-        halves = [*self._state.glob("*.part"), *models.glob("*/*.part")]
+        halves = [*self._state.glob(".part-*"), *models.glob("*/.part-*")]
         ledger = msgspec.json.decode(file.read_bytes(), type=order.Ledger) if file.exists() else order.Ledger()
         for path in models.glob("*/*.tflite"):
             assert hashlib.sha256(path.read_bytes()).hexdigest() == path.parent.name, f"{path} is not whole"
@@ -211,7 +211,7 @@ class SetupKind:
 
 def whole_pictures(folder: Path) -> None:
     for path in folder.glob("[!.]*.png"):
-        assert path.name.startswith("part.") or path.read_bytes().endswith(PNG_END), f"{path} is not whole"
+        assert path.read_bytes().endswith(PNG_END), f"{path} is not whole"
 
 
 def whole_zip(path: Path) -> None:
@@ -291,7 +291,7 @@ class TrainKind:
             assert read_card(model).name == "toy"
             assert figures.exists(), "a model without its figures"
             assert (out / "mistakes.png").exists(), "a model without its pictures"
-        halves = len(list(out.glob("part.*")))
+        halves = len(list(out.glob(".part-*")))
         if told.status == 0:
             assert model.exists()
             assert not halves, "a finished run left parts behind"

@@ -14,7 +14,8 @@ from edgefer.files import state_dir
 from edgefer.machine import resident_bytes, trim_memory, version
 from edgefer.model.describe import facts_of
 from edgefer.output import About, Background, Sink, begin, close_all
-from edgefer.pipeline.loop import Pipeline, open_pipeline, run
+from edgefer.pipeline.loop import run
+from edgefer.pipeline.stages import Pipeline, open_pipeline
 from edgefer.pipeline.throttle import Pace
 from edgefer.redact import shown
 from edgefer.settings import Settings

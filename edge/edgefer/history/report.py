@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from edgefer.files import ASSETS, write_whole
+from edgefer.files import ASSETS, write_atomic
 from edgefer.history.store import History
 from edgefer.history.summary import Summary, ordered, summarise
 from edgefer.history.timespec import TimeRange, format_duration, format_time
@@ -41,7 +41,7 @@ def as_page(history: History, span: TimeRange) -> str:
 
 def write_page(history: History, span: TimeRange, path: Path) -> None:
     """Write `as_page` into a file; raises `SettingsError` where it cannot be written."""
-    write_whole(path, as_page(history, span), flag="--out ")
+    write_atomic(path, as_page(history, span), flag="--out ")
 
 
 def _row(name: str, duration: str, share: float) -> str:

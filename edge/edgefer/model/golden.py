@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from edgefer.errors import ModelError
-from edgefer.files import replace_durably
+from edgefer.files import write_atomic
 from edgefer.model.classifier import Classifier
 from edgefer.model.store import models_dir
 from edgefer.types import Pixels
@@ -56,6 +56,4 @@ def write_golden(models: Path) -> None:
     """Keep the answers of every ``.tflite`` file published under ``models``."""
     classifiers = [Classifier(path) for path in sorted(models.glob("[!.]*/*.tflite"))]
     lines = [f' "{classifier.sha256}": {json.dumps(golden_answers(classifier))}' for classifier in classifiers]
-    part = models / f".part-{GOLDEN}"
-    part.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-    replace_durably(part, models / GOLDEN)
+    write_atomic(models / GOLDEN, "{\n" + ",\n".join(lines) + "\n}\n")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from edgefer.errors import MissingLibrary, SettingsError, SinkError
+from edgefer.log_once import LogOnce
 from edgefer.redact import shown, shown_file
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ class Connection:
         self.address, self._hello, self._came_up = address, hello, came_up
         self._subscriptions: dict[str, Callable[[str, bytes, bool], None]] = {}
         self._up, self._gone = threading.Event(), threading.Event()
-        self._said: set[str] = set()
+        self._log_once = LogOnce(_LOG)
         self.problem = ""
         """Why there is no connection, in words; empty while there is one."""
         self.refused = 0
@@ -213,8 +214,8 @@ class Connection:
             whom = f"the login of {self._login}" if self._login else "us without a login; add ?login=FILE"
             self._trouble(f"the broker refuses {whom} ({reason}); trying again with growing pauses")
             return
-        if self._said:
-            self._say("connected")
+        if self.problem:
+            self._warn("connected")
         self.problem = ""
         self._gone.clear()
         self._came_up()
@@ -249,17 +250,14 @@ class Connection:
         try:
             heard(message.topic, message.payload, message.retain)
         except Exception as error:
-            self._say(f"a message on {message.topic} was ignored ({type(error).__name__}: {error})")
+            self._warn(f"a message on {message.topic} was ignored ({type(error).__name__}: {error})")
 
-    def _trouble(self, said: str) -> None:
-        self.problem = said
-        self._say(f"{said} (said once)")
+    def _trouble(self, problem: str) -> None:
+        self.problem = problem
+        self._warn(problem)
 
-    def _say(self, said: str) -> None:
-        """Once per kind, or a flapping broker fills the log."""
-        if said not in self._said and len(self._said) < 50:
-            self._said.add(said)
-            _LOG.warning("%s: %s", self.address.name, said)
+    def _warn(self, message: str) -> None:
+        self._log_once(logging.WARNING, f"{self.address.name}: {message}")
 
 
 def _client(client_id: str) -> Client:

@@ -8,7 +8,7 @@ import threading
 import time
 from pathlib import Path
 
-from edgefer.files import write_whole
+from edgefer.files import write_atomic
 from edgefer.mqtt.connection import DEFAULT_BASE, Connection, no_broker, parse_address
 from edgefer.mqtt.fleet import Fleet, as_json, summary, table
 from edgefer.mqtt.fleet_page import page, serve
@@ -53,7 +53,7 @@ def show_fleet(broker: str, once: bool, json: bool, html: str | None, place: str
             now_s = time.time()
             devices = fleet.devices(now_s)
             if html:
-                write_whole(Path(html), page(devices, name, now_s), flag="--html ")
+                write_atomic(Path(html), page(devices, name, now_s), flag="--html ")
             if json:
                 print(as_json(devices, name, now_s).decode())
             elif not html:

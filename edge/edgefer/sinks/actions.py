@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from edgefer.errors import SettingsError
+from edgefer.log_once import LogOnce
 from edgefer.observation_json import face_fields
 from edgefer.queues import Mailbox
 from edgefer.redact import reason, scrub
@@ -54,7 +55,7 @@ class Actions:
         self._actions = [(name, action, Rule(action)) for name, action in named(actions)]
         self._due: Mailbox[tuple[str, ActionSettings, bytes]] = Mailbox(self.SLOTS)
         self.done = self.failed = 0
-        self._faults: set[tuple[str, str]] = set()
+        self._log_once = LogOnce(_LOG)
         self._running: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._work, name="actions", daemon=True)
         self._thread.start()
@@ -91,10 +92,7 @@ class Actions:
                 self.done += 1
             except Exception as error:  # whatever a command or a server does, the next action is done
                 self.failed += 1
-                said = str(error) or type(error).__name__
-                if (name, said) not in self._faults and len(self._faults) < 50:
-                    self._faults.add((name, said))
-                    _LOG.error("action %s: %s (said once; counted from here on)", name, said)
+                self._log_once(logging.ERROR, f"action {name}: {str(error) or type(error).__name__}")
 
     def _run(self, action: ActionSettings, event: bytes) -> None:
         """An argument list, never a shell's string: nothing that was seen can become part of a command. Its complaints join ours."""

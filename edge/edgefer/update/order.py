@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Meta
 
 from edgefer.errors import MissingLibrary, ModelError, SettingsError
-from edgefer.files import replace_durably
+from edgefer.files import atomic_path
 from edgefer.redact import reason, scrub
 from edgefer.settings import UpdateSettings
 
@@ -108,12 +108,11 @@ def fetch(order: Order, folder: Path, how: UpdateSettings, clock: Callable[[], f
     if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == order.sha256:
         return path
     limit_bytes, end_s, digest, size = int(how.max_mb * 1_000_000), clock() + how.timeout_s, hashlib.sha256(), 0
-    part = path.with_suffix(".part")
     opener = urllib.request.build_opener(_Redirects(how.schemes))
     request = urllib.request.Request(order.url, headers={"User-Agent": "edgefer"})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with opener.open(request, timeout=min(30.0, how.timeout_s)) as answer, part.open("wb") as file:
+        with opener.open(request, timeout=min(30.0, how.timeout_s)) as answer, atomic_path(path) as draft, draft.open("wb") as file:
             # read1: whatever has come, so that a server which sends a byte now and then cannot hold us past the limit.
             while content := answer.read1(65_536):
                 size += len(content)
@@ -124,7 +123,6 @@ def fetch(order: Order, folder: Path, how: UpdateSettings, clock: Callable[[], f
                 digest.update(content)
                 file.write(content)
             _check_arrived(answer, digest.hexdigest(), order.sha256)
-        replace_durably(part, path)
     except urllib.error.HTTPError as error:
         raise (OSError if error.code >= 500 else ModelError)(f"the server answers {error.code} {scrub(error.reason)}") from None
     except urllib.error.URLError as error:
@@ -135,7 +133,6 @@ def fetch(order: Order, folder: Path, how: UpdateSettings, clock: Callable[[], f
         raise OSError(f"cannot be fetched: {reason(error)}") from None
     finally:
         with suppress(OSError):
-            part.unlink(missing_ok=True)
             # Only where nothing lies in it.
             path.parent.rmdir()
     return path
@@ -222,6 +219,5 @@ def read_ledger(path: Path) -> Ledger:
 def write_ledger(path: Path, ledger: Ledger) -> None:
     """Whole or not at all, also in a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_bytes(msgspec.json.encode(ledger))
-    replace_durably(part, path)
+    with atomic_path(path) as draft:
+        draft.write_bytes(msgspec.json.encode(ledger))
