@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import html
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -12,9 +12,8 @@ from edgefer.files import ASSETS, write_atomic
 from edgefer.history.store import History
 from edgefer.history.summary import Summary, ordered, summarise
 from edgefer.history.timespec import TimeRange, format_duration, format_time
+from edgefer.html_template import Html, fill, fill_all
 from edgefer.types import UNCERTAIN
-
-_ASSETS = ASSETS / "web"
 
 
 def as_page(history: History, span: TimeRange) -> str:
@@ -23,20 +22,19 @@ def as_page(history: History, span: TimeRange) -> str:
     labels = [name for name in ordered(history, figures.seconds) if name != UNCERTAIN]
     buckets = history.buckets(span.from_s, span.to_s, span.bucket_s)
     data = {"from": span.from_s, "to": span.to_s, "bucket_s": span.bucket_s, "buckets": buckets}
-    parts = {
-        "style": (_ASSETS / "page.css").read_text(encoding="utf-8"),
-        "chart": (_ASSETS / "chart.js").read_text(encoding="utf-8"),
+    content = msgspec.json.encode({"data": data, "labels": labels, "seconds": figures.seconds}).decode()
+    return fill(
+        _asset("report.html"),
+        style=Html(_asset("page.css")),
+        chart=Html(_asset("chart.js")),
         # "</script>" inside a label must not end the script.
-        "data": msgspec.json.encode({"data": data, "labels": labels, "seconds": figures.seconds}).decode().replace("<", "\\u003c"),
-        "from": format_time(span.from_s),
-        "to": format_time(span.to_s),
-        "made": format_time(time.time()),
-        "figures": _figures(figures),
-        "rows": "".join(_row(name, format_duration(seconds), figures.share(name)) for name, seconds in figures.seconds.items()),
-    }
-    page = (_ASSETS / "report.html").read_text(encoding="utf-8")
-    head, *pieces = page.split("{{")
-    return head + "".join(parts[name] + rest for name, _, rest in (piece.partition("}}") for piece in pieces))
+        data=Html(content.replace("<", "\\u003c")),
+        begin=format_time(span.from_s),
+        end=format_time(span.to_s),
+        made=format_time(time.time()),
+        figures=fill_all("<div><dt>$term</dt><dd>$value</dd></div>", _figures(figures)),
+        rows=fill_all('<tr><th scope="row">$name</th><td>$time</td><td>$share %</td></tr>', _shares(figures)),
+    )
 
 
 def write_page(history: History, span: TimeRange, path: Path) -> None:
@@ -44,11 +42,7 @@ def write_page(history: History, span: TimeRange, path: Path) -> None:
     write_atomic(path, as_page(history, span), flag="--out ")
 
 
-def _row(name: str, duration: str, share: float) -> str:
-    return f'<tr><th scope="row">{html.escape(name)}</th><td>{duration}</td><td>{100 * share:.0f} %</td></tr>'
-
-
-def _figures(figures: Summary) -> str:
+def _figures(figures: Summary) -> Iterator[dict[str, str]]:
     rows = {
         "Watched": format_duration(figures.watched_s),
         "Faces in view, added up": format_duration(figures.faces_s),
@@ -56,4 +50,13 @@ def _figures(figures: Summary) -> str:
         "Median visit": "–" if figures.median_visit_s is None else format_duration(figures.median_visit_s),
         "Changes of expression": str(figures.changes),
     }
-    return "".join(f"<div><dt>{term}</dt><dd>{html.escape(value)}</dd></div>" for term, value in rows.items())
+    return ({"term": term, "value": value} for term, value in rows.items())
+
+
+def _shares(figures: Summary) -> Iterator[dict[str, str]]:
+    for name, seconds in figures.seconds.items():
+        yield {"name": name, "time": format_duration(seconds), "share": f"{100 * figures.share(name):.0f}"}
+
+
+def _asset(name: str) -> str:
+    return (ASSETS / "web" / name).read_text(encoding="utf-8")

@@ -7,79 +7,50 @@ import hashlib
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import localtime, strftime
 
 from edgefer.errors import SettingsError, SinkError
+from edgefer.files import ASSETS
+from edgefer.html_template import Html, fill, fill_all
 from edgefer.mqtt.fleet import COLUMNS, Device, as_json, cells, mix, summary
 
-STYLE = """
-:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
-body { margin: 1.5rem auto; padding: 0 1rem; max-width: 100rem }
-h1 { font-size: 1.4rem; margin: 0 }
-p { margin: .2rem 0 1rem; color: color-mix(in srgb, CanvasText 70%, Canvas) }
-.wide { overflow-x: auto }
-table { border-collapse: collapse; width: 100% }
-th, td { text-align: left; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid color-mix(in srgb, CanvasText 20%, Canvas) }
-th, td, meter { white-space: nowrap }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
-meter { width: 3rem; vertical-align: middle }
-.offline td:nth-child(2) { font-weight: bold; color: light-dark(#a40000, #ff8a80) }
-code { font-size: .9em }
-"""
-SCRIPT = """
-setInterval(async () => {
-  try {
-    const page = new DOMParser().parseFromString(await (await fetch("/")).text(), "text/html");
-    document.querySelector("main").replaceWith(page.querySelector("main"));
-  } catch { document.querySelector("#when").textContent = "edgefer fleet does not answer: these are its last words"; }
-}, 2000);
-"""
-"""Only the table is replaced: the page keeps its place, and a screen reader its."""
+_HTML, _STYLE, _SCRIPT = ((ASSETS / "web" / name).read_text(encoding="utf-8") for name in ("fleet.html", "fleet.css", "fleet.js"))
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-    f"script-src 'sha256-{base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()}'"
+    f"script-src 'sha256-{base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()}'"
 )
 NUMBERS = ("fps", "°C", "seen")
 
 
 def page(devices: list[Device], broker: str, now_s: float, live: bool = False) -> str:
-    """HTML without anything from elsewhere; ``live`` renews itself every two seconds."""
-    when = strftime("%Y-%m-%d %H:%M:%S %Z", localtime(now_s))
-    head = "".join(f'<th scope="col"{_class(column)}>{column}</th>' for column in COLUMNS)
-    rows = "\n".join(map(_row, devices)) or f'<tr><td colspan="{len(COLUMNS)}">No device has said anything yet.</td></tr>'
-    return f"""<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>edgefer fleet</title><style>{STYLE}</style></head>
-<body>
-<main>
-<h1>edgefer fleet</h1>
-<p>{escape(summary(devices, broker))} · <span id="when">{when}</span></p>
-<div class="wide"><table>
-<thead><tr>{head}</tr></thead>
-<tbody>
-{rows}
-</tbody>
-</table></div>
-</main>
-{f"<script>{SCRIPT}</script>" if live else ""}
-</body>
-</html>
-"""
+    """HTML without external files; ``live`` updates itself every two seconds."""
+    nothing = fill('<tr><td colspan="$columns">No device has sent a message yet.</td></tr>', columns=str(len(COLUMNS)))
+    return fill(
+        _HTML,
+        style=Html(_STYLE),
+        summary=summary(devices, broker),
+        when=strftime("%Y-%m-%d %H:%M:%S %Z", localtime(now_s)),
+        head=fill_all('<th scope="col"$kind>$text</th>', ({"kind": _kind(column), "text": column} for column in COLUMNS)),
+        rows=Html("\n".join(map(_row, devices))) or nothing,
+        script=Html(f"<script>{_SCRIPT}</script>" if live else ""),
+    )
 
 
-def _class(column: str) -> str:
-    return ' class="number"' if column in NUMBERS else ""
+def _kind(column: str) -> Html:
+    return Html(' class="number"' if column in NUMBERS else "")
 
 
-def _row(device: Device) -> str:
-    texts = dict(zip(COLUMNS, map(escape, cells(device)), strict=True))
-    shares = (f'<meter value="{share:.2f}" aria-hidden="true"></meter> {escape(name)} {share:.0%}' for name, share in mix(device.state))
-    texts["the last minute"] = " ".join(shares)
+def _row(device: Device) -> Html:
+    texts = dict(zip(COLUMNS, cells(device), strict=True))
+    texts["the last minute"] = fill_all(
+        '<meter value="$value" aria-hidden="true"></meter> $name $share ',
+        ({"value": f"{share:.2f}", "name": name, "share": f"{share:.0%}"} for name, share in mix(device.state)),
+    )
     if device.update.why:
-        texts["update"] = f'<span title="{escape(device.update.why)}">{texts["update"]}</span>'
-    return f'<tr class="{escape(device.status)}">' + "".join(f"<td{_class(column)}>{text}</td>" for column, text in texts.items()) + "</tr>"
+        texts["update"] = fill('<span title="$why">$state</span>', why=device.update.why, state=texts["update"])
+    row = fill_all("<td$kind>$text</td>", ({"kind": _kind(column), "text": text} for column, text in texts.items()))
+    return fill('<tr class="$status">$cells</tr>', status=device.status, cells=row)
 
 
 class _Quiet(BaseHTTPRequestHandler):

@@ -19,6 +19,7 @@ from edgefer.errors import SettingsError, SinkError
 from edgefer.files import ASSETS
 from edgefer.history.aggregate import MINUTE_S
 from edgefer.history.timespec import fitting_bucket_s, parse_time_s
+from edgefer.html_template import fill
 from edgefer.web.answers import History, Json, PrivacyChange, Status, refuse
 from edgefer.web.auth import Guard, address_of
 from edgefer.web.events import Events
@@ -78,7 +79,7 @@ class Page:
         return self._login_page(401, "")
 
     def _login_page(self, status: int, why: str, headers: dict[str, str] | None = None) -> Response:
-        return Response(self._login.replace("{{why}}", why), status, headers, "text/html")
+        return Response(fill(self._login, why=why), status, headers, "text/html")
 
     async def _log_in(self, request: Request) -> Response:
         fields = parse_qs((await _body(request)).decode("utf-8", "replace"))

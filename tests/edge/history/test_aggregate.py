@@ -47,7 +47,9 @@ def test_a_clips_times_are_added_to_the_time_it_began() -> None:
 
 
 def test_only_a_change_of_expression_is_a_change() -> None:
-    batch = aggregated(*(seen(NOON_S + n / 10, expression) for n, expression in enumerate(("happy", "happy", "sad", "sad", "happy")))).take()
+    batch = aggregated(
+        *(seen(NOON_S + n / 10, expression) for n, expression in enumerate(("happy", "happy", "sad", "sad", "happy")))
+    ).take()
     assert [change.expression for change in batch.changes] == ["happy", "sad", "happy"]
     assert [(visit.first_s, visit.last_s) for visit in batch.visits.values()] == [(NOON_S, NOON_S + 0.4)]
 
