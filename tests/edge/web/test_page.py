@@ -42,6 +42,12 @@ class Daemon:
         self._folder, self._options, self.address = folder, options, "http://127.0.0.1:0"
         self.start()
 
+    def __enter__(self) -> Daemon:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
     def start(self) -> None:
         sinks = ["--sink", self.address + self._options, "--sink", "history:history.db?every_s=0.5"]
         command = [sys.executable, "-m", "edgefer", "run", "--source", "synthetic:?size=320x240&faces=2&fps=12", *sinks]
@@ -63,9 +69,8 @@ class Daemon:
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    daemon = Daemon(tmp_path_factory.mktemp("daemon"))
-    yield daemon
-    daemon.stop()
+    with Daemon(tmp_path_factory.mktemp("daemon")) as daemon:
+        yield daemon
 
 
 @pytest.fixture(scope="module")
@@ -228,19 +233,18 @@ def test_with_a_token_the_page_asks_for_it_once(browser: Any, tmp_path: Path) ->
     token = tmp_path / "token"
     token.write_text("correct-horse-battery")
     token.chmod(0o600)
-    daemon = Daemon(tmp_path, f"?show=faces&token_file={token}")
-    visit = Visit(browser, daemon.address)
-    visit.page.get_by_label("Token of this device").fill("wrong-horse-battery")
-    visit.page.get_by_role("button").click()
-    visit.page.get_by_text("That is not the token.").wait_for()
-    visit.page.get_by_label("Token of this device").fill("correct-horse-battery")
-    visit.page.get_by_role("button").click()
-    visit.page.wait_for_selector("#faces li")
-    assert visit.page.get_by_role("radio", name="Pixelated").is_disabled()
-    visit.page.reload()
-    visit.page.wait_for_selector("#faces li")
-    visit.page.context.close()
-    daemon.stop()
+    with Daemon(tmp_path, f"?show=faces&token_file={token}") as daemon:
+        visit = Visit(browser, daemon.address)
+        visit.page.get_by_label("Token of this device").fill("wrong-horse-battery")
+        visit.page.get_by_role("button").click()
+        visit.page.get_by_text("That is not the token.").wait_for()
+        visit.page.get_by_label("Token of this device").fill("correct-horse-battery")
+        visit.page.get_by_role("button").click()
+        visit.page.wait_for_selector("#faces li")
+        assert visit.page.get_by_role("radio", name="Pixelated").is_disabled()
+        visit.page.reload()
+        visit.page.wait_for_selector("#faces li")
+        visit.page.context.close()
 
 
 def test_the_report_draws_itself_from_a_file(browser: Any, tmp_path: Path) -> None:
