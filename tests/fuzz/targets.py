@@ -29,7 +29,8 @@ from edgefer.redact import scrub, shown
 from edgefer.settings import Settings, UpdateSettings, load_settings
 from edgefer.spec import parse_spec
 from edgefer.types import Box, Frame
-from edgefer.update.order import read_ledger, read_order
+from edgefer.update.ledger import read_ledger
+from edgefer.update.order import read_order
 from edgefer.web.app import Page
 from edgefer.web.health import Health
 from edgefer.web.live import Live
