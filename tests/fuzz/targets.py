@@ -22,7 +22,7 @@ from edgefer.history.store import History
 from edgefer.model.card import split_card
 from edgefer.model.classifier import Classifier
 from edgefer.model.store import find_model
-from edgefer.mqtt.connection import parse_address
+from edgefer.mqtt.address import parse_address
 from edgefer.mqtt.fleet import Fleet, as_json, table
 from edgefer.pipeline.loop import Pipeline, run
 from edgefer.redact import scrub, shown
@@ -96,11 +96,11 @@ def model(data: bytes) -> None:
 
 
 def mqtt(data: bytes) -> None:
-    """A message: topic, a zero byte, payload. Both who follows a fleet and who waits for updates hear it."""
+    """A message: topic, a zero byte, payload; as the fleet and the updater read it."""
     topic, _, payload = data.partition(b"\0")
     fleet = Fleet("edgefer")
     for leaf in (topic.decode("utf-8", "replace"), "edgefer/a/status", "edgefer/a/state", "edgefer/a/update/status"):
-        fleet.heard(leaf, payload)
+        fleet.update(leaf, payload)
     devices = fleet.devices(2e9)
     table(devices)
     as_json(devices, "broker", 2e9)

@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple
 from edgefer.cli.check_config import check_config
 from edgefer.errors import EdgeferError, MissingLibrary
 from edgefer.machine import board, governor, temperature_c, throttle_bits, throttled, version
-from edgefer.mqtt.connection import parse_address
+from edgefer.mqtt.address import parse_address
 from edgefer.native_stderr import quiet_native
 from edgefer.redact import scrub
 from edgefer.settings import CONFIG, Settings, load_settings
