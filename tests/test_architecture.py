@@ -45,6 +45,7 @@ ROOMS = (
         "errors",
         "files",
         "log_once",
+        "html_template",
         "machine",
         "queues",
         "native_stderr",

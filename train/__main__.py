@@ -17,7 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loade
 from edgefer.errors import DataError, EdgeferError, SettingsError
 from edgefer.files import write_atomic
 from edgefer.model.card import read_card
-from edgefer.native_stderr import quiet_native
+from edgefer.native_stderr import silence_native_stderr
 from train.cluster import Cluster, read_cluster
 from train.data import FERPLUS_NAME, WHERE_TO_GET, Dataset, audit, find_ferplus, load, load_ferplus, targets
 from train.recipe import MODELS, RECIPES, Recipe, load_recipe, recipe_names
@@ -108,7 +108,7 @@ def _train(recipe: Recipe, out: Path, options: argparse.Namespace, until_epoch: 
     spread = options.distribute != "none"
     # Imported here: a wrong path or recipe is said before the seconds TensorFlow takes to load.
     try:
-        with quiet_native():
+        with silence_native_stderr():
             import keras
 
             from train.distill import ask

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 import json
 import os
@@ -18,6 +17,7 @@ from edgefer.files import ASSETS, write_atomic
 from edgefer.history.aggregate import MINUTE_S
 from edgefer.history.store import Bucket, FaceChange, FaceVisit, History, default_path
 from edgefer.history.timespec import duration_s, fitting_bucket_s, moment_s, words
+from edgefer.html_template import Html, fill, fill_all
 from edgefer.settings import CONFIG, load_settings
 from edgefer.spec import parse_spec
 from edgefer.types import UNCERTAIN
@@ -156,24 +156,25 @@ def as_page(history: History, asked: Stretch) -> str:
         "Changes of expression": str(sum(visit.changes for visit in visits)),
     }
     data = {"from": asked.from_s, "to": asked.to_s, "bucket_s": asked.bucket_s, "buckets": [asdict(bucket) for bucket in buckets]}
-    parts = {
-        "style": (_ASSETS / "page.css").read_text(encoding="utf-8"),
-        "chart": (_ASSETS / "chart.js").read_text(encoding="utf-8"),
+    whole = sum(seconds.values()) or 1.0
+    return fill(
+        (_ASSETS / "report.html").read_text(encoding="utf-8"),
+        style=Html((_ASSETS / "page.css").read_text(encoding="utf-8")),
+        chart=Html((_ASSETS / "chart.js").read_text(encoding="utf-8")),
         # "</script>" inside a label must not end the script.
-        "data": json.dumps({"data": data, "labels": labels, "seconds": seconds}).replace("<", "\\u003c"),
-        "from": _local(asked.from_s),
-        "to": _local(asked.to_s),
-        "made": _local(time.time()),
-        "figures": "".join(f"<div><dt>{term}</dt><dd>{html.escape(value)}</dd></div>" for term, value in figures.items()),
-        "rows": "".join(
-            f'<tr><th scope="row">{html.escape(name)}</th><td>{words(seconds[name])}</td><td>{100 * seconds[name] / whole:.0f} %</td></tr>'
-            for whole in [sum(seconds.values()) or 1.0]
-            for name in sorted(seconds, key=lambda name: -seconds[name])
+        data=Html(json.dumps({"data": data, "labels": labels, "seconds": seconds}).replace("<", "\\u003c")),
+        begin=_local(asked.from_s),
+        end=_local(asked.to_s),
+        made=_local(time.time()),
+        figures=fill_all("<div><dt>$term</dt><dd>$value</dd></div>", ({"term": term, "value": value} for term, value in figures.items())),
+        rows=fill_all(
+            '<tr><th scope="row">$name</th><td>$time</td><td>$share %</td></tr>',
+            (
+                {"name": name, "time": words(found_s), "share": f"{100 * found_s / whole:.0f}"}
+                for name, found_s in sorted(seconds.items(), key=lambda entry: -entry[1])
+            ),
         ),
-    }
-    page = (_ASSETS / "report.html").read_text(encoding="utf-8")
-    head, *pieces = page.split("{{")
-    return head + "".join(parts[name] + rest for name, _, rest in (piece.partition("}}") for piece in pieces))
+    )
 
 
 def write_page(history: History, asked: Stretch, path: Path) -> None:

@@ -21,6 +21,7 @@ from edgefer.errors import SettingsError, SinkError
 from edgefer.files import ASSETS
 from edgefer.history.aggregate import MINUTE_S
 from edgefer.history.timespec import fitting_bucket_s, moment_s
+from edgefer.html_template import fill
 from edgefer.web.auth import Guard, address_of, refuse
 from edgefer.web.live import Live, Show
 from edgefer.web.prometheus import CONTENT_TYPE, Metrics
@@ -103,7 +104,7 @@ class Page:
         return self._ask_for_token(401, "")
 
     def _ask_for_token(self, status: int, why: str, headers: dict[str, str] | None = None) -> Response:
-        return Response(self._login.replace("{{why}}", why), status, headers, "text/html")
+        return Response(fill(self._login, why=why), status, headers, "text/html")
 
     async def _log_in(self, request: Request) -> Response:
         fields = parse_qs((await _body(request)).decode("utf-8", "replace"))
