@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from edgefer.errors import EdgeferError
-from edgefer.history.aggregate import Tally
+from edgefer.history.aggregate import Aggregator
 from edgefer.history.store import History
 from edgefer.model.card import split_card
 from edgefer.model.classifier import Classifier
@@ -127,7 +127,7 @@ def history(data: bytes) -> None:
 def _page() -> Page:
     health = Health()
     live = Live(health, History(None), "pictures")
-    return Page(live, Metrics(health, Tally(), faces=lambda: True), "a token of some length", [], "cookie")
+    return Page(live, Metrics(health, Aggregator(), with_faces=lambda: True), "a token of some length", [], "cookie")
 
 
 @cache
