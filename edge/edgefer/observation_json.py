@@ -1,4 +1,4 @@
-"""An observation as JSON: the one encoding that every output shares."""
+"""An observation as JSON: one encoding for every output."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def to_json(observation: Observation) -> bytes:
 
 
 def camera_to_json(time_s: float, state: CameraState) -> bytes:
-    """The line that says what the camera is up to, without its newline: it has no ``faces``."""
+    """The line for a camera state, without its newline; it has no ``faces``."""
     return msgspec.json.encode({"time": round(time_s, 3), "camera": state.how, "for_s": round(state.for_s, 1)})
 
 
 def face_fields(face: Face) -> dict[str, object]:
-    """A face as JSON shows it."""
+    """The JSON fields of a face."""
     box = face.box
     return {
         "track": face.track,
