@@ -1,4 +1,4 @@
-"""An observation as JSON: the one encoding that every output shares."""
+"""An observation as JSON: one encoding for every output."""
 
 from __future__ import annotations
 

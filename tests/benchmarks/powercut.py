@@ -54,7 +54,7 @@ from edgefer.model.classifier import Classifier
 from edgefer.model.store import find_model
 from edgefer.mqtt.device import ONLINE
 from edgefer.settings import Settings, UpdateSettings
-from edgefer.update import order
+from edgefer.update.ledger import Ledger
 from edgefer.update.updater import Updater
 
 ROOT = Path(__file__).parents[2]
@@ -174,7 +174,7 @@ class UpdateKind:
     def check(self, told: Told) -> int:
         file, models = self._state / "update.json", self._state / "models"
         halves = [*self._state.glob(".part-*"), *models.glob("*/.part-*")]
-        ledger = msgspec.json.decode(file.read_bytes(), type=order.Ledger) if file.exists() else order.Ledger()
+        ledger = msgspec.json.decode(file.read_bytes(), type=Ledger) if file.exists() else Ledger()
         for path in models.glob("*/*.tflite"):
             assert hashlib.sha256(path.read_bytes()).hexdigest() == path.parent.name, f"{path} is not whole"
         self.tried += ledger.trial == "running"

@@ -1,4 +1,4 @@
-"""The fleet's table as one page that needs nothing else: a file to send around, or a page served to this machine alone."""
+"""The fleet's table as one HTML page without external files: written to a file, or served to this machine only."""
 
 from __future__ import annotations
 
@@ -15,25 +15,33 @@ from edgefer.files import ASSETS
 from edgefer.html_template import Html, fill, fill_all
 from edgefer.mqtt.fleet import COLUMNS, Device, as_json, cells, mix, summary
 
-_HTML, _STYLE, _SCRIPT = ((ASSETS / "web" / name).read_text(encoding="utf-8") for name in ("fleet.html", "fleet.css", "fleet.js"))
-POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-    f"script-src 'sha256-{base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()}'"
-)
 NUMBERS = ("fps", "°C", "seen")
 
 
+def _asset(name: str) -> str:
+    return (ASSETS / "web" / name).read_text(encoding="utf-8")
+
+
+def policy() -> str:
+    """The Content-Security-Policy of the page: its own script, and nothing else."""
+    digest = base64.b64encode(hashlib.sha256(_asset("fleet.js").encode()).digest()).decode()
+    return (
+        "default-src 'none'; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        f"script-src 'sha256-{digest}'"
+    )
+
+
 def page(devices: list[Device], broker: str, now_s: float, live: bool = False) -> str:
-    """HTML without external files; ``live`` updates itself every two seconds."""
+    """The page; a ``live`` one updates itself every two seconds."""
     nothing = fill('<tr><td colspan="$columns">No device has sent a message yet.</td></tr>', columns=str(len(COLUMNS)))
     return fill(
-        _HTML,
-        style=Html(_STYLE),
+        _asset("fleet.html"),
+        style=Html(_asset("fleet.css")),
         summary=summary(devices, broker),
         when=strftime("%Y-%m-%d %H:%M:%S %Z", localtime(now_s)),
         head=fill_all('<th scope="col"$kind>$text</th>', ({"kind": _kind(column), "text": column} for column in COLUMNS)),
         rows=Html("\n".join(map(_row, devices))) or nothing,
-        script=Html(f"<script>{_SCRIPT}</script>" if live else ""),
+        script=Html(f"<script>{_asset('fleet.js')}</script>" if live else ""),
     )
 
 
@@ -53,30 +61,30 @@ def _row(device: Device) -> Html:
     return fill('<tr class="$status">$cells</tr>', status=device.status, cells=row)
 
 
-class _Quiet(BaseHTTPRequestHandler):
+class _PageHandler(BaseHTTPRequestHandler):
     def handle(self) -> None:
-        """A browser may leave in the middle."""
+        """A browser may close the connection at any time."""
         with suppress(ConnectionError):
             super().handle()
 
     def log_message(self, *_: object) -> None:
-        """Nothing: a page that renews itself would fill the terminal."""
+        """Log nothing: a page that updates itself would fill the terminal."""
 
 
-def serve(place: str, devices: Callable[[], list[Device]], broker: str, now_s: Callable[[], float]) -> ThreadingHTTPServer:
-    """A read-only server for this machine alone: ``/`` is the page, ``/fleet.json`` the same for machines. The caller runs it.
+def serve(address: str, devices: Callable[[], list[Device]], broker: str, now_s: Callable[[], float]) -> ThreadingHTTPServer:
+    """A read-only server for this machine: ``/`` is the page, ``/fleet.json`` the fleet as JSON. The caller runs it.
 
-    Raises `SettingsError` for a place that is not this machine's own, `SinkError` where the port cannot be had.
+    Raises `SettingsError` for an address of another machine, `SinkError` where the port is taken.
     """
-    match = re.fullmatch(r"(127\.0\.0\.1|localhost):(\d{1,5})", place)
+    match = re.fullmatch(r"(127\.0\.0\.1|localhost):(\d{1,5})", address)
     if not match or int(match[2]) > 65_535:
-        raise SettingsError(
-            f"--serve {place}: write 127.0.0.1:PORT; the page has no password, so others see it only through a proxy of yours"
-        )
+        raise SettingsError(f"--serve {address}: write 127.0.0.1:PORT; the page has no password, so other machines need a proxy with one")
 
-    class Handler(_Quiet):
+    csp = policy()
+
+    class Handler(_PageHandler):
         def do_GET(self) -> None:
-            # A name that is not ours is some web page's, made to point here.
+            # Another name means DNS rebinding: a foreign web page's name that points to this machine.
             if (self.headers.get("Host") or "").partition(":")[0] not in ("127.0.0.1", "localhost"):
                 return self.send_error(421)
             if self.path == "/":
@@ -93,7 +101,7 @@ def serve(place: str, devices: Callable[[], list[Device]], broker: str, now_s: C
                 "Content-Type": kind,
                 "Content-Length": str(len(content)),
                 "Cache-Control": "no-store",
-                "Content-Security-Policy": POLICY,
+                "Content-Security-Policy": csp,
             }
             for name, value in {**headers, "X-Content-Type-Options": "nosniff"}.items():
                 self.send_header(name, value)
@@ -103,4 +111,4 @@ def serve(place: str, devices: Callable[[], list[Device]], broker: str, now_s: C
     try:
         return ThreadingHTTPServer((match[1], int(match[2])), Handler)
     except OSError as error:
-        raise SinkError(f"--serve {place}: cannot listen there: {error.strerror}") from None
+        raise SinkError(f"--serve {address}: cannot listen there: {error.strerror}") from None
