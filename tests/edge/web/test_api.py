@@ -209,6 +209,7 @@ def test_the_description_has_every_operation_with_its_answers_and_its_security(s
     assert all(schema["additionalProperties"] is False for schema in schemas.values())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("schemathesis", path=str(Path(sys.executable).parent)) is None, reason="schemathesis is not installed")
 def test_the_api_fits_its_description_for_generated_requests(serve: Serve, tmp_path: Path) -> None:
     sink, done = serve(), threading.Event()

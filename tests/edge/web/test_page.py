@@ -27,6 +27,7 @@ CHROMIUM = shutil.which("chromium")
 if not CHROMIUM:
     pytest.skip("no chromium here (Debian's package chromium)", allow_module_level=True)
 
+pytestmark = pytest.mark.slow
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
     "--disable-sync",
