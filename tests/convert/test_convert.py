@@ -170,7 +170,7 @@ def test_a_file_calibrated_without_the_full_range_is_refused_by_the_runtime(toy_
     RECIPES["int8"](converter, lambda: iter(dark))
     path = tmp_path / "dark.tflite"
     path.write_bytes(attach_card(converter.convert(), card))
-    with pytest.raises(ModelError, match=r"uint8 with scale 0\.7\d+ and zero point 0: raw pixels 0\.\.255 would be misread"):
+    with pytest.raises(ModelError, match=r"uint8 with scale 0\.7\d+ and zero point 0: .*0\.\.255"):
         Classifier(path)
 
 
