@@ -26,7 +26,7 @@ KERNEL_PICTURES = 200
 """So many validation pictures are answered once more without XNNPACK."""
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Convert a trained model to TFLite and compare the two on the validation images; writes only what passes."""
     parser = argparse.ArgumentParser(prog="python -m convert", description=main.__doc__)
     parser.add_argument("model", nargs="?", default="", help="the .keras file 'make train' wrote")
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--out", help="the .tflite file (default: beside the model, <name>-<recipe>.tflite)")
     parser.add_argument("--max-loss", type=float, default=1.0, metavar="POINTS", help="accuracy it may lose (default: 1.0)")
     parser.add_argument("--min-agreement", type=float, default=0.9, metavar="SHARE", help="answers that must stay (default: 0.9)")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     try:
         _convert(options)
     except EdgeferError as error:

@@ -43,14 +43,14 @@ Metrics = dict[str, Any]
 Views = Mapping[str, tuple[npt.NDArray[np.bool_], Classes]]
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Publish a trained and converted model: measure every file, draw, write the card, the comparison and the digests."""
     parser = argparse.ArgumentParser(prog="python -m convert.publish", description=main.__doc__)
     parser.add_argument("run", help="the folder 'make train' and 'make convert' wrote, such as runs/small")
     parser.add_argument("--data", help="FER2013 (default: what the model was trained on)")
     parser.add_argument("--models", default=str(MODELS), help="where published models live (default: models/ of this checkout)")
     parser.add_argument("--replace", action="store_true", help="replace a published model of the same name")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     try:
         _publish(Path(options.run), options.data, Path(options.models), options.replace)
     except EdgeferError as error:

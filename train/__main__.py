@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from train.fit import Epoch  # loads Keras
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Train a facial-expression model; an interrupted run goes on at its last epoch when started again."""
     parser = argparse.ArgumentParser(prog="python -m train", description=main.__doc__)
     parser.add_argument("--data", default="", help="FER2013: the folder, its zip, or fer2013.csv")
@@ -41,7 +41,7 @@ def main() -> None:
         default="none",
         help="mirrored: over this machine's GPUs; multiworker: over the machines of TF_CONFIG; see docs/scaling.md",
     )
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     try:
         if not options.data:
             raise DataError(f"which dataset? {WHERE_TO_GET}")

@@ -28,6 +28,7 @@ import random
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -133,7 +134,8 @@ class HistoryKind:
 
     def _frames_in(self, mode: str) -> int:
         with closing(History(self._path, mode)) as history:  # type: ignore[arg-type]
-            assert history._base.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            with closing(sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+                assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
             return sum(bucket.frames for bucket in history.buckets(0, 4e9, 86_400))
 
 

@@ -17,14 +17,15 @@ import msgspec
 import numpy as np
 
 from edgefer.errors import EdgeferError
-from edgefer.history.aggregate import Tally
+from edgefer.history.aggregate import Aggregator
 from edgefer.history.store import History
 from edgefer.model.card import split_card
 from edgefer.model.classifier import Classifier
 from edgefer.model.store import find_model
 from edgefer.mqtt.address import parse_address
 from edgefer.mqtt.fleet import Fleet, as_json, table
-from edgefer.pipeline.loop import Pipeline, run
+from edgefer.pipeline.loop import run
+from edgefer.pipeline.stages import Pipeline
 from edgefer.redact import scrub, shown
 from edgefer.settings import Settings, UpdateSettings, load_settings
 from edgefer.spec import parse_spec
@@ -126,7 +127,7 @@ def history(data: bytes) -> None:
 def _page() -> Page:
     health = Health()
     live = Live(health, History(None), "pictures")
-    return Page(live, Metrics(health, Tally(), faces=lambda: True), "a token of some length", [], "cookie")
+    return Page(live, Metrics(health, Aggregator(), with_faces=lambda: True), "a token of some length", [], "cookie")
 
 
 @cache

@@ -94,7 +94,8 @@ def _choose_source(source: str | None, ask: Ask | None, say: Say) -> str:
 
 def look(source: str) -> str:
     """One frame's result in words: the first with a face within some seconds, else the last."""
-    from edgefer.pipeline.loop import open_pipeline, run
+    from edgefer.pipeline.loop import run
+    from edgefer.pipeline.stages import open_pipeline
     from edgefer.sources import open_source
 
     settings = Settings()

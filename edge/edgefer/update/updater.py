@@ -18,7 +18,7 @@ from edgefer.model.classifier import Classifier
 from edgefer.model.store import find_model
 from edgefer.mqtt.connection import Connection
 from edgefer.mqtt.device import Topics
-from edgefer.pipeline.loop import Pipeline, open_pipeline
+from edgefer.pipeline.stages import Pipeline, open_pipeline
 from edgefer.settings import Settings
 from edgefer.spec import parse_spec
 from edgefer.update.download import is_complete, model_file
