@@ -2,7 +2,8 @@
 
 import threading
 
-from edgefer.pipeline.loop import open_pipeline, run
+from edgefer.pipeline.loop import run
+from edgefer.pipeline.stages import open_pipeline
 from edgefer.settings import Settings
 from edgefer.sources import open_source
 from edgefer.types import Observation

@@ -2,7 +2,7 @@
 
 import sys
 
-from edgefer.pipeline.loop import open_pipeline
+from edgefer.pipeline.stages import open_pipeline
 from edgefer.settings import Settings
 from edgefer.sources import open_source
 

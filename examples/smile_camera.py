@@ -5,7 +5,7 @@ from pathlib import Path
 
 import cv2
 
-from edgefer.pipeline.loop import open_pipeline
+from edgefer.pipeline.stages import open_pipeline
 from edgefer.settings import Settings
 from edgefer.sources import open_source
 

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,15 @@ class Mosquitto:
 
     def stop(self) -> None:
         if self._process:
-            for number in (signal.SIGTERM, signal.SIGCONT):
-                self._process.send_signal(number)
-            self._process.wait(30)
+            # A SIGTERM that comes before the broker's main loop is lost.
+            for _ in range(30):
+                for number in (signal.SIGTERM, signal.SIGCONT):
+                    self._process.send_signal(number)
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(1)
+                    break
+            else:
+                pytest.fail("Mosquitto did not stop")
             self._process = None
 
 

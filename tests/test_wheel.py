@@ -56,7 +56,7 @@ def test_the_wheel_holds_the_edge_and_the_default_model_and_nothing_else(wheel: 
         "haarcascade_frontalface_default.xml",
     ):
         assert f"edgefer/assets/{needed}" in names
-    for needed in ("deploy/config.toml", "deploy/grafana.json", "web/index.html", "web/openapi.json"):
+    for needed in ("deploy/config.toml", "deploy/grafana.json", "web/index.html"):
         assert f"edgefer/assets/{needed}" in names
     requires = [line for line in metadata.splitlines() if line.startswith("Requires-Dist")]
     assert not any("tensorflow" in line or "keras" in line for line in requires)

@@ -14,7 +14,7 @@ from edgefer.errors import DataError, EdgeferError, ModelError
 from edgefer.model.card import read_card
 from edgefer.model.classifier import Classifier
 from edgefer.model.store import find_model
-from edgefer.native_stderr import quiet_native
+from edgefer.native_stderr import silence_native_stderr
 from edgefer.pipeline.crop import crop_face
 from edgefer.types import Box, Pixels, Scores
 from train.data import FERPLUS_NAME, WHERE_TO_GET, Dataset, audit, ferplus_majority, find_ferplus, load, load_ferplus
@@ -32,7 +32,7 @@ def scores_of(model: Path, images: Pixels) -> Scores:
 def open_scorer(model: Path) -> Scorer:
     """A ``.keras`` file by Keras; a ``.tflite`` file as on the device: cut by `crop_face`, through `Classifier`."""
     if model.suffix == ".keras":
-        with quiet_native():
+        with silence_native_stderr():
             import keras
 
         try:

@@ -20,7 +20,7 @@ from edgefer.machine import Machine, machine, peak_rss_mb, process_age_s
 from edgefer.model.classifier import Classifier
 from edgefer.model.store import find_model
 from edgefer.pipeline.crop import crop_face
-from edgefer.pipeline.loop import open_pipeline
+from edgefer.pipeline.stages import open_pipeline
 from edgefer.settings import DetectorSettings, Settings
 from edgefer.sources import open_source
 from edgefer.types import Frame

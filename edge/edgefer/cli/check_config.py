@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgefer.errors import EdgeferError, SettingsError
-from edgefer.settings import Settings, load_settings, place
+from edgefer.settings import Settings, load_settings, location
 
 
 def check_config(path: Path) -> Settings:
@@ -43,5 +43,5 @@ def check_config(path: Path) -> Settings:
             keys = ["update", "enabled"]
             check_updates(settings, settings.sinks)
     except EdgeferError as error:
-        raise SettingsError(f"{place(path, keys)}: {error}") from None
+        raise SettingsError(f"{location(path, keys)}: {error}") from None
     return settings

@@ -20,8 +20,8 @@ from typing import Any, Literal, NamedTuple
 from edgefer.cli.check_config import check_config
 from edgefer.errors import EdgeferError, MissingLibrary
 from edgefer.machine import board, governor, temperature_c, throttle_bits, throttled, version
-from edgefer.mqtt.connection import parse_address
-from edgefer.native_stderr import quiet_native
+from edgefer.mqtt.address import parse_address
+from edgefer.native_stderr import silence_native_stderr
 from edgefer.redact import scrub
 from edgefer.settings import CONFIG, Settings, load_settings
 
@@ -228,7 +228,7 @@ def _camera(patient: Patient) -> Finding:
         return Finding("fail", f"no permission for {', '.join(closed)}", "sudo usermod -aG video $USER, then log in again")
     module, _ = _picamera2()
     try:
-        with quiet_native():
+        with silence_native_stderr():
             known = module.Picamera2.global_camera_info() if module else []
     except Exception as error:  # libcamera's own, of many kinds
         return Finding("fail", f"libcamera cannot list cameras: {error}", "sudo reboot")
@@ -408,7 +408,7 @@ def _classifier(patient: Patient) -> Any:
 def _picamera2() -> tuple[Any, Exception | None]:
     """The module picamera2, or why it cannot be imported."""
     try:
-        with quiet_native():
+        with silence_native_stderr():
             importlib.import_module("libcamera")
             return importlib.import_module("picamera2"), None
     except Exception as error:  # numpy's and libcamera's own are of many kinds

@@ -330,24 +330,29 @@ def _say(line: str) -> None:
 
 
 def _history(options: argparse.Namespace) -> int:
-    from edgefer.history import export
+    from edgefer.history.export import as_csv, as_json
+    from edgefer.history.location import find_history
     from edgefer.history.store import History
+    from edgefer.history.terminal import as_plot, as_table
+    from edgefer.history.timespec import parse_range
 
-    with closing(History(export.history_path(options.file, options.config), "read")) as history:
-        asked = export.stretch(options.begin, options.end, options.bucket, most=100)
+    with closing(History(find_history(options.file, options.config), "read")) as history:
+        span = parse_range(options.begin, options.end, options.bucket, max_buckets=100)
         if options.csv or options.json:
-            print((export.as_csv if options.csv else export.as_json)(history, options.of, asked))
+            print((as_csv if options.csv else as_json)(history, options.of, span))
         else:
-            print(export.as_plot(history, asked, shutil.get_terminal_size().columns) if options.plot else export.as_table(history, asked))
+            print(as_plot(history, span, shutil.get_terminal_size().columns) if options.plot else as_table(history, span))
     return 0
 
 
 def _report(options: argparse.Namespace) -> int:
-    from edgefer.history import export
+    from edgefer.history.location import find_history
+    from edgefer.history.report import write_page
     from edgefer.history.store import History
+    from edgefer.history.timespec import parse_range
 
-    with closing(History(export.history_path(options.file, options.config), "read")) as history:
-        export.write_page(history, export.stretch(options.begin, options.end, options.bucket, most=200), Path(options.out))
+    with closing(History(find_history(options.file, options.config), "read")) as history:
+        write_page(history, parse_range(options.begin, options.end, options.bucket, max_buckets=200), Path(options.out))
     print(f"written: {Path(options.out).resolve()}")
     return 0
 

@@ -14,8 +14,9 @@ from edgefer.files import state_dir
 from edgefer.machine import resident_bytes, trim_memory, version
 from edgefer.model.describe import facts_of
 from edgefer.output import About, Background, Sink, begin, close_all
-from edgefer.pipeline.loop import Pipeline, open_pipeline, run
-from edgefer.pipeline.throttle import Pace
+from edgefer.pipeline.loop import run
+from edgefer.pipeline.stages import Pipeline, open_pipeline
+from edgefer.pipeline.throttle import Throttle
 from edgefer.redact import shown
 from edgefer.settings import Settings
 from edgefer.sinks import open_sink
@@ -67,7 +68,7 @@ def look(settings: Settings, stop: threading.Event, say: Callable[[str], None]) 
                 check(faults)
 
         trim_memory()
-        summary = run(source, pipeline, sinks, stop, settings.source_timeout_s, Pace(settings.pace), between)
+        summary = run(source, pipeline, sinks, stop, settings.source_timeout_s, Throttle(settings.pace), between)
     say(str(summary))
     background = [sink for sink in sinks if isinstance(sink, Background)]
     for complaint in filter(None, (sink.complaint() for sink in background)):

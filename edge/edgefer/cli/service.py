@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edgefer.cli.check_config import check_config
 from edgefer.errors import ServiceError
-from edgefer.files import shipped, write_whole
+from edgefer.files import shipped, write_atomic
 from edgefer.settings import Settings
 
 UNIT = "edgefer.service"
@@ -56,7 +56,7 @@ def install(config: Path, say: Callable[[str], None]) -> None:
             raise ServiceError(f"{path}: a service cannot see {', '.join(HIDDEN)}; 'make pi-install' puts edgefer into /opt/edgefer")
         if not path.stat().st_mode & stat.S_IROTH:
             raise ServiceError(f"{path}: the service runs as a user of its own, who may not read it; 'sudo chmod o+r {path}'")
-    write_whole(PLACE, unit(command, config, settings.source_timeout_s))
+    write_atomic(PLACE, unit(command, config, settings.source_timeout_s))
     _systemctl("daemon-reload")
     _systemctl("enable", "--quiet", UNIT)
     # What failed before must not count against what was mended since.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edgefer.cli.check_config import check_config
 from edgefer.errors import EdgeferError, SettingsError, SourceError
-from edgefer.files import shipped, write_whole
+from edgefer.files import shipped, write_atomic
 from edgefer.redact import shown
 from edgefer.settings import CONFIG, Settings
 from edgefer.types import Observation
@@ -51,11 +51,11 @@ def set_up(path: Path, source: str | None, sinks: list[str] | None, replace: boo
     draft = path.with_name(f".draft-{path.name}")
     try:
         # Before anything is asked: whether it can be written at all.
-        write_whole(draft, configuration())
+        write_atomic(draft, configuration())
         source = _choose_source(source, ask, say)
         outputs = "outputs, with spaces between them (status: is a line in the log, jsonl:faces.jsonl a file)?"
         sinks = sinks or (ask(outputs, "status:") if ask else "status:").split()
-        write_whole(draft, configuration(source=source, sinks=sinks))
+        write_atomic(draft, configuration(source=source, sinks=sinks))
         check_config(draft)
         if path.exists():
             # A copy, so that there is no moment without a configuration.
@@ -94,7 +94,8 @@ def _choose_source(source: str | None, ask: Ask | None, say: Say) -> str:
 
 def look(source: str) -> str:
     """One frame's result in words: the first with a face within some seconds, else the last."""
-    from edgefer.pipeline.loop import open_pipeline, run
+    from edgefer.pipeline.loop import run
+    from edgefer.pipeline.stages import open_pipeline
     from edgefer.sources import open_source
 
     settings = Settings()

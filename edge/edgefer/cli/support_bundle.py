@@ -25,7 +25,7 @@ import msgspec
 from edgefer.cli.doctor import Patient, as_json, as_text, examine, model_of
 from edgefer.cli.service import PLACE, UNIT
 from edgefer.errors import EdgeferError, SettingsError
-from edgefer.files import write_whole
+from edgefer.files import write_atomic
 from edgefer.machine import board, version
 from edgefer.redact import CUT, hidden, scrub, shown, without
 from edgefer.settings import CONFIG, Settings, Table, read_toml
@@ -54,7 +54,7 @@ def write_bundle(path: Path, patient: Patient) -> None:
         for name, text in contents(patient).items():
             # A zip knows no date before 1980, where a Pi without a clock begins.
             archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), text, zipfile.ZIP_DEFLATED)
-    write_whole(path, packed.getvalue(), flag="--bundle ")
+    write_atomic(path, packed.getvalue(), flag="--bundle ")
 
 
 def contents(patient: Patient) -> dict[str, str]:
