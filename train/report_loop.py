@@ -11,9 +11,9 @@ import cv2
 import msgspec
 import numpy as np
 
-from edgefer.pipeline.measure import measure
 from edgefer.detectors import open_detector
 from edgefer.native_stderr import quiet_native
+from edgefer.pipeline.measure import measure
 from edgefer.settings import DetectorSettings
 from edgefer.types import Frame
 from train.model import build

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from edgefer.errors import SourceError
-from edgefer.pipeline.loop import observe, open_pipeline
+from edgefer.pipeline.loop import observe
+from edgefer.pipeline.stages import open_pipeline
 from edgefer.settings import Settings
 from edgefer.sources import open_source, pick_source
 from edgefer.sources.images import Images
@@ -24,12 +24,15 @@ def photo(path: str | Path, settings: Settings | None = None) -> tuple[Face, ...
 
     >>> for face in edgefer.photo("face.png"):
     ...     print(face.expression, face.box)
-    happy Box(x=198, y=118, w=234, h=234)
+    happy Box(x=262, y=139, w=228, h=228)
     """
     if not Path(path).is_file():
         raise SourceError(f"{path}: no such picture; give the path of an image file, such as picture.jpg")
-    (frame,) = Images(Spec(f"images:{path}", "images", str(path), {}))
-    return open_pipeline(settings or Settings(), tracked=False).process(frame).faces
+    try:
+        (frame,) = Images(Spec(f"images:{path}", "images", str(path), {}))
+    except SourceError:
+        raise SourceError(f"{path}: not a picture that OpenCV can read") from None
+    return open_pipeline(settings, tracked=False).process(frame).faces
 
 
 @contextmanager
@@ -47,8 +50,7 @@ def camera(source: str = "", settings: Settings | None = None) -> Iterator[Itera
     (29, [1])
     """
     settings = settings or Settings()
-    stop = threading.Event()
     with closing(open_source(source or settings.source or pick_source(lambda _: None))) as opened:
         pipeline = open_pipeline(settings)
-        with closing(observe(opened, pipeline, stop, settings.source_timeout_s)) as observations:
+        with closing(observe(opened, pipeline, settings.source_timeout_s)) as observations:
             yield observations

@@ -22,8 +22,8 @@ from edgefer.detectors import open_detector
 from edgefer.model.classifier import Classifier
 from edgefer.model.store import find_model
 from edgefer.pipeline.crop import crop_face
-from edgefer.pipeline.loop import open_pipeline
 from edgefer.pipeline.smoother import Smoother
+from edgefer.pipeline.stages import open_pipeline
 from edgefer.pipeline.tracker import Tracker
 from edgefer.settings import ClassifySettings, DetectorSettings, Settings
 from edgefer.sources import open_source

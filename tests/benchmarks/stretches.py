@@ -26,7 +26,8 @@ from edgefer.model.card import read_model, split_card
 from edgefer.model.classifier import Classifier
 from edgefer.model.runtime import open_interpreter
 from edgefer.pipeline.crop import crop_face
-from edgefer.pipeline.loop import Pipeline, run
+from edgefer.pipeline.loop import run
+from edgefer.pipeline.stages import Pipeline
 from edgefer.settings import DetectorSettings, Settings
 from edgefer.sinks.jsonl import JsonLines
 from edgefer.spec import parse_spec

@@ -24,7 +24,8 @@ from edgefer.model.classifier import Classifier
 from edgefer.model.store import find_model
 from edgefer.mqtt.connection import parse_address
 from edgefer.mqtt.fleet import Fleet, as_json, table
-from edgefer.pipeline.loop import Pipeline, run
+from edgefer.pipeline.loop import run
+from edgefer.pipeline.stages import Pipeline
 from edgefer.redact import scrub, shown
 from edgefer.settings import Settings, UpdateSettings, load_settings
 from edgefer.spec import parse_spec

@@ -14,7 +14,8 @@ import pytest
 
 from edgefer.errors import SourceError
 from edgefer.output import QuitRun
-from edgefer.pipeline.loop import open_pipeline, run
+from edgefer.pipeline.loop import run
+from edgefer.pipeline.stages import open_pipeline
 from edgefer.settings import Settings
 from edgefer.sources import open_source
 from edgefer.sources.opencv import Stream

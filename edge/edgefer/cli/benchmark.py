@@ -21,8 +21,8 @@ from edgefer.machine import Machine, machine, peak_rss_mb, process_age_s
 from edgefer.model.classifier import Classifier
 from edgefer.model.store import find_model
 from edgefer.pipeline.crop import crop_face
-from edgefer.pipeline.loop import Pipeline, open_pipeline
 from edgefer.pipeline.measure import WARM_UP_FRAMES, Loop, Spread, measure, spread
+from edgefer.pipeline.stages import Pipeline, open_pipeline
 from edgefer.settings import DetectorSettings, Settings
 from edgefer.types import Frame
 

@@ -15,7 +15,7 @@ from edgefer.machine import resident_bytes, trim_memory, version
 from edgefer.model.describe import facts_of
 from edgefer.output import About, Background, Sink, begin, close_all
 from edgefer.pipeline import loop
-from edgefer.pipeline.loop import Pipeline, open_pipeline
+from edgefer.pipeline.stages import Pipeline, open_pipeline
 from edgefer.pipeline.throttle import Pace
 from edgefer.redact import shown
 from edgefer.settings import Settings

@@ -36,9 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of ``edgefer service``."""
     parser.epilog = EXAMPLES
     parser.add_argument("action", choices=("install", "status", "logs", "uninstall"), help="what to do; install and uninstall need root")
-    parser.add_argument(
-        "--config", metavar="FILE", default=str(CONFIG), help=f"install: its configuration (default: {CONFIG})"
-    )
+    parser.add_argument("--config", metavar="FILE", default=str(CONFIG), help=f"install: its configuration (default: {CONFIG})")
     parser.add_argument("--follow", "-f", action="store_true", help="logs: wait for new lines, until Ctrl-C")
 
 
@@ -77,9 +75,7 @@ def install(config: Path, say: Callable[[str], None]) -> None:
         raise ServiceError(f"{config}: no such file; 'sudo edgefer setup' writes one")
     settings = check_config(config)
     if not settings.source:
-        raise ServiceError(
-            f"{config}: source is empty, which means drawn faces without a camera; set it, or run 'sudo edgefer setup'"
-        )
+        raise ServiceError(f"{config}: source is empty, which means drawn faces without a camera; set it, or run 'sudo edgefer setup'")
     command = Path(sys.prefix) / "bin" / "edgefer"
     if not command.exists():
         raise ServiceError(f"{command}: no such file; a service needs an installed edgefer: 'make pi-install', or pip install in a venv")

@@ -123,7 +123,8 @@ def probe(source: str) -> str:
 
     Raises `SourceError` if the source cannot be opened or gives no frame.
     """
-    from edgefer.pipeline.loop import open_pipeline, run
+    from edgefer.pipeline.loop import run
+    from edgefer.pipeline.stages import open_pipeline
     from edgefer.sources import open_source
 
     settings = Settings()

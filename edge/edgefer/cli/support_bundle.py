@@ -44,7 +44,7 @@ _ABOUT_FACES = re.compile(
 def write_bundle(path: Path, target: Target) -> None:
     """Collect the contents and write ``path``, whole or not at all; raises `SettingsError` if it cannot be written."""
     if path.suffix != ".zip":
-        raise SettingsError(f"--bundle {path}: it is a zip file; give a name that ends in .zip")
+        raise SettingsError(f"--bundle {path}: it is a zip file, so its name must end in .zip")
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for name, text in contents(target).items():

@@ -23,7 +23,7 @@ from edgefer.model.classifier import Classifier
 from edgefer.model.store import find_model
 from edgefer.mqtt.connection import Connection, Message
 from edgefer.mqtt.device import Topics
-from edgefer.pipeline.loop import Pipeline, open_pipeline
+from edgefer.pipeline.stages import Pipeline, open_pipeline
 from edgefer.queues import Mailbox
 from edgefer.redact import scrub
 from edgefer.settings import Settings

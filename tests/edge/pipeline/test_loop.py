@@ -16,7 +16,8 @@ from edgefer.errors import SourceError
 from edgefer.model.classifier import Classifier
 from edgefer.model.store import find_model
 from edgefer.output import QuitRun
-from edgefer.pipeline.loop import Pipeline, run
+from edgefer.pipeline.loop import run
+from edgefer.pipeline.stages import Pipeline
 from edgefer.settings import ClassifySettings, DetectorSettings, GateSettings, Settings, SmoothSettings
 from edgefer.sources import open_source
 from edgefer.sources.synthetic import Synthetic

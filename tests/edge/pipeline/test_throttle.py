@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edgefer.pipeline.loop import open_pipeline, run
+from edgefer.pipeline.loop import run
+from edgefer.pipeline.stages import open_pipeline
 from edgefer.pipeline.throttle import Pace, board_is_hot
 from edgefer.settings import PaceSettings, Settings
 from edgefer.sources import open_source

@@ -140,7 +140,7 @@ def test_a_stage_that_never_returns_starves_the_watchdog(tmp_path: Path, environ
 def test_frames_that_all_fail_starve_the_watchdog(tmp_path: Path, environment: dict[str, str]) -> None:
     listener = Listener(environment["NOTIFY_SOCKET"])
     broken = (
-        "import sys, edgefer.pipeline.loop as p; from edgefer.cli.main import main\n"
+        "import sys, edgefer.pipeline.stages as p; from edgefer.cli.main import main\n"
         "p.Pipeline.process = lambda *_: 1 / 0\n"
         "sys.exit(main(['run', '--source', 'synthetic:?seconds=0.5&size=160x120']))"
     )

@@ -10,7 +10,8 @@ import pytest
 from faults import Camera
 
 from edgefer.errors import SettingsError, SourceError
-from edgefer.pipeline.loop import open_pipeline, run
+from edgefer.pipeline.loop import run
+from edgefer.pipeline.stages import open_pipeline
 from edgefer.settings import Settings
 from edgefer.sources import open_source
 from edgefer.sources.opencv import Stream

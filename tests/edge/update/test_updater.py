@@ -22,7 +22,7 @@ from edgefer.model.card import attach_card, split_card
 from edgefer.model.classifier import Classifier
 from edgefer.model.store import find_model
 from edgefer.mqtt.device import ONLINE
-from edgefer.pipeline.loop import Pipeline
+from edgefer.pipeline.stages import Pipeline
 from edgefer.settings import ActionSettings, Settings, UpdateSettings
 from edgefer.sinks.mqtt import Mqtt
 from edgefer.sources import open_source
