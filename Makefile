@@ -10,6 +10,9 @@ OUT ?=
 RUN ?= runs/small
 DISTRIBUTE ?=
 ARGS ?=
+# Processes that run tests at the same time; auto: one a core.
+WORKERS ?= auto
+PARALLEL = -n $(WORKERS) --dist loadgroup
 export TF_CPP_MIN_LOG_LEVEL := 2
 
 # Where the system's Python has picamera2, the daemon uses it, with the numpy and OpenCV it was built against.
@@ -46,8 +49,8 @@ benchmarks: $(VENV)/.edge ## what following costs and loses; detectors on photog
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/following.py
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/detection.py
 
-test: $(VENV)/.dev ## run the tests
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.dev ## run the tests, except the slow ones                  [WORKERS=auto] [ARGS='-k name']
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" $(ARGS)
 
 test-pi: $(VENV)/.dev ## a Pi's software without a Pi: Debian roots, the real systemd (as root; minutes)
 	@tests/pi/packages.sh && $(BIN)/python -m pytest tests/pi $(ARGS)
@@ -59,11 +62,12 @@ fuzz: $(VENV)/.dev ## feed every input what it should not get, COUNT times each;
 power-cut: $(VENV)/.dev ## kill whatever writes at random moments, open what is left; docs/reliability.md   [COUNT=200]
 	@$(BIN)/python tests/benchmarks/powercut.py $(if $(COUNT),--count $(COUNT)) $(ARGS)
 
-coverage: $(VENV)/.dev ## which lines and branches of edge the tests run
+coverage: $(VENV)/.dev ## lines and branches of the runtime that tests run
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/quality.txt
-	@$(BIN)/coverage run -m pytest tests/edge tests/fuzz && $(BIN)/coverage combine -q && $(BIN)/coverage report
+	@$(BIN)/coverage erase && $(BIN)/coverage run -m pytest $(PARALLEL) tests/edge tests/fuzz $(ARGS)
+	@$(BIN)/coverage combine -q && $(BIN)/coverage report
 
-mutation: $(VENV)/.dev ## whether the tests notice each small change to track, smooth, card, crop and settings (half an hour)
+mutation: $(VENV)/.dev ## small changes to five modules that tests notice (half an hour)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/quality.txt
 	@$(BIN)/mutmut run && $(BIN)/mutmut results
 
@@ -74,9 +78,11 @@ audit: $(VENV)/.dev ## known weaknesses of the pinned packages
 bench-pi: $(VENV)/.edge ## instructions a frame on emulated boards; docs/boards.md   [ARGS='a.tflite …']
 	@tests/pi/packages.sh && PYTHONPATH=.:tests $(BIN)/python tests/benchmarks/boards.py $(ARGS)
 
-check: $(VENV)/.dev ## lint, types and tests: what CI runs
+check: $(VENV)/.dev ## lint, types and all tests: what CI runs
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
-	@$(MAKE) --no-print-directory test
+	@echo "the service under the real systemd, where 'make test-pi' has installed its packages:"
+	@$(BIN)/python -m pytest tests/pi/test_installed.py
+	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 wheel: $(VENV)/.edge ## build the lean wheel into dist/
 	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist . && ls dist/*.whl

@@ -44,6 +44,8 @@ ROOMS = (
         "types",
         "errors",
         "files",
+        "log_once",
+        "html_template",
         "machine",
         "queues",
         "native_stderr",

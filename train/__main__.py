@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loaded: its banner is not for users
 
 from edgefer.errors import DataError, EdgeferError, SettingsError
-from edgefer.files import replace_durably
+from edgefer.files import write_atomic
 from edgefer.model.card import read_card
-from edgefer.native_stderr import quiet_native
+from edgefer.native_stderr import silence_native_stderr
 from train.cluster import Cluster, read_cluster
 from train.data import FERPLUS_NAME, WHERE_TO_GET, Dataset, audit, find_ferplus, load, load_ferplus, targets
 from train.recipe import MODELS, RECIPES, Recipe, load_recipe, recipe_names
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from train.fit import Epoch  # loads Keras
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Train a facial-expression model; an interrupted run goes on at its last epoch when started again."""
     parser = argparse.ArgumentParser(prog="python -m train", description=main.__doc__)
     parser.add_argument("--data", default="", help="FER2013: the folder, its zip, or fer2013.csv")
@@ -41,7 +41,7 @@ def main() -> None:
         default="none",
         help="mirrored: over this machine's GPUs; multiworker: over the machines of TF_CONFIG; see docs/scaling.md",
     )
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     try:
         if not options.data:
             raise DataError(f"which dataset? {WHERE_TO_GET}")
@@ -108,7 +108,7 @@ def _train(recipe: Recipe, out: Path, options: argparse.Namespace, until_epoch: 
     spread = options.distribute != "none"
     # Imported here: a wrong path or recipe is said before the seconds TensorFlow takes to load.
     try:
-        with quiet_native():
+        with silence_native_stderr():
             import keras
 
             from train.distill import ask
@@ -179,9 +179,7 @@ def _positive(text: str) -> int:
 
 def _note_data(out: Path, data: Path) -> None:
     """Remember, beside the model and not in it, where the data was: `convert` looks there."""
-    part = out / "part.run.json"
-    part.write_text(json.dumps({"data": str(data.resolve())}), encoding="utf-8")
-    replace_durably(part, out / "run.json")
+    write_atomic(out / "run.json", json.dumps({"data": str(data.resolve())}))
 
 
 def _sha256(path: Path) -> str:

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from edgefer.files import atomic_path
 from edgefer.types import Pixels
 from train.pipeline import varied
 from train.recipe import Recipe
@@ -56,7 +57,6 @@ def _ask(recipe: Recipe, images: Pixels, teacher: Path, out: Path) -> npt.NDArra
             left = (time.monotonic() - begun) / step * (views * steps - step) / 60
             print(f"asking {teacher.stem}: view {step // steps}/{views}, {left:.0f} min to go", flush=True)
     out.mkdir(parents=True, exist_ok=True)
-    part = out / f"part.{kept.name}"
-    np.savez(part, key=np.array(key), said=said)
-    part.replace(kept)
+    with atomic_path(kept) as draft:
+        np.savez(draft, key=np.array(key), said=said)
     return said

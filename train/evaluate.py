@@ -14,7 +14,7 @@ from edgefer.errors import DataError, EdgeferError, ModelError
 from edgefer.model.card import read_card
 from edgefer.model.classifier import Classifier
 from edgefer.model.store import find_model
-from edgefer.native_stderr import quiet_native
+from edgefer.native_stderr import silence_native_stderr
 from edgefer.pipeline.crop import crop_face
 from edgefer.types import Box, Pixels, Scores
 from train.data import FERPLUS_NAME, WHERE_TO_GET, Dataset, audit, ferplus_majority, find_ferplus, load, load_ferplus
@@ -32,7 +32,7 @@ def scores_of(model: Path, images: Pixels) -> Scores:
 def open_scorer(model: Path) -> Scorer:
     """A ``.keras`` file by Keras; a ``.tflite`` file as on the device: cut by `crop_face`, through `Classifier`."""
     if model.suffix == ".keras":
-        with quiet_native():
+        with silence_native_stderr():
             import keras
 
         try:
@@ -66,7 +66,7 @@ def views_of(data: Dataset, split: str, votes: npt.NDArray[np.float32] | None) -
     return views
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Print accuracy, macro-F1, ECE and recalls, with and without the pictures that also stand in training."""
     parser = argparse.ArgumentParser(prog="python -m train.evaluate", description=main.__doc__)
     parser.add_argument("model", help="a .keras or .tflite file, or one of edgefer's own models")
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--ferplus", help=f"FER+ votes, {FERPLUS_NAME} (default: the one beside the data, if any)")
     parser.add_argument("--split", default="validation", choices=("train", "validation", "test"))
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     try:
         _evaluate(options)
     except EdgeferError as error:

@@ -16,7 +16,7 @@ import keras
 import numpy.typing as npt
 
 from edgefer.errors import SettingsError
-from edgefer.files import replace_durably
+from edgefer.files import atomic_path
 from edgefer.types import Pixels
 from train.model import build, for_training
 from train.pipeline import training_stream
@@ -196,9 +196,8 @@ class Journal(keras.callbacks.Callback):
         monitor = self._recipe.monitor
         so_far = [epoch[monitor] for epoch in self.history]
         if self.writes and all(better(figures[monitor], value, monitor) for value in so_far):
-            part = self._out / f"part.{BEST}"
-            self.model.save_weights(part)
-            replace_durably(part, self._out / BEST)
+            with atomic_path(self._out / BEST) as draft:
+                self.model.save_weights(draft)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Write the epoch down, then decide how to go on."""
@@ -216,11 +215,10 @@ class Journal(keras.callbacks.Callback):
 
     def _checkpoint(self) -> None:
         """Model, optimizer and history in one file and one rename: a kill at any moment leaves a whole checkpoint."""
-        part = self._out / f"part.{CHECKPOINT}"
-        self.model.save(part)
-        with zipfile.ZipFile(part, "a") as archive:
-            archive.writestr("history.json", json.dumps({"identity": self._identity, "history": self.history}))
-        replace_durably(part, self._out / CHECKPOINT)
+        with atomic_path(self._out / CHECKPOINT) as draft:
+            self.model.save(draft)
+            with zipfile.ZipFile(draft, "a") as archive:
+                archive.writestr("history.json", json.dumps({"identity": self._identity, "history": self.history}))
 
     def _tell(self) -> None:
         last, left = self.history[-1], self._recipe.epochs - len(self.history)

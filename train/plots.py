@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from edgefer.files import atomic_path
 from edgefer.types import Pixels, Scores
 from train.metrics import Classes, Figures, calibration_error, coverage_curve, reliability
 
@@ -115,5 +116,6 @@ def robustness_chart(of: Mapping[str, Mapping[str, float]], title: str, path: Pa
 
 
 def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=110)
+    with atomic_path(path) as draft:
+        figure.savefig(draft, dpi=110)
     plt.close(figure)

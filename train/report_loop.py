@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from edgefer.detectors import open_detector
-from edgefer.native_stderr import quiet_native
+from edgefer.native_stderr import silence_native_stderr
 from edgefer.pipeline.measure import measure
 from edgefer.settings import DetectorSettings
 from edgefer.types import Frame
@@ -24,7 +24,7 @@ def main() -> None:
     """``python -m train.report_loop SOURCE FRAMES``: prints its figures as JSON. Its weights are random: they cost the same."""
     text, frames = sys.argv[1], int(sys.argv[2])
     recipe = load_recipe("report")
-    with quiet_native():
+    with silence_native_stderr():
         network = build(recipe.model, len(recipe.labels))
         network.predict(np.zeros((1, 48, 48, 1), np.float32), verbose=0)
     detector = open_detector("haar", DetectorSettings(scale_factor=1.3, min_neighbors=5))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from edgefer.log_once import LogOnce
 from edgefer.queues import Mailbox
 from edgefer.types import CameraState, Observation
 
@@ -67,7 +68,7 @@ class Background:
     def __init__(self, sink: Sink, name: str, stop: threading.Event, lossless: bool) -> None:
         self.sink, self.name, self._stop, self._lossless = sink, name, stop, lossless
         self._mailbox: Mailbox[Observation | CameraState] = Mailbox(self.SLOTS)
-        self._faults: set[type[Exception]] = set()
+        self._log_once = LogOnce(_LOG)
         self.failed = 0
         """Observations that could not be written."""
         self._thread = threading.Thread(target=self._work, name=f"sink {name}", daemon=True)
@@ -119,9 +120,7 @@ class Background:
             self._stop.set()
         except Exception as error:
             self.failed += 1
-            if type(error) not in self._faults:
-                self._faults.add(type(error))
-                _LOG.error("%s: %s (said once; counted from here on)", self.name, error)
+            self._log_once(logging.ERROR, f"{self.name}: {error}", kind=type(error).__name__)
 
 
 def close_all(sinks: Sequence[Sink], within_s: float = 2.0) -> None:

@@ -17,12 +17,12 @@ import msgspec
 import numpy as np
 
 from edgefer.errors import EdgeferError
-from edgefer.history.aggregate import Tally
+from edgefer.history.aggregate import Aggregator
 from edgefer.history.store import History
 from edgefer.model.card import split_card
 from edgefer.model.classifier import Classifier
 from edgefer.model.store import find_model
-from edgefer.mqtt.connection import parse_address
+from edgefer.mqtt.address import parse_address
 from edgefer.mqtt.fleet import Fleet, as_json, table
 from edgefer.pipeline.loop import run
 from edgefer.pipeline.stages import Pipeline
@@ -30,7 +30,8 @@ from edgefer.redact import scrub, shown
 from edgefer.settings import Settings, UpdateSettings, load_settings
 from edgefer.spec import parse_spec
 from edgefer.types import Box, Frame
-from edgefer.update.order import read_ledger, read_order
+from edgefer.update.ledger import read_ledger
+from edgefer.update.order import read_order
 from edgefer.web.app import Page
 from edgefer.web.health import Health
 from edgefer.web.live import Live
@@ -96,11 +97,11 @@ def model(data: bytes) -> None:
 
 
 def mqtt(data: bytes) -> None:
-    """A message: topic, a zero byte, payload. Both who follows a fleet and who waits for updates hear it."""
+    """A message: topic, a zero byte, payload; as the fleet and the updater read it."""
     topic, _, payload = data.partition(b"\0")
     fleet = Fleet("edgefer")
     for leaf in (topic.decode("utf-8", "replace"), "edgefer/a/status", "edgefer/a/state", "edgefer/a/update/status"):
-        fleet.heard(leaf, payload)
+        fleet.update(leaf, payload)
     devices = fleet.devices(2e9)
     table(devices)
     as_json(devices, "broker", 2e9)
@@ -126,7 +127,7 @@ def history(data: bytes) -> None:
 def _page() -> Page:
     health = Health()
     live = Live(health, History(None), "pictures")
-    return Page(live, Metrics(health, Tally(), faces=lambda: True), "a token of some length", [], "cookie")
+    return Page(live, Metrics(health, Aggregator(), with_faces=lambda: True), "a token of some length", [], "cookie")
 
 
 @cache

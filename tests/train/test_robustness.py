@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import one_line
+from command import in_process, one_line
 from toy import LABELS
 
 from train.data import Split, load
-from train.robustness import VARIATIONS, robustness
+from train.robustness import VARIATIONS, main, robustness
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,21 +57,22 @@ def test_a_larger_box_shows_a_smaller_face() -> None:
 def test_what_is_measured_is_repeatable_and_begins_with_the_plain_accuracy(toy_run: Path, split: Split) -> None:
     found = robustness(toy_run / "toy_recipe.keras", split)
     assert list(found) == list(VARIATIONS)
-    card_says = json.loads((toy_run / "metrics.json").read_text())["validation"]["accuracy"]
-    assert found["as they are"] == pytest.approx(card_says, abs=1e-3)
+    accuracy = json.loads((toy_run / "metrics.json").read_text())["validation"]["accuracy"]
+    assert found["as they are"] == pytest.approx(accuracy, abs=1e-3)
     assert found == robustness(toy_run / "toy_recipe.keras", split)
 
 
 def test_the_command_prints_a_column_a_model(toy_run: Path, folder: Path) -> None:
-    model = str(toy_run / "toy_recipe.keras")
-    command = [sys.executable, "-m", "train.robustness", model, str(folder)]
-    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert "42 images  toy_recipe.keras" in said
-    assert len(said.splitlines()) == 1 + len(VARIATIONS)
+    command = [sys.executable, "-m", "train.robustness", toy_run / "toy_recipe.keras", folder]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "42 images  toy_recipe.keras" in printed
+    assert len(printed.splitlines()) == 1 + len(VARIATIONS)
 
 
-@pytest.mark.parametrize("arguments", [["small", ""], ["small", "/nowhere"], ["/nowhere.tflite", "/nowhere"]])
-def test_bad_input_is_one_line(arguments: list[str]) -> None:
-    done = subprocess.run([sys.executable, "-m", "train.robustness", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(
+    ("arguments", "fact"), [(["small", ""], "Kaggle"), (["small", "/nowhere"], "/nowhere"), (["/no.tflite", "/nowhere"], "/no.tflite")]
+)
+def test_bad_input_is_one_line(arguments: list[str], fact: str) -> None:
+    done = in_process(main, *arguments)
     assert done.returncode == 1
-    assert one_line(done.stderr).startswith("robustness: ")
+    assert fact in one_line(done.stderr)

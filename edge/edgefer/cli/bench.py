@@ -30,7 +30,7 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of ``edgefer bench``."""
     parser.epilog = EXAMPLES
-    add_settings_flags(parser)
+    add_settings_flags(parser, source="drawn faces, synthetic:?paced=false")
     parser.add_argument("--frames", type=int, default=300, metavar="N", help="frames to measure, after the warm-up (default: 300)")
     parser.add_argument(
         "--loops", type=_loops, default="edgefer,naive,report", metavar="NAMES", help="loops to measure (default: edgefer,naive,report)"

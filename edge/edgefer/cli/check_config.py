@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from edgefer.errors import EdgeferError, SettingsError
-from edgefer.settings import Settings, load_settings, place
+from edgefer.settings import Settings, load_settings, location
 
 
 def check_config(path: Path) -> Settings:
@@ -45,7 +45,7 @@ def check_config(path: Path) -> Settings:
             keys = ["update", "enabled"]
             check_updates(settings, settings.sinks)
     except EdgeferError as error:
-        raise SettingsError(f"{place(path, keys)}: {error}") from None
+        raise SettingsError(f"{location(path, keys)}: {error}") from None
     return settings
 
 

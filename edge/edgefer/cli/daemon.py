@@ -16,7 +16,7 @@ from edgefer.model.describe import facts_of
 from edgefer.output import About, Background, Sink, begin, close_all
 from edgefer.pipeline import loop
 from edgefer.pipeline.stages import Pipeline, open_pipeline
-from edgefer.pipeline.throttle import Pace
+from edgefer.pipeline.throttle import Throttle
 from edgefer.redact import shown
 from edgefer.settings import Settings
 from edgefer.sinks import open_sink
@@ -64,7 +64,7 @@ def run(settings: Settings, stop: threading.Event, say: Callable[[str], None]) -
                 check(faults)
 
         trim_memory()
-        summary = loop.run(source, pipeline, sinks, stop, settings.source_timeout_s, Pace(settings.pace), between)
+        summary = loop.run(source, pipeline, sinks, stop, settings.source_timeout_s, Throttle(settings.pace), between)
     say(str(summary))
     background = [sink for sink in sinks if isinstance(sink, Background)]
     for complaint in filter(None, (sink.complaint() for sink in background)):

@@ -11,9 +11,9 @@ from edgefer.cli.terminal import log_to_stderr
 from edgefer.settings import Settings, load_settings
 
 
-def add_settings_flags(parser: argparse.ArgumentParser) -> None:
-    """``--source``, ``--model``, ``--config`` and ``--log-level``, for `settings_of`."""
-    parser.add_argument("--source", metavar="SPEC", help="where frames come from (default: a camera, else synthetic:)")
+def add_settings_flags(parser: argparse.ArgumentParser, source: str = "a camera, else synthetic:") -> None:
+    """``--source``, ``--model``, ``--config`` and ``--log-level``, for `settings_of`; ``source`` is the default to print."""
+    parser.add_argument("--source", metavar="SPEC", help=f"where frames come from (default: {source})")
     parser.add_argument("--model", metavar="PATH", help="a .tflite file, or the name of a model that edgefer ships (default: small)")
     parser.add_argument("--config", metavar="FILE", help="a TOML file with settings; flags override it")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="least severe message that is logged")

@@ -46,13 +46,16 @@ def add_time_flags(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Print the history."""
-    from edgefer.history import export
+    from edgefer.history.export import as_csv, as_json
+    from edgefer.history.location import find_history
     from edgefer.history.store import History
+    from edgefer.history.terminal import as_plot, as_table
+    from edgefer.history.timespec import parse_range
 
-    with closing(History(export.history_path(options.file, options.config), "read")) as history:
-        asked = export.stretch(options.begin, options.end, options.bucket, most=100)
+    with closing(History(find_history(options.file, options.config), "read")) as history:
+        span = parse_range(options.begin, options.end, options.bucket, max_buckets=100)
         if options.csv or options.json:
-            print((export.as_csv if options.csv else export.as_json)(history, options.of, asked))
+            print((as_csv if options.csv else as_json)(history, options.of, span))
         else:
-            print(export.as_plot(history, asked, shutil.get_terminal_size().columns) if options.plot else export.as_table(history, asked))
+            print(as_plot(history, span, shutil.get_terminal_size().columns) if options.plot else as_table(history, span))
     return 0

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
+from edgefer.cli.parser import Parser
 from edgefer.errors import EdgeferError
 from edgefer.machine import version
 from edgefer.redact import print_crash, scrub
@@ -66,30 +65,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _flush_output()
 
 
-def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+def _parser(arguments: Sequence[str]) -> Parser:
     """The parser of all verbs; only the verb in ``arguments`` is imported and declares its own arguments."""
-    parser = _Parser(
-        prog="edgefer",
-        description="Recognises facial expressions on low-power devices.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="edgefer", description="Recognises facial expressions on low-power devices.", epilog=EXAMPLES)
     parser.add_argument("--version", action="version", version=version())
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
     for name, summary in VERBS.items():
-        description = f"{summary[0].upper()}{summary[1:]}."
-        verb = verbs.add_parser(name, help=summary, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+        verb = verbs.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         if name in arguments:
             module = importlib.import_module(f"edgefer.cli.{name.replace('-', '_')}")
             module.add_arguments(verb)
             verb.set_defaults(main=module.main)
     return parser
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """A wrong flag; the message may quote an address, whose password is redacted."""
-        super().error(scrub(message))
 
 
 def _flush_output() -> None:

@@ -19,10 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Write the page and print its path."""
-    from edgefer.history import export
+    from edgefer.history.location import find_history
+    from edgefer.history.report import write_page
     from edgefer.history.store import History
+    from edgefer.history.timespec import parse_range
 
-    with closing(History(export.history_path(options.file, options.config), "read")) as history:
-        export.write_page(history, export.stretch(options.begin, options.end, options.bucket, most=200), Path(options.out))
+    with closing(History(find_history(options.file, options.config), "read")) as history:
+        write_page(history, parse_range(options.begin, options.end, options.bucket, max_buckets=200), Path(options.out))
     print(f"written: {Path(options.out).resolve()}")
     return 0

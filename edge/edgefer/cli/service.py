@@ -15,7 +15,7 @@ from pathlib import Path
 from edgefer.cli.check_config import check_config
 from edgefer.cli.terminal import say
 from edgefer.errors import ServiceError
-from edgefer.files import shipped, write_whole
+from edgefer.files import shipped, write_atomic
 from edgefer.settings import CONFIG, Settings
 
 UNIT = "edgefer.service"
@@ -81,7 +81,7 @@ def install(config: Path, say: Callable[[str], None]) -> None:
         raise ServiceError(f"{command}: no such file; a service needs an installed edgefer: 'make pi-install', or pip install in a venv")
     for path in (command, config, *([Path(settings.model)] if settings.model.endswith(".tflite") else [])):
         _check_visible(path)
-    write_whole(UNIT_PATH, unit(command, config, settings.source_timeout_s))
+    write_atomic(UNIT_PATH, unit(command, config, settings.source_timeout_s))
     _systemctl("daemon-reload")
     _systemctl("enable", "--quiet", UNIT)
     # Earlier failures must not count against the start limit after a fix.

@@ -16,7 +16,7 @@ from pathlib import Path
 from edgefer.cli import terminal
 from edgefer.cli.check_config import check_config
 from edgefer.errors import EdgeferError, SettingsError, SourceError
-from edgefer.files import shipped, write_whole
+from edgefer.files import shipped, write_atomic
 from edgefer.redact import shown
 from edgefer.settings import CONFIG, Settings
 from edgefer.types import Observation
@@ -77,11 +77,11 @@ def set_up(path: Path, source: str | None, sinks: list[str] | None, replace: boo
     draft = path.with_name(f".draft-{path.name}")
     try:
         # Before any question: can the file be written at all?
-        write_whole(draft, configuration())
+        write_atomic(draft, configuration())
         source = _choose_source(source, ask, say)
         question = "sinks, separated by spaces (status: is a line in the log, jsonl:faces.jsonl a file)?"
         sinks = sinks or (ask(question, "status:") if ask else "status:").split()
-        write_whole(draft, configuration(source=source, sinks=sinks))
+        write_atomic(draft, configuration(source=source, sinks=sinks))
         check_config(draft)
         if path.exists():
             # A copy, not a rename: at no time is there no configuration.

@@ -23,7 +23,7 @@ from edgefer.cli.doctor import as_json, as_text, examine
 from edgefer.cli.redacted_settings import stored_secrets, without_secrets
 from edgefer.cli.service import UNIT, UNIT_PATH
 from edgefer.errors import EdgeferError, SettingsError
-from edgefer.files import write_whole
+from edgefer.files import write_atomic
 from edgefer.machine import board, version
 from edgefer.redact import CUT, scrub, without
 from edgefer.settings import CONFIG, read_toml
@@ -50,7 +50,7 @@ def write_bundle(path: Path, target: Target) -> None:
         for name, text in contents(target).items():
             # A zip has no date before 1980, and a Pi without a clock boots in 1970.
             archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), text, zipfile.ZIP_DEFLATED)
-    write_whole(path, packed.getvalue(), flag="--bundle ")
+    write_atomic(path, packed.getvalue(), flag="--bundle ")
 
 
 def contents(target: Target) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The loop: frames of a source through the stages into the sinks, and a summary of the run."""
+"""The loop: frames of a source through the pipeline into the sinks, and a summary of the run."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
+from edgefer.log_once import LogOnce
 from edgefer.output import QuitRun, Sink
 from edgefer.pipeline.stages import Pipeline
-from edgefer.pipeline.throttle import Pace
+from edgefer.pipeline.throttle import Throttle
 from edgefer.queues import Mailbox
 from edgefer.sources import Source
 from edgefer.sources.camera_health import Watch
@@ -23,7 +24,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Summary:
-    """What a run did."""
+    """Counts of a run."""
 
     frames: int = 0
     with_face: int = 0
@@ -57,18 +58,18 @@ def run(
     sinks: Sequence[Sink],
     stop: threading.Event,
     timeout_s: float,
-    pace: Pace | None = None,
+    throttle: Throttle | None = None,
     between: Callable[[int], None] | None = None,
 ) -> Summary:
-    """Frames through the pipeline into the sinks until the source ends, ``stop`` is set, or someone quits.
+    """Frames through the pipeline into the sinks until the source ends, ``stop`` is set, or a sink raises `QuitRun`.
 
-    A frame on which a stage fails is logged once per kind of failure and counted, and the loop goes on.
-    ``pace`` slows a live source down; ``between`` is called before each frame with the number of frames that failed so far.
-    Raises `SourceError` when the source fails, or a live one is silent, or repeats itself, for ``timeout_s``.
+    A frame on which a stage fails is logged once per kind of failure and counted, and the loop goes on. ``throttle`` slows a
+    live source down. ``between`` is called before each frame with the number of failed frames so far.
+    Raises `SourceError` when the source fails, or when a live source gives no frame, or the same one, for ``timeout_s``.
     """
     pipeline.restart(source.tracked)
-    summary, faults, begun_s = Summary(), set[str](), time.monotonic()
-    watch = Watch(source.description, getattr(source, "repeats", False), lambda state: _tell(source, sinks, state), timeout_s)
+    summary, log_once, begun_s = Summary(), LogOnce(_LOG), time.monotonic()
+    watch = Watch(source.description, getattr(source, "repeats", False), lambda state: _report(source, sinks, state), timeout_s)
     frames = _frames(source, stop, watch)
     try:
         for frame, capture_ms in frames:
@@ -76,21 +77,18 @@ def run(
                 between(summary.faults)
             try:
                 observation = pipeline.process(frame, capture_ms)
-            except Exception as error:  # the loop's edge: one bad frame must not end a year's run
+            except Exception as error:  # the loop's edge: one bad frame must not end a run of months
                 summary.faults += 1
                 kind = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-                if kind not in faults and len(faults) < 100:
-                    faults.add(kind)
-                    trace = _LOG.isEnabledFor(logging.DEBUG)
-                    _LOG.error("frame %d failed: %s (said once; counted from here on)", frame.index, kind, exc_info=trace)
+                log_once(logging.ERROR, f"frame {frame.index} failed: {kind}", kind, exc_info=_LOG.isEnabledFor(logging.DEBUG))
                 continue
             if source.live:
                 watch.saw(frame.luma)
             summary.add(observation)
             for sink in sinks:
                 sink.write(observation)
-            if pace and source.live:
-                stop.wait(pace.pause_s())
+            if throttle and source.live:
+                stop.wait(throttle.pause_s())
     except QuitRun:
         pass
     finally:
@@ -99,8 +97,8 @@ def run(
     return summary
 
 
-def _tell(source: Source, sinks: Sequence[Sink], state: CameraState) -> None:
-    """Say what a camera is up to, in the log and to every output that wants to know."""
+def _report(source: Source, sinks: Sequence[Sink], state: CameraState) -> None:
+    """Report the state of a camera in the log and to every sink that takes it."""
     _LOG.warning("%s: %s", source.description, state)
     for sink in sinks:
         if hasattr(sink, "camera"):
@@ -111,11 +109,11 @@ def _frames(source: Source, stop: threading.Event, watch: Watch) -> Generator[tu
     """Each frame with the milliseconds spent waiting for it."""
     with closing(_newest(source, stop, watch) if source.live else _every(source)) as frames:
         while not stop.is_set():
-            asked = time.perf_counter()
+            requested_s = time.perf_counter()
             frame = next(frames, None)
             if frame is None:
                 return
-            yield frame, 1000 * (time.perf_counter() - asked)
+            yield frame, 1000 * (time.perf_counter() - requested_s)
 
 
 def _every(source: Source) -> Generator[Frame, None, None]:
@@ -123,7 +121,7 @@ def _every(source: Source) -> Generator[Frame, None, None]:
 
 
 def _newest(source: Source, stop: threading.Event, watch: Watch) -> Generator[Frame, None, None]:
-    """A live source read in a thread of its own: the newest frame wins, and what it pushed out is counted."""
+    """A live source read in a thread of its own: only the newest frame is kept, and dropped ones are counted."""
     mailbox: Mailbox[Frame] = Mailbox(1)
     failure: list[Exception] = []
     done = threading.Event()
@@ -134,7 +132,7 @@ def _newest(source: Source, stop: threading.Event, watch: Watch) -> Generator[Fr
                 mailbox.put(frame)
                 if done.is_set():
                     break
-        except Exception as error:  # handed to the main thread, which raises it
+        except Exception as error:  # the main thread raises it
             failure.append(error)
         mailbox.close()
 
@@ -143,7 +141,7 @@ def _newest(source: Source, stop: threading.Event, watch: Watch) -> Generator[Fr
     try:
         while not stop.is_set():
             try:
-                # A short wait at a time, so that a stop is heard while the camera hangs.
+                # Short waits, so that a stop takes effect while the camera hangs.
                 frame = mailbox.get(timeout_s=0.25)
             except TimeoutError:
                 watch.waits()
@@ -166,7 +164,7 @@ def observe(source: Source, pipeline: Pipeline, timeout_s: float) -> Generator[O
     Raises `SourceError` as `run` does, and whatever a stage raises.
     """
     pipeline.restart(source.tracked)
-    watch = Watch(source.description, getattr(source, "repeats", False), lambda state: _tell(source, (), state), timeout_s)
+    watch = Watch(source.description, getattr(source, "repeats", False), lambda state: _report(source, (), state), timeout_s)
     with closing(_frames(source, threading.Event(), watch)) as frames:
         for frame, capture_ms in frames:
             observation = pipeline.process(frame, capture_ms)

@@ -10,8 +10,9 @@ from typing import Annotated
 from msgspec import Meta
 
 from edgefer.errors import SinkError
-from edgefer.history.aggregate import MINUTE_S, Batch, Tally
-from edgefer.history.store import History, default_path
+from edgefer.history.aggregate import MINUTE_S, Aggregator, Batch
+from edgefer.history.location import default_path
+from edgefer.history.store import History
 from edgefer.output import About
 from edgefer.settings import Table, checked
 from edgefer.spec import Spec
@@ -42,7 +43,7 @@ class HistorySink:
         self._options = checked(spec.options, HistoryOptions, str(spec), strict=False)
         self.path = Path(spec.path) if spec.path else default_path()
         self.history = History(self.path)
-        self._tally, self._unwritten = Tally(), list[Batch]()
+        self._aggregator, self._unwritten = Aggregator(), list[Batch]()
         self._labels: list[str] = []
         self._written_s, self._purged_s, self._closed = time.monotonic(), float("-inf"), False
 
@@ -57,7 +58,7 @@ class HistorySink:
 
     def write(self, observation: Observation) -> None:
         """Add it up; every ``every_s`` write. Raises `SinkError` where that fails: it is tried again with the next batch."""
-        self._tally.add(observation)
+        self._aggregator.add(observation)
         if observation.model:
             self._labels = list(observation.model.labels)
         if time.monotonic() - self._written_s >= self._options.every_s:
@@ -66,7 +67,7 @@ class HistorySink:
     def flush(self) -> None:
         """Write what came together."""
         self._written_s = time.monotonic()
-        self._unwritten.append(self._tally.take())
+        self._unwritten.append(self._aggregator.take())
         while sum(len(batch.changes) + len(batch.minutes) for batch in self._unwritten) > self.PENDING:
             self._unwritten.pop(0)
         try:

@@ -12,8 +12,10 @@ from msgspec import Meta
 
 from edgefer.errors import SettingsError
 from edgefer.machine import board, temperature_c, version
-from edgefer.mqtt.connection import DEFAULT_BASE, Connection, Message, host_name, parse_address, read_ca, read_login
-from edgefer.mqtt.device import OFFLINE, ONLINE, Reporter, Topics
+from edgefer.mqtt.address import DEFAULT_BASE, host_name, parse_address
+from edgefer.mqtt.connection import Connection, Message
+from edgefer.mqtt.credentials import read_ca, read_login
+from edgefer.mqtt.device import OFFLINE, ONLINE, Telemetry, Topics
 from edgefer.mqtt.homeassistant import birth_topic, discovery
 from edgefer.queues import Mailbox
 from edgefer.redact import shown
@@ -64,7 +66,7 @@ class Mqtt:
     def __init__(self, spec: Spec, clock: Callable[[], float] = time.monotonic) -> None:
         self.topics, self._options = parse_node(spec.text)
         self._clock, self._version = clock, version()
-        self._reporter = Reporter(self.topics, self._version, self._options.every_s, temperature_c)
+        self._reporter = Telemetry(self.topics, self._version, self._options.every_s, temperature_c)
         self._waiting: Mailbox[tuple[float, Message]] = Mailbox(self.EVENTS)
         self._lost = 0
         self._anew = threading.Event()
@@ -78,8 +80,8 @@ class Mqtt:
             login=self._options.login,
             ca=self._options.ca,
             will=Message(self.topics.status, OFFLINE, retain=True),
-            hello=Message(self.topics.status, ONLINE, retain=True),
-            came_up=self._came_up,
+            birth=Message(self.topics.status, ONLINE, retain=True),
+            on_connect=self._came_up,
         )
         if self._options.discovery:
             self.connection.subscribe(birth_topic(self._options.discovery), self._birth)

@@ -11,6 +11,7 @@ import cv2
 from msgspec import Meta
 
 from edgefer.errors import SinkError
+from edgefer.files import atomic_path
 from edgefer.overlay import annotate
 from edgefer.settings import Table, checked
 from edgefer.spec import Spec
@@ -67,13 +68,8 @@ class Snapshots:
         done, content = cv2.imencode(".jpg", annotate(observation))
         if not done:
             raise SinkError(f"{path}: the picture cannot be encoded")
-        part = self.folder / f"{stem}.part"
-        try:
-            part.write_bytes(content.tobytes())
-            part.replace(path)
-        except OSError:
-            part.unlink(missing_ok=True)  # half a picture on a full disk is in everybody's way
-            raise
+        with atomic_path(path) as draft:
+            draft.write_bytes(content.tobytes())
         self._kept.append(path)
         if frame.name is None and len(self._kept) > self._keep:
             self._kept.pop(0).unlink(missing_ok=True)

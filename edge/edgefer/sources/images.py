@@ -12,7 +12,7 @@ import numpy as np
 
 from edgefer.errors import SourceError
 from edgefer.luma import colour_frame
-from edgefer.native_stderr import quiet_native
+from edgefer.native_stderr import silence_native_stderr
 from edgefer.settings import Table, checked
 from edgefer.spec import Spec
 from edgefer.types import Frame
@@ -72,7 +72,7 @@ class Images:
 def _decode(file: Path) -> cv2.typing.MatLike | None:
     """The picture as (H, W, 3) uint8 BGR; None where it is none, or claims a size that no camera has."""
     try:
-        with quiet_native():
+        with silence_native_stderr():
             # From memory: OpenCV's own reading of files crashes on names that are not UTF-8.
             return cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     except (OSError, cv2.error):

@@ -19,7 +19,7 @@ from msgspec import Meta
 
 from edgefer.errors import SettingsError, SourceError
 from edgefer.luma import colour_frame
-from edgefer.native_stderr import quiet_native
+from edgefer.native_stderr import silence_native_stderr
 from edgefer.redact import ESCAPES, reason
 from edgefer.settings import Table, checked
 from edgefer.sources.camera_health import Stillness
@@ -44,7 +44,7 @@ def open_capture(*arguments: object) -> cv2.VideoCapture:
     # The first is its name in Debian's OpenCV (4.6 of Bookworm, 4.10 of Trixie), the second in PyPI's.
     silence = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
     silence(0)
-    with quiet_native():
+    with silence_native_stderr():
         return cv2.VideoCapture(*arguments)
 
 

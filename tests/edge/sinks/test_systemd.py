@@ -122,9 +122,9 @@ def test_a_run_that_systemd_started_tells_it_by_itself_and_keeps_no_pictures(tmp
 def test_a_stage_that_never_returns_starves_the_watchdog(tmp_path: Path, environment: dict[str, str]) -> None:
     listener = Listener(environment["NOTIFY_SOCKET"])
     stuck = (
-        "import sys, time, edgefer.pipeline.search as s; from edgefer.cli.main import main\n"
-        "find = s.Search.follow\n"
-        "s.Search.follow = lambda *given: time.sleep(60) if given[3] > 1 else find(*given)\n"
+        "import sys, time, edgefer.pipeline.known_faces as k; from edgefer.cli.main import main\n"
+        "search = k.KnownFaceSearch.search\n"
+        "k.KnownFaceSearch.search = lambda *given: time.sleep(60) if given[3] > 1 else search(*given)\n"
         "sys.exit(main(['run', '--source', 'synthetic:?size=160x120']))"
     )
     with subprocess.Popen([sys.executable, "-c", stuck], cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL) as process:

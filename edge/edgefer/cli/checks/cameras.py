@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from edgefer.cli.checks.target import Finding, Target
-from edgefer.native_stderr import quiet_native
+from edgefer.native_stderr import silence_native_stderr
 
 
 def libcamera(target: Target) -> Finding:
@@ -47,7 +47,7 @@ def camera(target: Target) -> Finding:
         return Finding("fail", f"no permission for {', '.join(closed)}", "sudo usermod -aG video $USER, then log in again")
     module, _ = import_picamera2()
     try:
-        with quiet_native():
+        with silence_native_stderr():
             listed = module.Picamera2.global_camera_info() if module else []
     except Exception as error:  # of many types, libcamera's own
         return Finding("fail", f"libcamera cannot list cameras: {error}", "sudo reboot")
@@ -63,7 +63,7 @@ def camera(target: Target) -> Finding:
 def import_picamera2() -> tuple[Any, Exception | None]:
     """The module picamera2, or the error of its import."""
     try:
-        with quiet_native():
+        with silence_native_stderr():
             importlib.import_module("libcamera")
             return importlib.import_module("picamera2"), None
     except Exception as error:  # of many types, numpy's and libcamera's own

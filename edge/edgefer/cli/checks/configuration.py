@@ -7,7 +7,7 @@ import socket
 from edgefer.cli.check_config import check_config
 from edgefer.cli.checks.target import Finding, Target
 from edgefer.errors import EdgeferError
-from edgefer.mqtt.connection import parse_address
+from edgefer.mqtt.address import parse_address
 from edgefer.settings import CONFIG
 
 
