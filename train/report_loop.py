@@ -11,9 +11,9 @@ import cv2
 import msgspec
 import numpy as np
 
-from edgefer.cli.bench import measure
 from edgefer.detectors import open_detector
 from edgefer.native_stderr import silence_native_stderr
+from edgefer.pipeline.measure import measure
 from edgefer.settings import DetectorSettings
 from edgefer.types import Frame
 from train.model import build
@@ -34,7 +34,7 @@ def main() -> None:
             face = frame.luma[box.y : box.y + box.h, box.x : box.x + box.w]
             network.predict(cv2.resize(face, (48, 48), interpolation=cv2.INTER_AREA)[None, ..., None], verbose=0)
 
-    sys.stdout.write(msgspec.json.encode(measure(text, process, frames)[0]).decode())
+    sys.stdout.write(msgspec.json.encode(measure(text, process, frames).loop).decode())
 
 
 if __name__ == "__main__":

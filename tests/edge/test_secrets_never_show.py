@@ -305,7 +305,7 @@ webhook = "http://hook.invalid/{PLANT}?{PLANT}"
                     check(error.read().decode(), error.headers)
         config.write_text(text + f'password = "{PLANT}"\n')
         service.process.send_signal(signal.SIGHUP)
-        service.until("unknown key 'action[1].password'", "going on with the configuration so far")
+        service.until("unknown key 'action[1].password'", "going on with")
         service.process.send_signal(signal.SIGUSR1)
         service.until("Current thread")
     finally:
@@ -346,19 +346,19 @@ update.schemes = ["http"]
 
 def test_a_crash_of_the_program_or_of_a_thread_quotes_no_secret(tmp_path: Path) -> None:
     code = f"""
-import sys, threading, edgefer.cli.run
+import sys, threading, edgefer.cli.daemon
 from edgefer.cli.main import main
 
 def crash():
     raise ValueError("no: " + "rtsp://me:" + "{PLANT[:2]}" + "{PLANT[2:]}/x@camera")
 
-def look(*_):
+def run(*_):
     thread = threading.Thread(target=crash)
     thread.start()
     thread.join()
     crash()
 
-edgefer.cli.run.look = look
+edgefer.cli.daemon.run = run
 sys.exit(main(["run"]))
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import sys
 from pathlib import Path
 
 from edgefer.errors import EdgeferError, SettingsError
@@ -45,3 +47,20 @@ def check_config(path: Path) -> Settings:
     except EdgeferError as error:
         raise SettingsError(f"{location(path, keys)}: {error}") from None
     return settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of ``edgefer check-config``."""
+    parser.add_argument("file", nargs="?", metavar="FILE", help="the TOML file to check")
+    parser.add_argument("--config", metavar="FILE", help="the same, as a flag")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Check the file; the first error is one line with its position."""
+    name = options.file or options.config
+    if not name:
+        print("edgefer: no file given; write edgefer check-config FILE", file=sys.stderr)
+        return 2
+    check_config(Path(name))
+    print(f"{name}: good")
+    return 0

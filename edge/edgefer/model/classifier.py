@@ -10,7 +10,7 @@ import numpy as np
 from edgefer.errors import ModelError
 from edgefer.model.card import Card, read_model, split_card
 from edgefer.model.runtime import open_interpreter
-from edgefer.model.store import check_published
+from edgefer.model.store import check_published, find_model
 from edgefer.types import Model, Pixels, Scores
 
 
@@ -20,19 +20,20 @@ class Classifier:
     Raises `ModelError` for a file that is missing, truncated, without a card, changed since it was published, or
     whose card and tensors disagree, and `MissingLibrary` where no runtime is installed.
 
-    >>> classifier = Classifier(find_model("small"))
+    >>> classifier = Classifier("small")    # or the path of a .tflite file
     >>> scores = classifier(crops)          # (n, 48, 48) uint8 -> (n, 7) float32
     """
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
+    def __init__(self, model: str | Path = "small", threads: int = 1) -> None:
+        path = find_model(str(model))
         if path.suffix == ".keras":
             raise ModelError(f"{path}: a Keras model; make a TFLite file of it with 'make convert MODEL={path}'")
         content = read_model(path)
         self.path = path
-        model, self.card = split_card(content, str(path))
+        graph, self.card = split_card(content, str(path))
         self.sha256 = check_published(path, content)
         self.size_bytes = len(content)
-        self._interpreter = open_interpreter(model, threads, path)
+        self._interpreter = open_interpreter(graph, threads, path)
         self.input = self._interpreter.get_input_details()[0]
         self.output = self._interpreter.get_output_details()[0]
         _check_tensors(self.card, self.input, self.output, path)

@@ -156,3 +156,18 @@ def _newest(source: Source, stop: threading.Event, watch: Watch) -> Generator[Fr
         # A thread inside a native call while Python shuts down aborts the process: wait for it, unless it hangs.
         done.set()
         reader.join(timeout=1)
+
+
+def observe(source: Source, pipeline: Pipeline, timeout_s: float) -> Generator[Observation, None, None]:
+    """The observations of a source, one for each frame; the same loop as `run`, for programs that have no sinks.
+
+    Raises `SourceError` as `run` does, and whatever a stage raises.
+    """
+    pipeline.restart(source.tracked)
+    watch = Watch(source.description, getattr(source, "repeats", False), lambda state: _report(source, (), state), timeout_s)
+    with closing(_frames(source, threading.Event(), watch)) as frames:
+        for frame, capture_ms in frames:
+            observation = pipeline.process(frame, capture_ms)
+            if source.live:
+                watch.saw(frame.luma)
+            yield observation

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from edgefer.detectors import Detector, open_detector
 from edgefer.model.classifier import Classifier
-from edgefer.model.store import find_model
 from edgefer.pipeline.answers import Answers
 from edgefer.pipeline.known_faces import KnownFaceSearch
 from edgefer.pipeline.motion import Gate, Motion
@@ -86,12 +85,14 @@ class Pipeline:
         return self._tracker.update(distinct([*known.detections, *new.detections]), frame.time_s, known.tracks)
 
 
-def open_pipeline(settings: Settings, tracked: bool = True) -> Pipeline:
-    """The pipeline that the settings describe; raises `EdgeferError` where the model or a detector cannot be opened.
+def open_pipeline(settings: Settings | None = None, tracked: bool = True) -> Pipeline:
+    """The pipeline that the settings describe; raises `EdgeferError` if the model or the detector cannot be opened.
 
-    >>> pipeline = open_pipeline(Settings())
+    ``tracked``: frames follow each other, as those of a camera do; False for single photographs.
+
+    >>> pipeline = open_pipeline()
     >>> for frame in open_source("opencv:0"):
     ...     print(pipeline.process(frame).faces)
     """
-    classifier = Classifier(find_model(settings.model), settings.threads)
-    return Pipeline(settings, classifier, tracked)
+    settings = settings or Settings()
+    return Pipeline(settings, Classifier(settings.model, settings.threads), tracked)

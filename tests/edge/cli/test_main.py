@@ -148,7 +148,7 @@ def test_doctor_finds_this_machine_fit_and_names_a_bad_model(edgefer: Run, tmp_p
     done = edgefer("doctor", "--model", "bad.tflite")
     assert done.returncode == 1
     assert "fail  model" in done.stdout
-    assert "mend:" in done.stdout
+    assert "fix:" in done.stdout
 
 
 def test_check_config_accepts_a_good_file_and_names_the_key_of_a_bad_one(edgefer: Run, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_a_running_daemon_takes_up_a_sound_configuration_and_refuses_a_wrong_one
         wait_for(tmp_path / "first.jsonl")
         config.write_text(SOUND.format("second.jsonl") + "[track]\nlost = 3\n")
         process.send_signal(signal.SIGHUP)
-        while "going on with the configuration so far" not in wait_for(said):
+        while "going on with the current configuration" not in wait_for(said):
             time.sleep(0.05)
         assert "config.toml" in said.read_text()
         assert "lost_s" in said.read_text()
@@ -53,7 +53,7 @@ def test_a_running_daemon_takes_up_a_sound_configuration_and_refuses_a_wrong_one
 
 
 class Runs:
-    """Stands for `edgefer.cli.run.look`: notes the settings it is called with, and does what it is told to."""
+    """Stands for `edgefer.cli.daemon.run`: notes the settings it is called with, and does what it is told to."""
 
     def __init__(self, *does: object) -> None:
         self.seen: list[str] = []
@@ -82,7 +82,7 @@ def test_a_new_configuration_that_cannot_run_brings_the_one_before_back(tmp_path
     runs = Runs(reload.ask, SourceError("no camera 1"), None)
     assert reload.run(runs) == 0
     assert runs.seen == ["opencv:0", "opencv:1", "opencv:0"]
-    assert said[-1] == "no camera 1; going back to the configuration before"
+    assert said[-1] == "no camera 1; going back to the previous configuration"
 
 
 def test_a_failure_long_after_is_not_blamed_on_the_configuration(tmp_path: Path) -> None:

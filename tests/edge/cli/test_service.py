@@ -85,7 +85,7 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setenv("REFUSES", "nothing at all")
     monkeypatch.setattr(edgefer.cli.service, "RUNNING", tmp_path)
-    monkeypatch.setattr(edgefer.cli.service, "PLACE", tmp_path / "edgefer.service")
+    monkeypatch.setattr(edgefer.cli.service, "UNIT_PATH", tmp_path / "edgefer.service")
     monkeypatch.setattr(edgefer.cli.service, "HIDDEN", ("/home",))
     monkeypatch.setattr("edgefer.cli.service.os.geteuid", lambda: 0)
     monkeypatch.setattr("edgefer.cli.service.sys.prefix", str(tmp_path))
@@ -109,7 +109,7 @@ def test_installing_writes_the_unit_and_starts_it_and_uninstalling_takes_it_away
 
 def test_a_service_that_does_not_start_says_where_to_look(systemd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REFUSES", "restart")
-    with pytest.raises(ServiceError, match=r"Job for it failed\.; 'edgefer service logs' says why"):
+    with pytest.raises(ServiceError, match=r"Job for it failed\..*edgefer service logs"):
         install(tmp_path / "config.toml", lambda _: None)
 
 
@@ -123,7 +123,7 @@ def test_a_service_that_does_not_start_says_where_to_look(systemd: Path, tmp_pat
         ("hidden", "a service cannot see"),
         ("hidden model", "a service cannot see"),
         ("secret", "chmod o\\+r"),
-        ("not root", "only root"),
+        ("not root", "needs root"),
         ("no systemd", "systemd does not run here"),
     ],
 )

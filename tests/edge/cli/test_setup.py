@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from command import Run, one_line
 
-from edgefer.cli.setup import configuration, look, set_up
+from edgefer.cli.setup import configuration, probe, set_up
 from edgefer.errors import SettingsError, SourceError
 from edgefer.settings import Settings, load_settings
 from edgefer.sources import DEMONSTRATION
@@ -98,7 +98,7 @@ def test_the_first_camera_found_is_taken_where_none_is_named(tmp_path: Path, mon
 def test_asking_goes_on_until_a_camera_answers(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text("threads = 2\n")
-    answers = {"replace": ["yes"], "source": ["opencv:63", FAST], "outputs": ["status:  jsonl:faces.jsonl"]}
+    answers = {"replace": ["yes"], "source": ["opencv:63", FAST], "sinks": ["status:  jsonl:faces.jsonl"]}
     said: list[str] = []
 
     def ask(question: str, default: str) -> str:
@@ -109,16 +109,16 @@ def test_asking_goes_on_until_a_camera_answers(tmp_path: Path) -> None:
     assert any("no camera answers" in line for line in said)
     assert load_settings(path) == Settings(source=FAST, sinks=["status:", "jsonl:faces.jsonl"])
     assert (tmp_path / "config.toml.old").exists()
-    with pytest.raises(SettingsError, match="left as it is"):
+    with pytest.raises(SettingsError, match="--replace"):
         set_up(path, None, None, False, lambda *_: "no", said.append)
 
 
 def test_a_look_says_what_one_frame_shows(clip: Path, pictures: Path, tmp_path: Path) -> None:
-    assert "shows" in look(f"file:{clip}")
-    assert "2 frames, no face in them" in look("synthetic:?faces=0&size=160x120&seconds=0.04&paced=false")
+    assert "shows" in probe(f"file:{clip}")
+    assert "2 frames, no face in them" in probe("synthetic:?faces=0&size=160x120&seconds=0.04&paced=false")
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError):
-        look(f"images:{tmp_path / 'empty'}")
+        probe(f"images:{tmp_path / 'empty'}")
 
 
 def test_questions_without_an_answer_write_nothing(edgefer: Run, tmp_path: Path) -> None:

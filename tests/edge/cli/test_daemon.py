@@ -5,7 +5,7 @@ import threading
 import msgspec
 import pytest
 
-from edgefer.cli.run import look
+from edgefer.cli.daemon import run
 from edgefer.errors import MemoryLimit
 from edgefer.settings import Settings
 
@@ -17,8 +17,8 @@ def small(max_memory_mb: float) -> Settings:
 
 def test_a_daemon_that_grows_beyond_its_limit_ends_and_says_so() -> None:
     with pytest.raises(MemoryLimit, match=r"MB of memory are in use, and max_memory_mb allows 20"):
-        look(small(max_memory_mb=20), threading.Event(), lambda _: None)
+        run(small(max_memory_mb=20), threading.Event(), lambda _: None)
 
 
 def test_no_limit_is_no_limit() -> None:
-    assert look(small(max_memory_mb=0), threading.Event(), lambda _: None) == 0
+    assert run(small(max_memory_mb=0), threading.Event(), lambda _: None) == 0
