@@ -11,13 +11,13 @@ from pathlib import Path
 
 import cv2
 import pytest
+from edgefer.sources.opencv import Stream
 
 from edgefer.errors import SourceError
 from edgefer.output import QuitRun
 from edgefer.pipeline.loop import open_pipeline, run
 from edgefer.settings import Settings
 from edgefer.sources import open_source
-from edgefer.sources.opencv import Stream
 from edgefer.sources.synthetic import Scene, SyntheticOptions
 from edgefer.types import Observation
 

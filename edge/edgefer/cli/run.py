@@ -21,7 +21,6 @@ from edgefer.settings import Settings
 from edgefer.sinks import open_sink
 from edgefer.sinks.actions import Actions, check_actions
 from edgefer.sinks.mqtt import Mqtt
-from edgefer.sinks.snapshots import Snapshots
 from edgefer.sources import Source, open_source, pick_source
 from edgefer.update.updater import Updater
 
@@ -55,8 +54,8 @@ def look(settings: Settings, stop: threading.Event, say: Callable[[str], None]) 
             if updater and isinstance(sink, Mqtt):
                 updater.listen(sink.connection, sink.topics)
         _announce(source, pipeline, opened, say)
-        for said in begin(sinks, About(version(), source.description, lambda: facts_of(pipeline.classifier), sinks)):
-            say(said)
+        for line in begin(sinks, About(version(), source.description, lambda: facts_of(pipeline.classifier), sinks)):
+            say(line)
         checks = [
             *([updater.between(pipeline)] if updater else []),
             *([_memory_guard(settings.max_memory_mb)] if settings.max_memory_mb else []),
@@ -100,10 +99,8 @@ def _specs(settings: Settings) -> list[str]:
 
 def _announce(source: Source, pipeline: Pipeline, sinks: Sequence[Sink], say: Callable[[str], None]) -> None:
     """What people should know before the first frame."""
-    images_leave = any(getattr(sink, "images_leave", False) for sink in sinks)
+    images_leave = any(sink.images_leave for sink in sinks)
     say(f"{NOTICE} {'Who holds the token sees images.' if images_leave else 'No image leaves this machine.'}")
     say(f"source: {source.description}; model: {pipeline.classifier.path}")
     if not pipeline.classifier.accelerated:
         say("XNNPACK is not in use: every answer takes many times as long; 'edgefer doctor' says why")
-    if folders := [str(sink.folder.resolve()) for sink in sinks if isinstance(sink, Snapshots)]:
-        say(f"annotated pictures: {', '.join(folders)}")

@@ -14,6 +14,7 @@ from pathlib import Path
 from edgefer.cli.check_config import check_config
 from edgefer.errors import EdgeferError, SettingsError, SourceError
 from edgefer.files import shipped, write_whole
+from edgefer.output import QuitRun, Sink
 from edgefer.redact import shown
 from edgefer.settings import CONFIG, Settings
 from edgefer.types import Observation
@@ -100,6 +101,8 @@ def look(source: str) -> str:
     settings = Settings()
     glance = _Glance()
     with closing(open_source(source)) as opened:
+        if opened.pauses:
+            return f"{opened.description}: a source that may pause; nobody waits for its first frame"
         run(opened, open_pipeline(settings), [glance], threading.Event(), settings.source_timeout_s)
         described = opened.description
     if glance.seen is None:
@@ -108,7 +111,7 @@ def look(source: str) -> str:
     return f"{described}: " + (f"frame {glance.seen.frame.index} shows {faces}" if faces else f"{glance.frames} frames, no face in them")
 
 
-class _Glance:
+class _Glance(Sink):
     """A sink that ends the run at the first face, or when it has looked long enough."""
 
     main_thread = True
@@ -120,8 +123,6 @@ class _Glance:
         """When the first frame came: a camera and a model may take seconds to open."""
 
     def write(self, observation: Observation) -> None:
-        from edgefer.output import QuitRun
-
         self.seen, self.frames = observation, self.frames + 1
         now_s = time.monotonic()
         self._since_s = now_s if self._since_s is None else self._since_s

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from edgefer.pipeline.search import Search, Sighting
 from edgefer.pipeline.smoother import Smoother
 from edgefer.pipeline.throttle import Pace
 from edgefer.pipeline.tracker import Tracker
+from edgefer.plug import blame
 from edgefer.queues import Mailbox
 from edgefer.settings import Settings
 from edgefer.sources import Source
@@ -215,12 +217,13 @@ def run(
 
     A frame on which a stage fails is logged once per kind of failure and counted, and the loop goes on.
     ``pace`` slows a live source down; ``between`` is called before each frame with the number of frames that failed so far.
-    Raises `SourceError` when the source fails, or a live one is silent, or repeats itself, for ``timeout_s``.
+    Raises `SourceError` when the source fails, or a live one that may not pause is silent, or repeats itself, for ``timeout_s``.
     """
     pipeline.restart(source.tracked)
     summary, faults, begun_s = Summary(), set[str](), time.monotonic()
-    watch = Watch(source.description, getattr(source, "repeats", False), lambda state: _tell(source, sinks, state), timeout_s)
-    frames = _frames(source, stop, watch)
+    # After a pause the same picture may come again.
+    watch = Watch(source.description, source.repeats or source.pauses, lambda state: _tell(source, sinks, state), timeout_s)
+    frames = _frames(source, stop, watch.came, partial(_idle, sinks) if source.pauses else watch.waits)
     try:
         for frame, capture_ms in frames:
             if between:
@@ -254,16 +257,24 @@ def _tell(source: Source, sinks: Sequence[Sink], state: CameraState) -> None:
     """Say what a camera is up to, in the log and to every output that wants to know."""
     _LOG.warning("%s: %s", source.description, state)
     for sink in sinks:
-        if hasattr(sink, "camera"):
-            sink.camera(state)
+        sink.camera(state)
 
 
-def _frames(source: Source, stop: threading.Event, watch: Watch) -> Generator[tuple[Frame, float], None, None]:
-    """Each frame with the milliseconds spent waiting for it."""
-    with closing(_newest(source, stop, watch) if source.live else _every(source)) as frames:
+def _idle(sinks: Sequence[Sink]) -> None:
+    for sink in sinks:
+        sink.idle()
+
+
+def _frames(
+    source: Source, stop: threading.Event, came: Callable[[], None], waits: Callable[[], None]
+) -> Generator[tuple[Frame, float], None, None]:
+    """Each frame with the milliseconds spent waiting for it; see `_threaded` for the calls."""
+    threaded = source.live or source.pauses
+    with closing(_threaded(source, stop, came, waits) if threaded else _every(source)) as frames:
         while not stop.is_set():
             asked = time.perf_counter()
-            frame = next(frames, None)
+            with blame(type(source)):
+                frame = next(frames, None)
             if frame is None:
                 return
             yield frame, 1000 * (time.perf_counter() - asked)
@@ -273,39 +284,46 @@ def _every(source: Source) -> Generator[Frame, None, None]:
     yield from source
 
 
-def _newest(source: Source, stop: threading.Event, watch: Watch) -> Generator[Frame, None, None]:
-    """A live source read in a thread of its own: the newest frame wins, and what it pushed out is counted."""
+def _threaded(source: Source, stop: threading.Event, came: Callable[[], None], waits: Callable[[], None]) -> Generator[Frame, None, None]:
+    """A source read in a thread of its own, so that a stop is noticed while it waits.
+
+    Of a live one the newest frame wins, and the frames it pushed out are counted; any other waits until its frame is taken. ``came`` is
+    called for each frame, ``waits`` a few times a second while there is none.
+    """
     mailbox: Mailbox[Frame] = Mailbox(1)
     failure: list[Exception] = []
     done = threading.Event()
-
-    def read() -> None:
-        try:
-            for frame in source:
-                mailbox.put(frame)
-                if done.is_set():
-                    break
-        except Exception as error:  # handed to the main thread, which raises it
-            failure.append(error)
-        mailbox.close()
-
-    reader = threading.Thread(target=read, name="camera", daemon=True)
+    reader = threading.Thread(target=_read, args=(source, mailbox, failure, done), name="camera", daemon=True)
     reader.start()
     try:
         while not stop.is_set():
             try:
-                # A short wait at a time, so that a stop is heard while the camera hangs.
+                # A short wait at a time, so that a stop is noticed while the camera hangs.
                 frame = mailbox.get(timeout_s=0.25)
             except TimeoutError:
-                watch.waits()
+                waits()
                 continue
             if frame is None:
                 if failure:
                     raise failure[0]
                 return
-            watch.came()
+            came()
             yield replace(frame, dropped=mailbox.dropped)
     finally:
         # A thread inside a native call while Python shuts down aborts the process: wait for it, unless it hangs.
         done.set()
+        if source.pauses:
+            source.close()
         reader.join(timeout=1)
+
+
+def _read(source: Source, mailbox: Mailbox[Frame], failure: list[Exception], done: threading.Event) -> None:
+    """Every frame into the mailbox, until ``done``."""
+    try:
+        for frame in source:
+            mailbox.put(frame, wait_until=None if source.live else done)
+            if done.is_set():
+                break
+    except Exception as error:  # handed to the main thread, which raises it
+        failure.append(error)
+    mailbox.close()

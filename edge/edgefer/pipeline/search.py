@@ -157,7 +157,7 @@ class Search:
         """The finder on ``area`` of a frame that is searched at ``max_side_px`` at most."""
         scale = _shrink(luma, max_side_px)
         smallest_px = self._how.min_size_px / scale
-        if getattr(self._finder, "resizes", False):
+        if self._finder.resizes:
             # A larger part costs it no more, and in a lock of hair alone it sees faces.
             area, scale = _widened(area, luma.shape), 1.0
         return _look(self._finder, View(luma, area, scale), Evidence.ENOUGH, (smallest_px, 0.0))

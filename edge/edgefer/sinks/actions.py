@@ -19,6 +19,7 @@ import msgspec
 
 from edgefer.errors import SettingsError
 from edgefer.observation_json import face_fields
+from edgefer.output import Sink
 from edgefer.queues import Mailbox
 from edgefer.redact import reason, scrub
 from edgefer.settings import ActionSettings
@@ -44,10 +45,9 @@ def named(actions: Sequence[ActionSettings]) -> list[tuple[str, ActionSettings]]
     return [(action.name or f"number {number}", action) for number, action in enumerate(actions, 1)]
 
 
-class Actions:
+class Actions(Sink):
     """A sink that watches the rules of ``[[action]]``; what is due is done in its own thread, the oldest is dropped when too much is."""
 
-    main_thread = False
     SLOTS = 16
 
     def __init__(self, actions: Sequence[ActionSettings]) -> None:

@@ -17,7 +17,8 @@ from urllib.parse import parse_qsl, urlsplit
 from edgefer.errors import MissingLibrary, SettingsError, SinkError
 from edgefer.history.aggregate import Tally
 from edgefer.history.store import History
-from edgefer.output import About, Background
+from edgefer.options import SecretFile
+from edgefer.output import About, Background, Sink
 from edgefer.settings import Table, checked
 from edgefer.sinks.history import HistorySink
 from edgefer.spec import Spec
@@ -58,9 +59,9 @@ class WebOptions(Table, frozen=True):
     """Who may see what."""
 
     show: Show | None = None
-    """The most the page shows: totals, faces (boxes and scores), pixelated or pictures; None: pictures here, faces elsewhere."""
-    token_file: str = ""
-    """File with the token that must be given; needed for any address but this machine's own, and with ``host``."""
+    """The most that the page shows; without it pictures on this machine's own address, faces on any other."""
+    token_file: SecretFile = ""
+    """File with the token that visitors need; required for any address but this machine's own, and with ``host``."""
     host: str = ""
     """Further names, separated by commas, that the page answers to, such as a reverse proxy's."""
 
@@ -84,13 +85,14 @@ class Address:
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
 
-class Web:
-    """``http://127.0.0.1:8080``, with options ``http://…?show=faces``; ``web:`` is short for it.
+class Web(Sink):
+    """A web page with the live view and the history; web: is http://127.0.0.1:8080.
 
-    Another address than this machine's own needs a token. Raises `SinkError` where the address cannot be had.
+    Any address but this machine's own needs a token. Raises `SinkError` if the address is taken.
     """
 
-    main_thread = False
+    forms = ("http://host:port", "web:")
+    options = WebOptions
 
     def __init__(self, spec: Spec) -> None:
         address, options = _address(spec)
@@ -99,7 +101,6 @@ class Web:
         self._listening = _listen(spec, address)
         self.address = Address(address.host, self._listening.getsockname()[1])
         self.images_leave = not _private(address, options) and most in ("pixelated", "pictures")
-        """Whether pictures can be seen from another machine."""
         self._health, self._tally, self._own = Health(), Tally(), History(None)
         self._flushed_s = self._turn_s = time.monotonic()
         self._live = Live(self._health, self._own, most)
@@ -128,8 +129,8 @@ class Web:
         self._thread = threading.Thread(target=self._serve, name="web", daemon=True)
         self._thread.start()
 
-    @staticmethod
-    def check(spec: Spec) -> None:
+    @classmethod
+    def check(cls, spec: Spec) -> None:
         """Raises `SettingsError` where the address or an option is wrong, `SinkError` for a token that is; opens nothing."""
         _, options = _address(spec)
         if options.token_file:

@@ -12,13 +12,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from edgefer.sources.opencv import CameraOptions
 from faults import Camera
 from notify import Listener
 
 from edgefer.errors import SourceError
 from edgefer.sources import open_source, opencv
 from edgefer.sources.camera_health import NOTICED_S, Watch, contrast
-from edgefer.sources.opencv import CameraOptions
 from edgefer.sources.synthetic import Scene
 from edgefer.types import CameraState, Pixels
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from itertools import islice
 
 import pytest
+from edgefer.sources.opencv import Stream
 from faults import Camera
 
 from edgefer.errors import SettingsError, SourceError
 from edgefer.pipeline.loop import open_pipeline, run
 from edgefer.settings import Settings
 from edgefer.sources import open_source
-from edgefer.sources.opencv import Stream
 from edgefer.sources.synthetic import Scene
 
 
