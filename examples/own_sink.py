@@ -2,15 +2,14 @@
 
 import threading
 
+from edgefer.output import Sink
 from edgefer.pipeline.loop import open_pipeline, run
 from edgefer.settings import Settings
 from edgefer.sources import open_source
 from edgefer.types import Observation
 
 
-class Counter:
-    main_thread = True
-
+class Counter(Sink):
     def write(self, observation: Observation) -> None:
         if observation.frame.index % 30 == 0:
             print(f"{observation.frame.time_s:4.0f} s: {len(observation.faces)} faces", flush=True)

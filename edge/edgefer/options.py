@@ -20,7 +20,7 @@ SecretFile = Annotated[str, Meta(extra={"holds": "file with a secret"})]
 Secret = Annotated[str, Meta(extra={"holds": "secret"})]
 """A secret itself: it is cut out of every message. A `SecretFile` is better: every process reads the arguments of all others."""
 
-_UNITS = {"s": "s", "ms": "ms", "px": "pixels", "mb": "MB", "days": "days", "fps": "frames/s"}
+_UNITS = {"s": "s", "seconds": "s", "ms": "ms", "px": "pixels", "mb": "MB", "days": "days", "fps": "frames/s"}
 _UNITS |= {"width": "pixels", "height": "pixels", "rotation": "degrees"}
 """The last word of an option's name -> its unit."""
 

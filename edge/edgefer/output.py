@@ -13,7 +13,6 @@ from typing import Any
 from edgefer.errors import SinkError
 from edgefer.plug import Plug
 from edgefer.queues import Mailbox
-from edgefer.spec import Spec
 from edgefer.types import CameraState, Observation
 
 _LOG = logging.getLogger(__name__)
@@ -24,7 +23,10 @@ class QuitRun(Exception):
 
 
 class Sink(Plug, ABC):
-    """Takes observations. `write` and `close` must be there; a sink overrides of the rest what it needs."""
+    """Takes observations. A subclass has `write` and `close`, and overrides of the rest what it needs.
+
+    One that is named by specs is called with a checked `Spec`, and raises `SinkError` if it cannot be opened.
+    """
 
     kind = "sink"
     fault = SinkError
@@ -32,9 +34,6 @@ class Sink(Plug, ABC):
     """Works on the main thread, as windows must. Every other sink gets a thread of its own."""
     images_leave: bool = False
     """Images can be seen from another machine."""
-
-    def __init__(self, spec: Spec) -> None:
-        """Open what a checked spec names; raises `SinkError`."""
 
     def begin(self, about: About) -> str:
         """Called once before the first frame; returns a line for people, or nothing."""

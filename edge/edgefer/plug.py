@@ -6,7 +6,7 @@ import importlib
 import inspect
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -169,6 +169,12 @@ class Registry(Generic[P]):
     def check(self, text: str) -> None:
         """Raises `EdgeferError` for a spec that cannot be opened; opens nothing."""
         self.read(text)
+
+    def open(self, text: str, *settings: object) -> P:
+        """What a spec names, opened; its class is called with the spec and the ``settings``. Raises `EdgeferError`."""
+        plug, spec = self.read(text)
+        with blame(plug):
+            return cast("Callable[..., P]", plug)(spec, *settings)
 
     def _load(self, point: EntryPoint) -> type[P]:
         trouble = f"the package {_package(point)} cannot be used for {self.kind} {point.name!r}"

@@ -39,7 +39,7 @@ def parse_spec(text: str) -> Spec:
     """
     match = re.fullmatch(r"([a-z][a-z0-9]*):(.*)", text, re.DOTALL)
     if not match:
-        raise SettingsError(f"{shown(text)!r} is not a spec: write kind:place, such as opencv:0, file:clip.mp4 or jsonl:-")
+        raise SettingsError(f"{shown(text)!r} is not a spec: write scheme:path, such as opencv:0, file:clip.mp4 or jsonl:-")
     scheme, rest = match.groups()
     if rest.startswith("//"):
         return Spec(text, scheme, text, {})

@@ -29,6 +29,7 @@ from edgefer.pipeline.crop import crop_face
 from edgefer.pipeline.loop import Pipeline, run
 from edgefer.settings import DetectorSettings, Settings
 from edgefer.sinks.jsonl import JsonLines
+from edgefer.sources import Source
 from edgefer.spec import parse_spec
 from edgefer.types import Frame, Pixels
 
@@ -48,11 +49,9 @@ def mark(label: str) -> None:
         os.getpgid(MARK)
 
 
-class Frames:
+class Frames(Source):
     """Frames kept as an array, without their making."""
 
-    live = False
-    tracked = True
     description = "kept frames"
 
     def __init__(self, kept: Pixels) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from edgefer.detectors import Detector
 from edgefer.errors import EdgeferError
 from edgefer.history.aggregate import Tally
 from edgefer.history.store import History
@@ -27,6 +28,7 @@ from edgefer.mqtt.fleet import Fleet, as_json, table
 from edgefer.pipeline.loop import Pipeline, run
 from edgefer.redact import scrub, shown
 from edgefer.settings import Settings, UpdateSettings, load_settings
+from edgefer.sources import Source
 from edgefer.spec import parse_spec
 from edgefer.types import Box, Frame
 from edgefer.update.order import read_ledger, read_order
@@ -167,9 +169,7 @@ async def _ask(method: bytes, path: bytes, query: bytes, headers: list[tuple[byt
     return said
 
 
-class _Source:
-    live = False
-    tracked = True
+class _Source(Source):
     description = "frames"
 
     def __init__(self, *frames: Frame) -> None:
@@ -182,7 +182,7 @@ class _Source:
         pass
 
 
-class _Sees:
+class _Sees(Detector):
     """A detector that sees what it is told to, and around a known face the first of it: as many boxes there are never."""
 
     def __init__(self, boxes: list[Box]) -> None:

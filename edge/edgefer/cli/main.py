@@ -38,12 +38,6 @@ examples:
   edgefer run --sink http://127.0.0.1:8080 --sink history:
                                                   the web page, and a history that outlives the run
   edgefer run --source 'synthetic:?faces=3&seconds=20' --sink 'snapshots:out?every_s=1'
-
-sources: picamera:[?width=640&height=480&fps=30&rotation=180&hflip=true]  opencv:N[?width=..&height=..&fps=..&fourcc=MJPG]
-         file:PATH  rtsp://…  http://…[#timeout_s=5]  images:DIR  synthetic:[?faces=1&size=640x480&fps=30&seconds=60]
-sinks:   status:  jsonl:PATH  jsonl:-  display:  snapshots:DIR[?every_s=5&keep=1000]
-         mqtt://host[:port]/base/node[?login=FILE&every_s=30]  mqtts://…[?ca=FILE]
-         http://127.0.0.1:8080[?show=pictures|pixelated|faces|totals&token_file=FILE]  history:[PATH][?keep_days=365&max_mb=200]
 """
 
 FLEET_EXAMPLES = """\
@@ -128,6 +122,13 @@ def _flush_output() -> None:
 
 
 class _Parser(argparse.ArgumentParser):
+    more: Callable[[], str] | None = None
+    """Makes the end of the help, when it is printed."""
+
+    def format_help(self) -> str:
+        """The help, with what `more` adds."""
+        return super().format_help() + (self.more() if self.more else "")
+
     def error(self, message: str) -> NoReturn:
         """A wrong flag; an address in the wrong place keeps its password."""
         super().error(scrub(message))
@@ -148,8 +149,20 @@ def _add_run(verbs: Verbs) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     run.set_defaults(verb=_run)
+    run.more = _plugs
     _shared(run)
     run.add_argument("--sink", action="append", metavar="SPEC", help="where observations go; may be given more than once")
+
+
+def _plugs() -> str:
+    """Every source, detector and sink with its options; imports them all."""
+    from edgefer.detectors import DETECTORS
+    from edgefer.plug_help import help_table
+    from edgefer.sinks import SINKS
+    from edgefer.sources import SOURCES
+
+    tables = {"sources": help_table(SOURCES), "sinks": help_table(SINKS), "detectors (in the configuration)": help_table(DETECTORS)}
+    return "".join(f"\n{title}:\n{table}" for title, table in tables.items())
 
 
 def _add_bench(verbs: Verbs) -> None:

@@ -6,9 +6,8 @@ from abc import ABC, abstractmethod
 from enum import Enum
 
 from edgefer import builtin
-from edgefer.plug import Plug, Registry, blame
+from edgefer.plug import Plug, Registry
 from edgefer.settings import DetectorSettings
-from edgefer.spec import Spec
 from edgefer.types import Box, Pixels
 
 __all__ = ["DETECTORS", "Detector", "Evidence", "open_detector"]
@@ -26,14 +25,14 @@ class Evidence(Enum):
 
 
 class Detector(Plug, ABC):
-    """Finds faces; ``__call__`` must be there."""
+    """Finds faces. A subclass has ``__call__``.
+
+    It is called with a checked `Spec` and the table ``[detector]``, and raises `EdgeferError` if it cannot be opened.
+    """
 
     kind = "detector"
     resizes: bool = False
     """Brings every picture to a size of its own: a picture that is shrunk before only loses detail."""
-
-    def __init__(self, spec: Spec, settings: DetectorSettings) -> None:
-        """Load what a checked spec names; ``settings`` is the table ``[detector]``. Raises `EdgeferError`."""
 
     @abstractmethod
     def __call__(self, luma: Pixels, smallest_px: int, largest_px: int = 0, evidence: Evidence = Evidence.ENOUGH) -> list[Box]:
@@ -49,6 +48,4 @@ DETECTORS: Registry[Detector] = Registry("detector", builtin.DETECTORS)
 
 def open_detector(name: str, settings: DetectorSettings) -> Detector:
     """The detector of that name, options after ``:?``; raises `SettingsError` for an unknown one."""
-    detector, spec = DETECTORS.read(name)
-    with blame(detector):
-        return detector(spec, settings)
+    return DETECTORS.open(name, settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgefer import builtin
 from edgefer.output import Sink
-from edgefer.plug import Registry, blame
+from edgefer.plug import Registry
 
 __all__ = ["SINKS", "Sink", "open_sink"]
 
@@ -14,6 +14,4 @@ SINKS: Registry[Sink] = Registry("sink", builtin.SINKS)
 
 def open_sink(text: str) -> Sink:
     """Open the sink a spec names; raises `SettingsError` for a bad spec, `SinkError` if it cannot be opened."""
-    sink, spec = SINKS.read(text)
-    with blame(sink):
-        return sink(spec)
+    return SINKS.open(text)

@@ -59,7 +59,7 @@ class Mqtt(Sink):
     are counted.
     """
 
-    forms = ("mqtt://host[:port]/base/node", "mqtts://host[:port]/base/node")
+    forms = ("mqtt://host[:port][/base/node]", "mqtts://host[:port][/base/node]")
     options = MqttOptions
     EVENTS = 256
     EVENT_S = 60.0

@@ -8,15 +8,17 @@ from pathlib import Path
 
 from edgefer import builtin
 from edgefer.errors import SourceError
-from edgefer.plug import Plug, Registry, blame
-from edgefer.spec import Spec
+from edgefer.plug import Plug, Registry
 from edgefer.types import Frame
 
 __all__ = ["SOURCES", "Source", "open_source", "pick_source"]
 
 
 class Source(Plug, ABC):
-    """Frames, one after the other. ``__iter__`` and `close` must be there; a source sets of the rest what differs."""
+    """Frames, one after the other. A subclass has ``__iter__`` and `close`, and sets of the rest what differs.
+
+    It is called with a checked `Spec`, and raises `SourceError` if it cannot be opened.
+    """
 
     kind = "source"
     fault = SourceError
@@ -30,9 +32,6 @@ class Source(Plug, ABC):
     """No frame for hours is no fault. Such a source is iterated in a thread, and `close` ends the iteration from another thread."""
     description: str = ""
     """For people: what it is, with size and rate if they are known."""
-
-    def __init__(self, spec: Spec) -> None:
-        """Open what a checked spec names; raises `SourceError`."""
 
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]:
@@ -49,9 +48,7 @@ SOURCES: Registry[Source] = Registry("source", builtin.SOURCES)
 
 def open_source(text: str) -> Source:
     """Open the source a spec names; raises `SettingsError` for a bad spec, `SourceError` if it cannot be opened."""
-    source, spec = SOURCES.read(text)
-    with blame(source):
-        return source(spec)
+    return SOURCES.open(text)
 
 
 DEMONSTRATION = "synthetic:?seconds=60"

@@ -11,14 +11,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgefer.detectors import open_detector
+from edgefer.detectors import Detector, open_detector
 from edgefer.errors import SourceError
 from edgefer.model.classifier import Classifier
 from edgefer.model.store import find_model
-from edgefer.output import QuitRun
+from edgefer.output import QuitRun, Sink
 from edgefer.pipeline.loop import Pipeline, run
 from edgefer.settings import ClassifySettings, DetectorSettings, GateSettings, Settings, SmoothSettings
-from edgefer.sources import open_source
+from edgefer.sources import Source, open_source
 from edgefer.sources.synthetic import Synthetic
 from edgefer.types import Box, CameraState, Frame, Observation
 
@@ -34,10 +34,8 @@ def pipeline(classifier: Classifier, tracked: bool = True, **settings: object) -
     return Pipeline(changed, classifier, tracked, clock=lambda: next(ticks) / 1000)
 
 
-class Memory:
+class Memory(Sink):
     """A sink that keeps what it is given."""
-
-    main_thread = True
 
     def __init__(self) -> None:
         self.seen: list[Observation] = []
@@ -99,11 +97,12 @@ def test_a_still_scene_is_rarely_searched_and_its_face_stays(classifier: Classif
     changed = Settings()
     detector = open_detector("haar", changed.detector)
 
-    def counting(luma: np.ndarray, *how: object) -> list[Box]:
-        calls.append(1)
-        return detector(luma, *how)
+    class Counting(Detector):
+        def __call__(self, luma: np.ndarray, *how: object) -> list[Box]:
+            calls.append(1)
+            return detector(luma, *how)
 
-    line = Pipeline(changed, classifier, True, counting)
+    line = Pipeline(changed, classifier, True, Counting())
     source = open_source("synthetic:?paced=false&seconds=3&size=320x240&still=true")
     seen = [line.process(frame) for frame in source]
     assert all(len(observation.faces) == 1 for observation in seen[2:])
@@ -166,16 +165,17 @@ def test_a_frame_that_fails_is_said_once_counted_and_skipped(classifier: Classif
     line = pipeline(classifier, gate=GateSettings(threshold=0), detector=DetectorSettings(every_s=0))
     good = open_detector("haar", DetectorSettings())
 
-    def sometimes(luma: np.ndarray, *how: object) -> list[Box]:
-        if luma[0, 0] == 7:
-            raise ValueError("bad luma")
-        return good(luma, *how)
+    class Sometimes(Detector):
+        def __call__(self, luma: np.ndarray, *how: object) -> list[Box]:
+            if luma[0, 0] == 7:
+                raise ValueError("bad luma")
+            return good(luma, *how)
 
-    line._detector = sometimes
+    line._detector = Sometimes()
     line.restart(tracked=True)
 
-    class Source:
-        live, tracked, description = False, True, "test"
+    class Numbered(Source):
+        description = "test"
 
         def __iter__(self) -> Iterator[Frame]:
             for index in range(20):
@@ -185,7 +185,7 @@ def test_a_frame_that_fails_is_said_once_counted_and_skipped(classifier: Classif
 
     memory = Memory()
     with caplog.at_level(logging.ERROR):
-        summary = run(Source(), line, [memory], threading.Event(), timeout_s=1)
+        summary = run(Numbered(), line, [memory], threading.Event(), timeout_s=1)
     assert (summary.frames, summary.faults, len(memory.seen)) == (10, 10, 10)
     assert caplog.text.count("bad luma") == 1
     assert "10 frames failed" in str(summary)
@@ -195,8 +195,8 @@ def test_a_frame_that_fails_is_said_once_counted_and_skipped(classifier: Classif
 def test_a_clock_that_is_set_stops_nothing_and_is_over_in_half_a_second(classifier: Classifier, set_s: float) -> None:
     """A Pi without a battery begins in the past, and jumps when the network tells it the time."""
 
-    class Jumping:
-        live, tracked, description = False, True, "a camera whose clock is set"
+    class Jumping(Source):
+        description = "a camera whose clock is set"
 
         def __iter__(self) -> Iterator[Frame]:
             for frame in open_source("synthetic:?paced=false&seconds=4&size=320x240&seed=3"):
@@ -215,10 +215,10 @@ def test_a_clock_that_is_set_stops_nothing_and_is_over_in_half_a_second(classifi
     assert gone == ()
 
 
-class Camera:
+class Camera(Source):
     """A live source whose every step the test decides."""
 
-    live, tracked, description = True, True, "test camera"
+    live, description = True, "test camera"
 
     def __init__(self, frames: int, then: str) -> None:
         self.frames, self.then, self.released = frames, then, threading.Event()
@@ -285,13 +285,9 @@ def test_a_live_source_drops_frames_when_the_loop_is_slow_and_counts_them(classi
 def test_a_stop_ends_the_run_even_while_the_camera_hangs(classifier: Classifier) -> None:
     camera, stop = Camera(1, "hang"), threading.Event()
 
-    class Stopper:
-        main_thread = True
-
+    class Stopper(Memory):
         def write(self, observation: Observation) -> None:
             threading.Timer(0.3, stop.set).start()
-
-        def close(self) -> None: ...
 
     begun = time.monotonic()
     assert run(camera, pipeline(classifier), [Stopper()], stop, timeout_s=30).frames == 1

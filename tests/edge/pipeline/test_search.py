@@ -23,7 +23,7 @@ class Watched:
         self.faint = self.blind = False
         self.shown: list[tuple[int, int, int, int]] = []
         self._detector: Detector = open_detector(name, DetectorSettings())
-        self.resizes = getattr(self._detector, "resizes", False)
+        self.resizes = self._detector.resizes
 
     def __call__(self, luma: Pixels, smallest_px: int, largest_px: int = 0, evidence: Evidence = Evidence.ENOUGH) -> list[Box]:
         self.shown.append((*luma.shape, smallest_px, largest_px))

@@ -18,7 +18,7 @@ import pytest
 
 from edgefer.errors import MissingLibrary, SettingsError, SinkError
 from edgefer.history.store import History
-from edgefer.output import Background, close_all
+from edgefer.output import Background, Sink, close_all
 from edgefer.overlay import annotate
 from edgefer.sinks import SINKS, open_sink
 from edgefer.sources.synthetic import Scene
@@ -176,10 +176,8 @@ def test_a_display_without_a_screen_or_windows_says_so(monkeypatch: pytest.Monke
         open_sink("display:")
 
 
-class Slow:
+class Slow(Sink):
     """A sink that waits until it may go on, and remembers what it took."""
-
-    main_thread = False
 
     def __init__(self) -> None:
         self.may_go = threading.Event()

@@ -12,12 +12,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from edgefer.sources.opencv import CameraOptions
 from faults import Camera
 from notify import Listener
 
 from edgefer.errors import SourceError
-from edgefer.sources import open_source, opencv
+from edgefer.sources import capture, open_source
+from edgefer.sources.camera import CameraOptions
 from edgefer.sources.camera_health import NOTICED_S, Watch, contrast
 from edgefer.sources.synthetic import Scene
 from edgefer.types import CameraState, Pixels
@@ -132,7 +132,7 @@ def test_a_usb_camera_that_freezes_is_given_up(tmp_path: Path, monkeypatch: pyte
         writer.write(scene.draw(0))
     writer.release()
     # A clip stands in for the device: what reads, tells and gives up is the camera's.
-    monkeypatch.setattr(opencv, "open_capture", lambda *_: cv2.VideoCapture(str(tmp_path / "still.avi")))
+    monkeypatch.setattr(capture, "open_capture", lambda *_: cv2.VideoCapture(str(tmp_path / "still.avi")))
     camera = open_source("opencv:0?frozen_s=0.1")
     with pytest.raises(SourceError, match=r"the same picture for 0\.1 s; is it still plugged in"):
         for _ in camera:

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from itertools import islice
 
 import pytest
-from edgefer.sources.opencv import Stream
 from faults import Camera
 
 from edgefer.errors import SettingsError, SourceError
+from edgefer.output import Sink
 from edgefer.pipeline.loop import open_pipeline, run
 from edgefer.settings import Settings
 from edgefer.sources import open_source
+from edgefer.sources.stream import Stream
 from edgefer.sources.synthetic import Scene
 
 
@@ -74,9 +75,7 @@ def test_a_stream_that_stays_away_ends_the_run_in_one_line(camera: Camera) -> No
     camera.connections = [camera.hangs_up]
     source = open_source(camera.address + "#timeout_s=1")
 
-    class Sink:
-        main_thread = True
-
+    class Stopper(Sink):
         def write(self, observation: object) -> None:
             if not camera.over.is_set():
                 camera.stop()
@@ -84,7 +83,7 @@ def test_a_stream_that_stays_away_ends_the_run_in_one_line(camera: Camera) -> No
         def close(self) -> None: ...
 
     with pytest.raises(SourceError, match="no frame for 1 s"):
-        run(source, open_pipeline(Settings()), [Sink()], threading.Event(), timeout_s=1)
+        run(source, open_pipeline(Settings()), [Stopper()], threading.Event(), timeout_s=1)
     source.close()
 
 
