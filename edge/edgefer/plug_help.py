@@ -19,9 +19,7 @@ def help_table(registry: Registry[P]) -> str:
             lines.append(f"      not available: {plug}")
             continue
         lines.append(f"      {_summary(plug)}")
-        if options := options_of(plug.options):
-            lines += ["", *(f"      {plug.options_after}{_setting(option):24} {_help(option)}" for option in options)]
-        lines.append("")
+        lines += [f"      {plug.options_after}{_setting(option):24} {_help(option)}" for option in options_of(plug.options)]
     return "\n".join(lines)
 
 

@@ -51,7 +51,7 @@ def camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Camera]:
     probe = "import gi; gi.require_version('GstRtspServer', '1.0')"
     if subprocess.run([SYSTEM_PYTHON, "-c", probe], capture_output=True, check=False).returncode:
         pytest.skip("GStreamer's RTSP server is not here (tests/pi/packages.txt)")
-    monkeypatch.setattr(Stream, "pause_s", 0.2)
+    monkeypatch.setattr(Stream, "retry_s", 0.2)
     scene = Scene(SyntheticOptions(size="320x240"))
     for index in range(30):
         cv2.imwrite(str(tmp_path / f"{index}.jpg"), scene.draw(index))

@@ -48,7 +48,7 @@ class Stream(Source):
     options = StreamOptions
     options_after = "#"
     live = True
-    pause_s = 1.0
+    retry_s = 1.0
     """Seconds between two attempts to open it."""
 
     def __init__(self, spec: Spec) -> None:
@@ -103,7 +103,7 @@ class Stream(Source):
             elif time.monotonic() - lost_s > LOST_S:
                 raise SourceError(f"{self.description}: did not come back in {LOST_S:.0f} s")
             self._capture.close()
-            if not self._closed.wait(self.pause_s):
+            if not self._closed.wait(self.retry_s):
                 self._capture = self._open()
                 # It may begin with the picture it stopped at: it has as long as before to give another.
                 still.begin(time.monotonic())

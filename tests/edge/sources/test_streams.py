@@ -20,7 +20,7 @@ from edgefer.sources.synthetic import Scene
 
 @pytest.fixture
 def camera(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Iterator[Camera]:
-    monkeypatch.setattr(Stream, "pause_s", 0.05)
+    monkeypatch.setattr(Stream, "retry_s", 0.05)
     camera = Camera(scene)
     yield camera
     if not camera.over.is_set():
