@@ -58,11 +58,10 @@ def test_every_sink_takes_observations_with_and_without_faces_and_closes_twice(s
     sink.close()
 
 
-def test_the_table_names_classes_that_can_be_imported() -> None:
+def test_every_sink_of_the_table_can_be_imported_or_names_the_extra_to_install() -> None:
     for scheme in SINKS:
-        module, _, name = SINKS[scheme].partition(":")
         try:
-            assert hasattr(__import__(module, fromlist=[name]), name)
+            assert issubclass(SINKS.find(scheme), Sink)
         except MissingLibrary as error:
             assert "edgefer[" in str(error)
 
