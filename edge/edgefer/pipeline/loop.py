@@ -28,7 +28,7 @@ from edgefer.plug import blame
 from edgefer.queues import Mailbox
 from edgefer.settings import Settings
 from edgefer.sources import Source
-from edgefer.sources.camera_health import Watch
+from edgefer.sources.camera_health import CameraHealth
 from edgefer.types import Box, CameraState, Face, Frame, Observation, Pixels, Scores, Track
 
 _LOG = logging.getLogger(__name__)
@@ -222,8 +222,8 @@ def run(
     pipeline.restart(source.tracked)
     summary, faults, begun_s = Summary(), set[str](), time.monotonic()
     # After a pause the same picture may come again.
-    watch = Watch(source.description, source.repeats or source.pauses, lambda state: _tell(source, sinks, state), timeout_s)
-    frames = _frames(source, stop, watch.came, partial(_idle, sinks) if source.pauses else watch.waits)
+    health = CameraHealth(source.description, source.repeats or source.pauses, lambda state: _tell(source, sinks, state), timeout_s)
+    frames = _frames(source, stop, health.received, partial(_idle, sinks) if source.pauses else health.waiting)
     try:
         for frame, capture_ms in frames:
             if between:
@@ -239,7 +239,7 @@ def run(
                     _LOG.error("frame %d failed: %s (said once; counted from here on)", frame.index, kind, exc_info=trace)
                 continue
             if source.live:
-                watch.saw(frame.luma)
+                health.check(frame.luma)
             summary.add(observation)
             for sink in sinks:
                 sink.write(observation)

@@ -45,13 +45,13 @@ except ModuleNotFoundError as error:
 
 CONNECTIONS = 64
 THREADS = 8
-"""Answers worked out at one time. Starlette's own pool has 40, each of which keeps memory of its own."""
+"""Threads that work out answers. Starlette's own pool has 40, each of which keeps memory."""
 ANSWERS_PER_S = 200
-"""More requests wait: a camera's frames need the processor, too. Sixteen open pages ask for ten pictures a second each."""
+"""Requests above this rate wait: the frames need the processor, too. Sixteen open pages request ten pictures a second each."""
 IDLE_S = 10
 """Seconds a connection may be open without a whole request."""
 FLUSH_S, KEEP_DAYS, MAX_MB = 5.0, 7.0, 16.0
-"""Without a ``history:`` sink the page remembers for itself, in memory."""
+"""Without a ``history:`` sink the page keeps a history of its own, in memory."""
 CREDENTIAL = "web-token"
 
 
@@ -68,7 +68,7 @@ class WebOptions(Table, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the server listens."""
+    """The address on which the server listens."""
 
     host: str
     port: int
@@ -131,7 +131,7 @@ class Web(Sink):
 
     @classmethod
     def check(cls, spec: Spec) -> None:
-        """Raises `SettingsError` where the address or an option is wrong, `SinkError` for a token that is; opens nothing."""
+        """Raises `SettingsError` for a wrong address or option, `SinkError` for a wrong token; opens nothing."""
         _, options = _address(spec)
         if options.token_file:
             read_token(Path(options.token_file))
@@ -144,7 +144,7 @@ class Web(Sink):
         await self._server.serve(sockets=[self._listening])
 
     async def _in_turn(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The page, `ANSWERS_PER_S` at most; after a quiet second as many at once."""
+        """The page, `ANSWERS_PER_S` at most; after a second without requests as many at once."""
         now_s = time.monotonic()
         self._turn_s = max(self._turn_s + 1 / ANSWERS_PER_S, now_s - 1.0)
         if self._turn_s > now_s:
@@ -152,7 +152,7 @@ class Web(Sink):
         await self._page.guard(scope, receive, send)
 
     def begin(self, about: About) -> str:
-        """Learn what the page belongs to, and read its history where one is kept."""
+        """Connect the page to its run, and to the ``history:`` sink if there is one; returns the address."""
         self._live.about = self._metrics.about = about
         bare = (sink.sink if isinstance(sink, Background) else sink for sink in about.sinks)
         kept = next((sink for sink in bare if isinstance(sink, HistorySink)), None)
@@ -161,7 +161,7 @@ class Web(Sink):
         return f"web page: {self.address} (shows {self._live.show})"
 
     def write(self, observation: Observation) -> None:
-        """Count it, and show it where it is time for one; nothing is encoded while nobody looks."""
+        """Count it, and show it if one is due; nothing is encoded while no page is open."""
         self._health.add(observation)
         self._tally.add(observation)
         self._live.add(observation)
@@ -175,11 +175,11 @@ class Web(Sink):
                 self._own.make_room(KEEP_DAYS, MAX_MB, free_mb=0)
 
     def camera(self, state: CameraState) -> None:
-        """Show what the camera is up to."""
+        """Show the camera's state."""
         self._health.camera = state.how
 
     def close(self) -> None:
-        """End the server; open pages are let go."""
+        """End the server; open pages are disconnected."""
         self._page.close()
         self._server.should_exit = True
         self._thread.join(timeout=3)
@@ -188,33 +188,33 @@ class Web(Sink):
 
 
 class _Bounded(H11Protocol):
-    """A bounded number of connections, none of which may idle: uvicorn bounds requests only."""
+    """A bounded number of connections, none of which may be idle: uvicorn bounds requests only."""
 
-    _look: asyncio.TimerHandle | None = None
+    _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         if len(self.connections) > CONNECTIONS:
             transport.abort()
             return
-        self._look = self.loop.call_later(IDLE_S, self._end_if_idle)
+        self._timer = self.loop.call_later(IDLE_S, self._end_if_idle)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if self._look:
-            # A look still to come would keep this connection's memory: many visitors in a row would add up.
-            self._look.cancel()
+        if self._timer:
+            # A pending timer would keep this connection's memory, and many visitors in a row would add up.
+            self._timer.cancel()
 
     def _end_if_idle(self, unsent: int = 0, answered: Any = None) -> None:
-        """What was so the last time: ``unsent`` bytes waited for the reader, ``answered`` was the last whole request."""
+        """``unsent`` and ``answered`` are from the last check: bytes that waited for the reader, and the last whole request."""
         waiting = self.transport.get_write_buffer_size()
         if waiting and waiting == unsent:
-            # The reader takes nothing: not even a closed connection would ever end.
+            # The reader takes nothing: not even closing would end this connection.
             self.transport.abort()
             return
         if not self.transport.is_closing() and self.cycle is answered and (answered is None or answered.response_complete):
             self.transport.close()
-        self._look = self.loop.call_later(IDLE_S, self._end_if_idle, waiting, self.cycle)
+        self._timer = self.loop.call_later(IDLE_S, self._end_if_idle, waiting, self.cycle)
 
 
 def _address(spec: Spec) -> tuple[Address, WebOptions]:
@@ -224,7 +224,7 @@ def _address(spec: Spec) -> tuple[Address, WebOptions]:
             raise SettingsError(f"{spec}: web: takes no path; for another address write http://127.0.0.1:8080")
         return Address("127.0.0.1", 8080), checked(spec.options, WebOptions, str(spec), strict=False)
     if "@" in spec.text.partition("?")[0]:
-        # Not repeated: what stands before an @ may be a password.
+        # Not repeated: the text before an @ may be a password.
         raise SettingsError(
             f"{spec.scheme}: an address to listen on takes no user and no password; write http://127.0.0.1:8080 and add ?token_file=FILE"
         )
@@ -239,12 +239,12 @@ def _address(spec: Spec) -> tuple[Address, WebOptions]:
 
 
 def _private(address: Address, options: WebOptions) -> bool:
-    """Whether nobody but this machine looks on: a reverse proxy, which `WebOptions.host` is for, lets others in."""
+    """Whether only this machine can see the page: a reverse proxy, which `WebOptions.host` is for, lets others in."""
     return address.local and not options.host
 
 
 def _most(address: Address, options: WebOptions) -> Show:
-    """Pictures leave this machine only where that is asked for."""
+    """The most that is shown; pictures leave this machine only on request."""
     return options.show or ("pictures" if _private(address, options) else "faces")
 
 
@@ -262,13 +262,13 @@ def _token(spec: Spec, address: Address, options: WebOptions) -> str | None:
 def _listen(spec: Spec, address: Address) -> socket.socket:
     listening = None
     try:
-        family, kind, protocol, _, place = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
-        # The protocol must be said: only of a socket that names it asyncio switches the waiting for acknowledgements off, 40 ms an answer.
+        family, kind, protocol, _, endpoint = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
+        # The protocol must be given: only then asyncio sets TCP_NODELAY, which saves 40 ms an answer.
         listening = socket.socket(family, kind, protocol)
         # A restarted daemon gets its address back at once.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(place)
-        # From here on the address answers: who comes before the thread is up waits a moment.
+        listening.bind(endpoint)
+        # From here on the address answers: a request that comes before the thread runs waits.
         listening.listen(CONNECTIONS)
     except (OSError, UnicodeError) as error:
         if listening:

@@ -150,7 +150,7 @@ class Scene:
         return Pose(x, y, unit_px * (1 + 0.04 * breath), math.radians(7) * roll)
 
     def _mood(self, n: int, at_s: float) -> tuple[int, int, float]:
-        """Preset now, preset next, and how far between, 0..1; every face is one ahead of the face before."""
+        """Preset now, preset next, and how far between, 0..1; each face is one preset ahead of the face before it."""
         slot, into_s = divmod(at_s, HOLD_S + BLEND_S)
         first = (int(slot) + n) % len(PRESETS)
         return first, (first + 1) % len(PRESETS), float(smooth_step(HOLD_S, HOLD_S + BLEND_S, into_s))
