@@ -11,7 +11,11 @@ from edgefer.types import Box, Pixels
 
 __all__ = ["DETECTORS", "Detector", "Evidence", "open_detector"]
 
-DETECTORS = {"haar": "edgefer.detectors.haar:Haar", "blazeface": "edgefer.detectors.blazeface:BlazeFace"}
+DETECTORS = {
+    "haar": "edgefer.detectors.haar:Haar",
+    "blazeface": "edgefer.detectors.blazeface:BlazeFace",
+    "yunet": "edgefer.detectors.yunet:YuNet",
+}
 """Name -> "module:Class", imported on use. A class is called with the settings."""
 
 
