@@ -95,19 +95,19 @@ def test_the_stem_on_a_small_grey_picture_is_the_published_one_on_the_enlarged_c
 
 
 def test_a_network_begins_with_the_published_one_in_training_as_in_use(known: Path) -> None:
-    model = build(load_recipe("teacher").model, 7)
-    begin_with_faces(model, faces(), known)
+    model, some = build(load_recipe("teacher").model, 7), faces(16)
+    begin_with_faces(model, some, known)
     layers = read_faceres(known)
     assert np.array_equal(model.get_layer("s4_b3_pw").get_weights()[0], layers["s4_b3_pw"][0])
     features = keras.Model(model.input, model.get_layer("s2_b2_pw_bn").output)
-    x = tf.nn.conv2d(faces()[..., None] / np.float32(255), layers["stem"][0], 1, "SAME") + layers["stem"][1]
+    x = tf.nn.conv2d(some[..., None] / np.float32(255), layers["stem"][0], 1, "SAME") + layers["stem"][1]
     for block, stride in (("s1_b1", 1), ("s2_b1", 2), ("s2_b2", 1)):
         x = tf.nn.depthwise_conv2d(tf.nn.relu6(x), layers[f"{block}_dw"][0], [1, stride, stride, 1], "SAME") + layers[f"{block}_dw"][1]
         x = tf.nn.conv2d(tf.nn.relu6(x), layers[f"{block}_pw"][0], 1, "SAME") + layers[f"{block}_pw"][1]
-    assert np.allclose(features(faces()[..., None]), x, atol=2e-3)
+    assert np.allclose(features(some[..., None]), x, atol=2e-3)
     thawed = build(msgspec.structs.replace(load_recipe("teacher").model, frozen="", dropout=0.0), 7)
     thawed.set_weights(model.get_weights())
-    pictures = faces()[..., None].astype(np.float32)
+    pictures = some[..., None].astype(np.float32)
     assert np.allclose(thawed(pictures, training=True), thawed(pictures, training=False), atol=5e-3)
 
 
