@@ -162,7 +162,7 @@ def test_check_config_accepts_a_good_file_and_names_the_key_of_a_bad_one(edgefer
         ('[detector]\nphoto_name = "blazefase"\n', "no detector 'blazefase'"),
         ('sinks = ["snapshots:d?keap=3"]\n', "did you mean 'keep'?"),
         ('sinks = ["snapshots:"]\n', "no folder given"),
-        ('sinks = ["jsonl:"]\n', "no place given"),
+        ('sinks = ["jsonl:"]\n', "write jsonl:PATH or jsonl:-"),
         ('sinks = ["status:foo"]\n', "takes no path"),
         ('sinks = ["display:foo"]\n', "takes no path"),
         ('model = "huge"\n', "no model 'huge'"),
