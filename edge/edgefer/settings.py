@@ -93,7 +93,7 @@ class SmoothSettings(Table, frozen=True):
     """0..1, below this probability the answer is "uncertain"; "model": the threshold of the model's card."""
 
 
-class PaceSettings(Table, frozen=True):
+class ThrottleSettings(Table, frozen=True):
     """``[pace]``: limits for a camera's frames; files and pictures are processed without a limit."""
 
     max_fps: Annotated[float, Meta(ge=0, le=240)] = 0.0
@@ -174,7 +174,7 @@ class Settings(Table, frozen=True):
     track: TrackSettings = TrackSettings()
     classify: ClassifySettings = ClassifySettings()
     smooth: SmoothSettings = SmoothSettings()
-    pace: PaceSettings = PaceSettings()
+    pace: ThrottleSettings = ThrottleSettings()
     update: UpdateSettings = UpdateSettings()
     action: list[ActionSettings] = []
     """Commands and webhooks for expressions."""

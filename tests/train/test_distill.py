@@ -100,7 +100,7 @@ def test_a_student_is_trained_by_the_same_command(toy_run: Path, folder: Path, t
 
 
 def test_a_missing_teacher_is_trained_first(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "master.toml").write_text("epochs = 1\n[model]\nchannels = [4, 4, 4, 4]\nblocks = [1, 1, 1]\n")
+    (tmp_path / "master.toml").write_text("epochs = 1\n[model]\nchannels = [4, 4]\nblocks = [1]\n")
     (tmp_path / "pupil.toml").write_text((tmp_path / "master.toml").read_text() + '[distill]\nteachers = ["master"]\nviews = 1\n')
     done = train(tmp_path / "runs" / "pupil", folder, tmp_path / "pupil.toml")
     assert done.returncode == 0, done.stderr

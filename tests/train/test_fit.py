@@ -26,7 +26,7 @@ def recipe(**changes: object) -> Recipe:
         "epochs": 4,
         "precision": "float32",
         "batch_size": 32,
-        "model": tiny.model,
+        "model": replace(tiny.model, channels=[8, 12], blocks=[1]),
         "optimizer": replace(small.optimizer, ema=0.9),
         "schedule": replace(small.schedule, warmup_epochs=1.0),
         **changes,
@@ -143,7 +143,7 @@ def test_the_plateau_rule_cuts_the_rate_where_keras_does() -> None:
 
 
 def test_a_killed_training_goes_on_at_its_last_epoch(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "mine.toml").write_text("epochs = 40\n[model]\nchannels = [8, 8, 8, 8]\nblocks = [1, 1, 1]\n")
+    (tmp_path / "mine.toml").write_text("epochs = 40\n[model]\nchannels = [8, 8]\nblocks = [1]\n")
     arguments = ["--data", folder, "--recipe", tmp_path / "mine.toml", "--out", tmp_path / "run"]
     command = [sys.executable, "-m", "train", *arguments]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}

@@ -42,7 +42,7 @@ def as_plot(history: History, span: TimeRange, width: int) -> str:
     whole = sum(totals.values()) or 1.0
     begin, end = format_time(span.from_s), format_time(span.to_s)
     columns = len(next(iter(grid.values())))
-    lines = [f"{'':13}{begin}{end:>{max(1, columns - len(begin))}}"]
+    lines = [f"{'':13}{begin}{end:>{max(len(end) + 2, columns - len(begin))}}"]
     for name, seconds in totals.items():
         # Rounded up: any value above 0 has a bar.
         bars = "".join(_BARS[-int(-8 * value // highest)] for value in grid[name])

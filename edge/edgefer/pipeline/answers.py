@@ -45,14 +45,14 @@ class Answers:
     def update(self, frame: Frame, tracks: Sequence[Track]) -> tuple[Face, ...]:
         """The faces of a frame. A lost one keeps its last expression: its box is a guess."""
         self._classify(frame, [track for track in tracks if track.state is TrackState.FOUND or track.id not in self._answers])
-        current = [track for track in tracks if track.state is not TrackState.LOST or track.id not in self._faces]
-        faces = self._faces | {track.id: self._smooth(track, frame.time_s) for track in current}
-        self._faces = {track.id: replace(faces[track.id], box=track.box) for track in tracks}
+        self._faces = {track.id: self._face(track, frame.time_s) for track in tracks}
         self._answers = {id: answer for id, answer in self._answers.items() if id in self._faces}
         self._smoother.keep(self._faces.keys())
         return tuple(self._faces.values())
 
-    def _smooth(self, track: Track, time_s: float) -> Face:
+    def _face(self, track: Track, time_s: float) -> Face:
+        if track.state is TrackState.LOST and track.id in self._faces:
+            return replace(self._faces[track.id], box=track.box)
         label, scores = self._smoother.update(track.id, self._answers[track.id].scores, time_s)
         named = dict(zip(self._classifier.labels, map(float, scores), strict=True))
         return Face(track.id, track.box, label, float(scores.max()), named)

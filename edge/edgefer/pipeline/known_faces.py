@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from edgefer.detectors import Detector, Evidence
 from edgefer.pipeline.alignment import SIDE_PX, Template
-from edgefer.pipeline.motion import Cells, Motion
+from edgefer.pipeline.motion import Cells, Motion, no_cells
 from edgefer.pipeline.roi import Roi, detect, expand
 from edgefer.types import Box, Detection, Pixels, Track, TrackState
 
@@ -66,13 +64,13 @@ class KnownFaceSearch:
         """Known faces of a frame (H, W) uint8, given where the tracker predicts them."""
         tracks: list[Track] = []
         boxes: list[Box] = []
-        searched, skipped, unexplained = np.zeros_like(motion.moved), np.zeros_like(motion.moved), motion.moved.copy()
+        searched, skipped, unexplained = no_cells(), no_cells(), motion.moved.copy()
         self._memories = {track.id: self._memories.get(track.id) or _Memory() for track in predicted}
         for track in predicted:
             roi = expand(track.box, ZONE, luma.shape)
             cells = motion.cells(roi)
             state, found = self._search_one(luma, track, roi, time_s, moved=bool(unexplained[cells].any()))
-            tracks.append(replace(track, state=state))
+            tracks.append(track if track.state is state else replace(track, state=state))
             boxes += found
             if state is TrackState.SKIPPED:
                 skipped[cells] = True

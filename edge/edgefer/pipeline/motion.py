@@ -69,6 +69,11 @@ class Gate:
             self._reference[searched] = self._current[searched]
 
 
+def no_cells() -> Cells:
+    """A new array of cells, none of them set."""
+    return np.zeros((ROWS, COLUMNS), bool)
+
+
 def blocks(cells: Cells) -> Cells:
     """Those of ``cells`` inside a block of 3 x 3 (a morphological opening): a face that can be found covers more, noise and edges less."""
     opened = cv2.morphologyEx(cells.view(np.uint8), cv2.MORPH_OPEN, _BLOCK, borderType=cv2.BORDER_CONSTANT, borderValue=0)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from edgefer.detectors import Detector, Evidence
 from edgefer.pipeline.known_faces import COARSE_PX, FINE_PX, ZONE, KnownFaces, similar_sizes
-from edgefer.pipeline.motion import Cells, Motion, blocks
+from edgefer.pipeline.motion import Cells, Motion, blocks, no_cells
 from edgefer.pipeline.roi import Roi, detect, expand, expand_to_short_side, fit_scale, whole_frame
 from edgefer.settings import DetectorSettings
 from edgefer.types import Box, Detection, Pixels, TrackState
@@ -46,7 +44,7 @@ class NewFaceSearch:
 
     def search(self, luma: Pixels, motion: Motion, time_s: float, known: KnownFaces) -> NewFaces:
         """New faces of a frame (H, W) uint8, and known ones that the known-face detector missed."""
-        searched = np.zeros_like(motion.moved)
+        searched = no_cells()
         area = self._due(luma, motion, time_s, known)
         if area is None:
             return NewFaces((), searched)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from edgefer.machine import temperature_c, throttled
-from edgefer.settings import PaceSettings
+from edgefer.settings import ThrottleSettings
 
 _LOG = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Throttle:
 
     def __init__(
         self,
-        settings: PaceSettings,
+        settings: ThrottleSettings,
         clock: Callable[[], float] = time.monotonic,
         cpu_clock: Callable[[], float] = time.process_time,
         heat: Callable[[float, bool], str] = heat,

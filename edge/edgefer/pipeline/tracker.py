@@ -28,7 +28,7 @@ class Tracker:
 
     def predict(self, time_s: float) -> list[Track]:
         """Every track, candidates included, where it should be at ``time_s``."""
-        return [replace(track, box=_predicted(track, time_s)) for track in self._tracks]
+        return [_at(track, time_s) for track in self._tracks]
 
     def update(self, detections: Sequence[Detection], time_s: float, searched: Sequence[Track] = ()) -> list[Track]:
         """The confirmed tracks at ``time_s``, oldest first, given the detections of that frame.
@@ -46,7 +46,7 @@ class Tracker:
             kept += [updated] if updated else []
         free = sorted(set(range(len(detections))) - set(assigned.values()))
         self._tracks = kept + [self._begin(detections[index], time_s) for index in free]
-        return [replace(track, box=_predicted(track, time_s)) for track in self._tracks if track.confirmed]
+        return [_at(track, time_s) for track in self._tracks if track.confirmed]
 
     def _assign(self, detections: Sequence[Detection], time_s: float) -> dict[int, int]:
         """Track id -> index of its detection."""
@@ -84,7 +84,7 @@ class Tracker:
         if state is TrackState.STATIC:
             return replace(track, seen_s=time_s, searched_s=time_s, velocity_px_s=(0.0, 0.0), state=state)
         if state is TrackState.SKIPPED:
-            return replace(track, state=state)
+            return track if track.state is state else replace(track, state=state)
         # A candidate ends at once: it was most likely not a face.
         if track.confirmed and 0 <= time_s - track.seen_s <= self._lost_s:
             return replace(track, searched_s=time_s, state=TrackState.LOST)
@@ -105,9 +105,17 @@ class Tracker:
         return Track(id, box, first_s, seen_s=time_s, searched_s=time_s, hits=hits, confirmed=hits >= self._min_hits)
 
 
+def _at(track: Track, time_s: float) -> Track:
+    """A track with its box predicted for ``time_s``."""
+    box = _predicted(track, time_s)
+    return track if box == track.box else replace(track, box=box)
+
+
 def _predicted(track: Track, time_s: float) -> Box:
     """The box of a track at ``time_s`` at constant velocity; at most half its own size away."""
     box, elapsed_s = track.box, time_s - track.seen_s
+    if not elapsed_s:
+        return box
     reach = max(box.w, box.h) / 2
     dx, dy = (max(-reach, min(reach, speed * elapsed_s)) for speed in track.velocity_px_s)
     return Box(round(box.x + dx), round(box.y + dy), box.w, box.h)

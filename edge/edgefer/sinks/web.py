@@ -103,7 +103,7 @@ class Web:
             read_token(Path(options.token_file))
 
     def begin(self, about: About) -> str:
-        """Learn what the page belongs to, and read its history where one is kept."""
+        """Show this run, with the history of its ``history:`` sink where it has one."""
         self._live.about = self._metrics.about = about
         bare = (sink.sink if isinstance(sink, Background) else sink for sink in about.sinks)
         kept = next((sink for sink in bare if isinstance(sink, HistorySink)), None)
@@ -112,7 +112,7 @@ class Web:
         return f"web page: {self.address} (shows {self._live.level})"
 
     def write(self, observation: Observation) -> None:
-        """Count it, and show it where it is time for one; nothing is encoded while nobody looks."""
+        """Count it, and show it at most ten times a second; pictures are encoded only on request."""
         self._health.add(observation)
         self._aggregator.add(observation)
         self._live.add(observation)
@@ -126,7 +126,7 @@ class Web:
                 self._own.make_room(KEEP_DAYS, MAX_MB, free_mb=0)
 
     def camera(self, state: CameraState) -> None:
-        """Show what the camera is up to."""
+        """Show the state of the camera."""
         self._health.camera = state.how
 
     def close(self) -> None:
@@ -143,7 +143,7 @@ def _address(spec: Spec) -> tuple[Address, WebOptions]:
             raise SettingsError(f"{spec}: web: takes no path; for another address write http://127.0.0.1:8080")
         return Address("127.0.0.1", 8080), checked(spec.options, WebOptions, str(spec), strict=False)
     if "@" in spec.text.partition("?")[0]:
-        # Not repeated: what stands before an @ may be a password.
+        # The text is not repeated: what is before an @ may be a password.
         raise SettingsError(
             f"{spec.scheme}: an address to listen on takes no user and no password; write http://127.0.0.1:8080 and add ?token_file=FILE"
         )
@@ -158,12 +158,12 @@ def _address(spec: Spec) -> tuple[Address, WebOptions]:
 
 
 def _private(address: Address, options: WebOptions) -> bool:
-    """Whether nobody but this machine looks on: a reverse proxy, which `WebOptions.host` is for, lets others in."""
+    """Whether only this machine can read the page; with ``host`` a reverse proxy lets others read it."""
     return address.local and not options.host
 
 
 def _most(address: Address, options: WebOptions) -> PrivacyLevel:
-    """Pictures leave this machine only where that is asked for."""
+    """The highest privacy level: pictures leave this machine only where an option says so."""
     return options.show or ("pictures" if _private(address, options) else "faces")
 
 
@@ -174,20 +174,20 @@ def _token(spec: Spec, address: Address, options: WebOptions) -> str | None:
     if credential.is_file():
         return read_token(credential)
     if not _private(address, options):
-        raise SinkError(f"{spec}: others could look on, so it needs a token; {MAKE_TOKEN}")
+        raise SinkError(f"{spec}: other machines can read this address, so it needs a token; {MAKE_TOKEN}")
     return None
 
 
 def _listen(spec: Spec, address: Address) -> socket.socket:
     listening = None
     try:
-        family, kind, protocol, _, place = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
-        # The protocol must be said: only of a socket that names it asyncio switches the waiting for acknowledgements off, 40 ms an answer.
+        family, kind, protocol, _, bind_address = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
+        # With the protocol: only then asyncio sets TCP_NODELAY. Without it an answer waits 40 ms for an acknowledgement.
         listening = socket.socket(family, kind, protocol)
-        # A restarted daemon gets its address back at once.
+        # A restarted daemon can use its address again at once.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(place)
-        # From here on the address answers: who comes before the thread is up waits a moment.
+        listening.bind(bind_address)
+        # Clients that connect before the server's thread runs wait in the backlog.
         listening.listen(MAX_CONNECTIONS)
     except (OSError, UnicodeError) as error:
         if listening:

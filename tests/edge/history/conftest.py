@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command import Run
+from command import Run, in_process
 
 from edgefer.cli.main import main
 from edgefer.history.aggregate import Batch, Change, Visit
@@ -62,13 +62,7 @@ def environment() -> dict[str, str]:
 
 
 @pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """The command line in this process, in an empty folder."""
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        capsys.readouterr()
-        status = main(list(arguments))
-        return subprocess.CompletedProcess(arguments, status, *capsys.readouterr())
-
-    return run
+    return partial(in_process, main)

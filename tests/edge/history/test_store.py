@@ -16,6 +16,7 @@ import pytest
 
 from edgefer.errors import SinkError
 from edgefer.history.aggregate import Batch, Change, Visit
+from edgefer.history.database import open_database
 from edgefer.history.store import DAY_S, History
 
 MakeBatch = Callable[..., Batch]
@@ -159,9 +160,9 @@ def test_a_corrupt_file_is_renamed_with_a_message(path: Path, damage: str, caplo
     path.write_bytes(content)
     with caplog.at_level(logging.ERROR):
         fresh = History(path)
-    fresh.add(batch())
     (aside,) = path.parent.glob("history.db.corrupt-*[0-9]")
     assert aside.read_bytes() == content
+    fresh.add(batch())
     assert aside.name in caplog.text
     assert len(fresh.buckets(0, 2e9, 60)) == 1
 
@@ -175,6 +176,12 @@ def test_a_file_that_turns_out_corrupt_while_writing_is_renamed_and_the_batch_is
     history.add(batch(NOON_S + 90_000 * 60))
     assert list(path.parent.glob("history.db.corrupt-*"))
     assert len(history.buckets(0, 4e9, 60)) == 1
+
+
+def test_a_commit_is_on_the_disk_when_it_returns(path: Path) -> None:
+    with closing(open_database(path, "write")) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,), "FULL"
 
 
 def test_another_programs_database_is_refused_and_not_changed(path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from edgefer.pipeline.loop import run
 from edgefer.pipeline.stages import open_pipeline
 from edgefer.pipeline.throttle import Throttle, heat
-from edgefer.settings import PaceSettings, Settings
+from edgefer.settings import Settings, ThrottleSettings
 from edgefer.sources import open_source
 
 
@@ -22,7 +22,7 @@ class Day:
         self.now_s, self.cpu_s, self.why = 100.0, 5.0, ""
 
     def throttle(self, **settings: float) -> Throttle:
-        return Throttle(PaceSettings(**settings), lambda: self.now_s, lambda: self.cpu_s, lambda limit, was: self.why)
+        return Throttle(ThrottleSettings(**settings), lambda: self.now_s, lambda: self.cpu_s, lambda limit, was: self.why)
 
     def frame(self, throttle: Throttle, took_s: float, cpu_s: float = 0.0) -> float:
         """Process one frame, then pause; returns the pause."""
@@ -107,21 +107,21 @@ def test_what_counts_as_hot(
     assert heat(80.0, was_hot) == why
 
 
-def counted(spec: str, settings: PaceSettings) -> tuple[int, float]:
+def counted(spec: str, settings: ThrottleSettings) -> tuple[int, float]:
     source, begun = open_source(spec), time.monotonic()
     summary = run(source, open_pipeline(Settings()), [], threading.Event(), 5, Throttle(settings))
     return summary.frames, time.monotonic() - begun
 
 
 def test_a_live_source_is_slowed_and_a_file_is_not() -> None:
-    frames, seconds = counted("synthetic:?seconds=2&size=160x120", PaceSettings(max_fps=5))
+    frames, seconds = counted("synthetic:?seconds=2&size=160x120", ThrottleSettings(max_fps=5))
     assert frames <= 5 * seconds + 2
-    assert counted("synthetic:?seconds=1&size=160x120&paced=false", PaceSettings(max_fps=5))[0] == 30
+    assert counted("synthetic:?seconds=1&size=160x120&paced=false", ThrottleSettings(max_fps=5))[0] == 30
 
 
 def test_a_stop_ends_a_pause() -> None:
     event = threading.Event()
     threading.Timer(0.5, event.set).start()
     begun = time.monotonic()
-    run(open_source("synthetic:?size=160x120"), open_pipeline(Settings()), [], event, 5, Throttle(PaceSettings(max_fps=0.05)))
+    run(open_source("synthetic:?size=160x120"), open_pipeline(Settings()), [], event, 5, Throttle(ThrottleSettings(max_fps=0.05)))
     assert time.monotonic() - begun < 15, "the pause is 20 s"
