@@ -51,6 +51,7 @@ ROOMS = (
         "native_stderr",
         "redact",
         "settings",
+        "options",
         "spec",
         "luma",
         "overlay",
