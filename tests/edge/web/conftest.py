@@ -45,6 +45,15 @@ def every_observation(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run stays live and ready also where the machine is too busy for the test."""
+    from edgefer.web import app, health
+
+    monkeypatch.setattr(health, "SILENT_S", 300.0)
+    monkeypatch.setattr(app, "READY_S", 300.0)
+
+
+@pytest.fixture
 def token_file(tmp_path: Path) -> str:
     path = tmp_path / "web.token"
     path.write_text(TOKEN + "\n")

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from edgefer.web.openapi import OPERATIONS, Operation
 from edgefer.web.picture import pixelate
 
 
-def test_the_state_has_the_faces_and_the_health_of_the_run(serve: Serve) -> None:
+def test_the_state_has_the_faces_and_the_health_of_the_run(serve: Serve, patient: None) -> None:
     sink = serve()
     assert ask(sink, "/api/state").json["observation"] is None
     assert ask(sink, "/readyz").status == 503
@@ -149,12 +150,10 @@ def test_nobody_can_show_more_than_the_configuration_allows(serve: Serve) -> Non
         assert ask(sink, "/api/privacy", "PUT", wrong).status == 400
 
 
-def test_a_clock_that_is_set_makes_nothing_unready(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    import time
-
+def test_a_clock_that_is_set_makes_nothing_unready(serve: Serve, patient: None, monkeypatch: pytest.MonkeyPatch) -> None:
     sink, now = serve(), time.time
     sink.write(seen())
-    monkeypatch.setattr(time, "time", lambda: now() + 3600)
+    monkeypatch.setattr(time, "time", lambda: now() + 7200)
     assert ask(sink, "/readyz").status == 200
 
 
@@ -167,6 +166,13 @@ def test_a_wrong_query_of_the_history_is_refused_with_a_reason(serve: Serve, que
 def test_a_history_with_too_many_buckets_gets_longer_ones(serve: Serve) -> None:
     answer = ask(serve(), "/api/history?from=0&to=4102444800&bucket=60").json
     assert 4102444800 / answer["bucket_s"] <= app.MAX_BUCKETS  # type: ignore[operator]
+
+
+def test_a_run_without_new_frames_is_not_ready(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "READY_S", 0.0)
+    sink = serve()
+    sink.write(seen())
+    assert (ask(sink, "/readyz").status, ask(sink, "/healthz").status) == (503, 200)
 
 
 @pytest.mark.parametrize("operation", [one for one in OPERATIONS if one.path != "/api/events"], ids=lambda one: one.path)

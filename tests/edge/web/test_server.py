@@ -184,10 +184,11 @@ def test_a_reader_that_blocks_loses_its_connection(serve: Serve, monkeypatch: py
 def test_closing_ends_open_streams_and_frees_the_address(serve: Serve) -> None:
     sink = serve()
     stream = Stream(sink)
+    assert stream.next("state")
     sink.close()
     sink.close()
     assert not sink.server.running
-    assert stream.answer.read().endswith(b"\n\n"), "the stream ends as a stream should"
+    stream.answer.read()  # raises where the last chunk is missing
     stream.close()
     again = open_sink(str(sink.address))
     again.close()
