@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import argparse
 import ast
+import re
 from collections import defaultdict
 from html import escape
 from pathlib import Path
 
 HERE = Path(__file__).parent
 AFTER = HERE / "images" / "imports.svg"
+PAGE = HERE / "architecture.md"
 Arrow = tuple[str, str]
 """The room that imports, and the room that is imported."""
 
@@ -117,6 +119,11 @@ def summary(modules: dict[str, int], arrows: set[Arrow]) -> str:
     return f"{len(modules)} rooms, {len(arrows)} arrows, {len(find_upward(set(modules), arrows))} of them upward"
 
 
+def caption(page: str, counts: str) -> str:
+    """The page with the counts in its caption."""
+    return re.sub(r"(?<=<!-- imports -->\n).*(?=<!-- end -->)", f"{counts}.\n", page, flags=re.DOTALL)
+
+
 def as_text(arrows: set[Arrow]) -> str:
     """One line for each room that imports: ``room: imported imported``."""
     rooms = sorted({room for room, _ in arrows})
@@ -151,4 +158,6 @@ if __name__ == "__main__":
     args = parser.parse_args()
     found = read_imports(args.root)
     args.out.write_text(draw(*found), encoding="utf-8")
+    if args.out == AFTER:
+        PAGE.write_text(caption(PAGE.read_text(encoding="utf-8"), summary(*found)), encoding="utf-8")
     print(f"{args.out}: {summary(*found)}")
