@@ -7,24 +7,43 @@ import re
 import sys
 import threading
 import traceback
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from urllib.parse import unquote
+
+from edgefer.builtin import DETECTORS, SINKS, SOURCES
 
 CUT = "…"
 """Stands for what was cut out."""
 ESCAPES = "in a user or a password / ? # @ and blanks are written %2F %3F %23 %40 %20"
 
-_HERE = "file|images|jsonl|snapshots|history|opencv|picamera|synthetic|status|display|systemd"
-"""Kinds of spec that lead nowhere in the network: what follows the colon is shown."""
-_START = re.compile(rf"(?<![\w+.-])(?!(?:{_HERE}):)[A-Za-z][\w+.-]*:/+")
-_ADDRESS = re.compile(rf"{_START.pattern}[^\s'\"]*")
+_ALL = *SOURCES, *DETECTORS, *SINKS
+_NETWORK = {beginning.removesuffix("://") for beginning in _ALL if beginning.endswith("://")}
+_LOCAL = {beginning.removesuffix(":") for beginning in _ALL if not beginning.endswith("://")}
+"""Kinds of spec that do not lead into the network: what follows the colon is not cut out. A kind that is unknown may lead anywhere."""
+_SECRET_OPTIONS = set[str]()
 _NAMED = re.compile(
     r"(?i)(?<![a-z])(pass(?:word|wd|phrase)?|pwd|token|secret|api[_-]?key|authorization|credentials?)(['\"]?[ \t]*[=:][ \t]*['\"]?)"
     r"(?:(?:bearer|basic|digest)[ \t]+)?[^\s'\"&;,]+"
 )
 _OPTIONS = re.compile(r"#(?:[a-z_]+=[\d.]+&?)+")
 """Options of a stream, which are edgefer's own and no secret."""
+
+
+def declare(local: Iterable[str], secret_options: Iterable[str]) -> None:
+    """Further kinds of spec that do not lead into the network, and further options whose values are cut out."""
+    _LOCAL.update(set(local) - _NETWORK)
+    _SECRET_OPTIONS.update(secret_options)
+
+
+def _local() -> str:
+    """A pattern: a local kind with its colon. With two slashes after it, it is an address all the same."""
+    return rf"(?:{'|'.join(sorted(_LOCAL))}):(?!//)"
+
+
+def _start() -> str:
+    """A pattern: how an address in the network begins."""
+    return rf"(?<![\w+.-])(?!{_local()})[A-Za-z][\w+.-]*:/+"
 
 
 def shown(address: str) -> str:
@@ -36,8 +55,10 @@ def shown(address: str) -> str:
     'rtsp://…@camera/live?…'
     """
     scheme, colon, rest = address.partition(":")
-    if not colon or re.fullmatch(_HERE, scheme):
-        return scheme + colon + scrub(rest) if colon else address
+    if not colon:
+        return address
+    if re.match(_local(), address):
+        return scheme + colon + scrub(rest)
     body = rest.lstrip("/")
     slashes = rest[: len(rest) - len(body)]
     lead = f"{scheme}:{slashes}" if slashes or "@" not in body else ""
@@ -53,7 +74,7 @@ def shown(address: str) -> str:
     elif place != after:
         options = _OPTIONS.search(after) if after.startswith("#", len(place)) else None
         place += options[0] if options and len(place) + len(options[0]) == len(after) else after[len(place)] + CUT
-    return lead + (CUT + at if at else "") + place
+    return _cut_options(lead + (CUT + at if at else "") + place)
 
 
 def without(text: str, known: Collection[str]) -> str:
@@ -65,13 +86,13 @@ def without(text: str, known: Collection[str]) -> str:
 
 def scrub(text: str) -> str:
     """Any text, such as a line of a log, without what looks like a secret in it."""
-    return _NAMED.sub(rf"\1\2{CUT}", re.sub(".+", lambda line: _scrub_line(line[0]), text))
+    return _cut_options(_NAMED.sub(rf"\1\2{CUT}", re.sub(".+", lambda line: _scrub_line(line[0]), text)))
 
 
 def _scrub_line(line: str) -> str:
     """Takes time that grows with the length alone: whoever writes to the broker or answers as a server has a say in it."""
     last = re.match(r".*@(?=\S)", line)
-    start = _START.search(line, 0, last.end()) if last else None
+    start = re.compile(_start()).search(line, 0, last.end()) if last else None
     begin = end = start.start() if start else len(line)
     if last and start:
         # Up to the last @ of the line: a password that is not written as it should be may hold anything, blanks too.
@@ -80,14 +101,23 @@ def _scrub_line(line: str) -> str:
     if last:
         before = re.sub(r"\S+", lambda word: _without_login(word[0]), before)
     if not start:
-        before = _ADDRESS.sub(lambda found: _shown_in_text(found[0]), before)
-    return before + _shown_in_text(address) + _ADDRESS.sub(lambda found: _shown_in_text(found[0]), after)
+        before = _cut_addresses(before)
+    return before + _shown_in_text(address) + _cut_addresses(after)
+
+
+def _cut_options(text: str) -> str:
+    names = "|".join(map(re.escape, sorted(_SECRET_OPTIONS)))
+    return re.sub(rf"([?&#](?:{names})=)[^\s'\"&]+", rf"\1{CUT}", text) if names else text
+
+
+def _cut_addresses(text: str) -> str:
+    return re.sub(rf"{_start()}[^\s'\"]*", lambda found: _shown_in_text(found[0]), text)
 
 
 def _without_login(word: str) -> str:
     """``user:password@host`` alone, or after a kind of spec that no address belongs after."""
     login, at, host = word.rpartition("@")
-    lead = re.match(rf"['\"(]*(?:(?:{_HERE}):)?", login)
+    lead = re.match(rf"['\"(]*(?:{_local()})?", login)
     kept = lead[0] if lead else ""
     return f"{kept}{CUT}{at}{host}" if ":" in login[len(kept) :] else word
 

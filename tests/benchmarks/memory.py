@@ -26,10 +26,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from mosquitto import Mosquitto, free_port
 
+from edgefer import builtin
 from edgefer.cli import daemon
 from edgefer.cli.terminal import on_stop_signal
 from edgefer.settings import Settings
-from edgefer.sources import SOURCES, open_source
+from edgefer.sources import Source, open_source
 from edgefer.spec import Spec
 from edgefer.types import Frame
 
@@ -39,10 +40,10 @@ WARM_UP = 0.2
 """The share of the frames reached after which nothing may grow."""
 
 
-class Grown:
+class Grown(Source):
     """``__main__:Grown``, a source: the clip again and again, and a look at this process now and then."""
 
-    live, tracked, description = False, True, "one drawn second for ever"
+    forms, description = ("grown:",), "one drawn second for ever"
     frames: ClassVar[int] = 0
     web: ClassVar[str] = ""
     seen: ClassVar[list[tuple[int, float, int, int]]] = []
@@ -105,7 +106,7 @@ def main() -> None:
     """Run and report."""
     cv2.setNumThreads(1)
     Grown.frames = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-    SOURCES["grown"] = "__main__:Grown"
+    builtin.SOURCES["grown:"] = "__main__:Grown"
     with tempfile.TemporaryDirectory() as folder:
         broker, port, place = Mosquitto(Path(folder)), free_port(), Path(folder)
         Grown.web = f"http://127.0.0.1:{port}"

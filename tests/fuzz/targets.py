@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from edgefer.detectors import Detector
 from edgefer.errors import EdgeferError
 from edgefer.history.aggregate import Aggregator
 from edgefer.history.store import History
@@ -28,6 +29,7 @@ from edgefer.pipeline.loop import run
 from edgefer.pipeline.stages import Pipeline
 from edgefer.redact import scrub, shown
 from edgefer.settings import Settings, UpdateSettings, load_settings
+from edgefer.sources import Source
 from edgefer.spec import parse_spec
 from edgefer.types import Box, Frame
 from edgefer.update.ledger import read_ledger
@@ -169,9 +171,7 @@ async def _ask(method: bytes, path: bytes, query: bytes, headers: list[tuple[byt
     return said
 
 
-class _Source:
-    live = False
-    tracked = True
+class _Source(Source):
     description = "frames"
 
     def __init__(self, *frames: Frame) -> None:
@@ -184,7 +184,7 @@ class _Source:
         pass
 
 
-class _Sees:
+class _Sees(Detector):
     """A detector that sees what it is told to, and around a known face the first of it: as many boxes there are never."""
 
     def __init__(self, boxes: list[Box]) -> None:

@@ -1,4 +1,4 @@
-"""A configuration file held against what there is."""
+"""A configuration file checked against the plugs, models and programs that exist here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgefer.settings import Settings, load_settings, location
 
 
 def check_config(path: Path) -> Settings:
-    """The settings of a file whose source, sinks, detector, model and actions could be opened; nothing is.
+    """The settings of a file whose source, sinks, detectors, model and actions could be opened; opens nothing.
 
     Raises `SettingsError` naming file and line.
     """
@@ -21,7 +21,6 @@ def check_config(path: Path) -> Settings:
     from edgefer.sinks import SINKS
     from edgefer.sinks.actions import check_actions
     from edgefer.sources import SOURCES
-    from edgefer.spec import check_spec, resolve
     from edgefer.update.updater import check_updates
 
     settings = load_settings(path)
@@ -29,13 +28,14 @@ def check_config(path: Path) -> Settings:
     try:
         if settings.source:
             keys = ["source"]
-            check_spec(SOURCES, settings.source, "source")
+            SOURCES.check(settings.source)
         for index, text in enumerate(settings.sinks):
             keys = [f"sinks[{index}]"]
-            check_spec(SINKS, text, "sink")
-        for key in ("name", "follow_name", "photo_name"):
+            SINKS.check(text)
+        detector = settings.detector
+        for key, name in (("name", detector.name), ("follow_name", detector.follow_name), ("photo_name", detector.photo_name)):
             keys = ["detector", key]
-            resolve(DETECTORS, getattr(settings.detector, key), "detector")
+            DETECTORS.check(name)
         keys = ["model"]
         labels = read_card(find_model(settings.model)).labels
         for index in range(len(settings.action)):

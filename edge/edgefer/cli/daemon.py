@@ -22,7 +22,6 @@ from edgefer.settings import Settings
 from edgefer.sinks import open_sink
 from edgefer.sinks.actions import Actions, check_actions
 from edgefer.sinks.mqtt import Mqtt
-from edgefer.sinks.snapshots import Snapshots
 from edgefer.sources import Source, open_source, pick_source
 from edgefer.update.updater import Updater
 
@@ -112,10 +111,8 @@ def _memory_guard(limit_mb: float) -> Callable[[int], None]:
 
 def _announce(source: Source, pipeline: Pipeline, sinks: Sequence[Sink], say: Callable[[str], None]) -> None:
     """What people should know before the first frame."""
-    images_leave = any(getattr(sink, "images_leave", False) for sink in sinks)
+    images_leave = any(sink.images_leave for sink in sinks)
     say(f"{NOTICE} {'Everybody with the token sees images.' if images_leave else 'No image leaves this machine.'}")
     say(f"source: {source.description}; model: {pipeline.classifier.path}")
     if not pipeline.classifier.accelerated:
         say("XNNPACK is not in use: every answer takes many times as long; 'edgefer doctor' explains why")
-    if folders := [str(sink.folder.resolve()) for sink in sinks if isinstance(sink, Snapshots)]:
-        say(f"annotated pictures: {', '.join(folders)}")

@@ -10,6 +10,7 @@ import threading
 from functools import partial
 
 from edgefer.cli.flags import add_settings_flags, config_path, settings_of
+from edgefer.cli.parser import Parser
 from edgefer.cli.terminal import on_stop_signal, say
 from edgefer.redact import scrub_crashes
 
@@ -23,23 +24,28 @@ examples:
                                                   a web page, and a history that outlives the run
   edgefer run --source 'synthetic:?faces=3&seconds=20' --sink 'snapshots:out?every_s=1'
 
-sources: picamera:[?width=640&height=480&fps=30&rotation=180&hflip=true]  opencv:N[?width=..&height=..&fps=..&fourcc=MJPG]
-         file:PATH  rtsp://…  http://…[#timeout_s=5]  images:DIR  synthetic:[?faces=1&size=640x480&fps=30&seconds=60]
-sinks:   status:  jsonl:PATH  jsonl:-  display:  snapshots:DIR[?every_s=5&keep=1000]
-         mqtt://host[:port]/base/node[?login=FILE&every_s=30]  mqtts://…[?ca=FILE]
-         http://127.0.0.1:8080[?show=pictures|pixelated|faces|totals&token_file=FILE]  history:[PATH][?keep_days=365&max_mb=200]
-
 signals: SIGHUP reloads --config; SIGUSR1 prints where every thread is
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """The flags of ``edgefer run``."""
-    parser.epilog = EXAMPLES
+    parser.epilog, parser.more = EXAMPLES, _plugs
     add_settings_flags(parser)
     parser.add_argument(
         "--sink", action="append", metavar="SPEC", help="where observations go; may be repeated (default: status: and snapshots:snapshots)"
     )
+
+
+def _plugs() -> str:
+    """Every source, sink and detector with its options; imports them all."""
+    from edgefer.detectors import DETECTORS
+    from edgefer.plug_help import help_table
+    from edgefer.sinks import SINKS
+    from edgefer.sources import SOURCES
+
+    tables = {"sources": help_table(SOURCES), "sinks": help_table(SINKS), "detectors (in the configuration)": help_table(DETECTORS)}
+    return "".join(f"\n{title}:\n{table}" for title, table in tables.items())
 
 
 def main(options: argparse.Namespace) -> int:

@@ -17,6 +17,7 @@ from edgefer.cli import terminal
 from edgefer.cli.check_config import check_config
 from edgefer.errors import EdgeferError, SettingsError, SourceError
 from edgefer.files import shipped, write_atomic
+from edgefer.output import QuitRun, Sink
 from edgefer.redact import shown
 from edgefer.settings import CONFIG, Settings
 from edgefer.types import Observation
@@ -130,6 +131,8 @@ def probe(source: str) -> str:
     settings = Settings()
     first = _FirstFace()
     with closing(open_source(source)) as opened:
+        if opened.pauses:
+            return f"{opened.description}: a source that may pause; its first frame is not tested"
         run(opened, open_pipeline(settings), [first], threading.Event(), settings.source_timeout_s)
         described = opened.description
     if first.last is None:
@@ -138,7 +141,7 @@ def probe(source: str) -> str:
     return f"{described}: " + (f"frame {first.last.frame.index} shows {faces}" if faces else f"{first.frames} frames, no face in them")
 
 
-class _FirstFace:
+class _FirstFace(Sink):
     """A sink that ends the run at the first face, or after `PROBE_S`."""
 
     main_thread = True
@@ -150,8 +153,6 @@ class _FirstFace:
         """Time of the first frame: a camera and a model may take seconds to open."""
 
     def write(self, observation: Observation) -> None:
-        from edgefer.output import QuitRun
-
         self.last, self.frames = observation, self.frames + 1
         now_s = time.monotonic()
         self._since_s = now_s if self._since_s is None else self._since_s

@@ -9,14 +9,16 @@ from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from edgefer.log_once import LogOnce
 from edgefer.output import QuitRun, Sink
 from edgefer.pipeline.stages import Pipeline
 from edgefer.pipeline.throttle import Throttle
+from edgefer.plug import blame
 from edgefer.queues import Mailbox
 from edgefer.sources import Source
-from edgefer.sources.camera_health import Watch
+from edgefer.sources.camera_health import CameraHealth
 from edgefer.types import CameraState, Frame, Observation
 
 _LOG = logging.getLogger(__name__)
@@ -65,12 +67,13 @@ def run(
 
     A frame on which a stage fails is logged once per kind of failure and counted, and the loop goes on. ``throttle`` slows a
     live source down. ``between`` is called before each frame with the number of failed frames so far.
-    Raises `SourceError` when the source fails, or when a live source gives no frame, or the same one, for ``timeout_s``.
+    Raises `SourceError` when the source fails, or when a live source that may not pause gives no frame, or the same one, for
+    ``timeout_s``.
     """
     pipeline.restart(source.tracked)
     summary, log_once, begun_s = Summary(), LogOnce(_LOG), time.monotonic()
-    watch = Watch(source.description, getattr(source, "repeats", False), lambda state: _report(source, sinks, state), timeout_s)
-    frames = _frames(source, stop, watch)
+    health = _health(source, sinks, timeout_s)
+    frames = _frames(source, stop, health.received, partial(_idle, sinks) if source.pauses else health.waiting)
     try:
         for frame, capture_ms in frames:
             if between:
@@ -83,7 +86,7 @@ def run(
                 log_once(logging.ERROR, f"frame {frame.index} failed: {kind}", kind, exc_info=_LOG.isEnabledFor(logging.DEBUG))
                 continue
             if source.live:
-                watch.saw(frame.luma)
+                health.check(frame.luma)
             summary.add(observation)
             for sink in sinks:
                 sink.write(observation)
@@ -101,16 +104,24 @@ def _report(source: Source, sinks: Sequence[Sink], state: CameraState) -> None:
     """Report the state of a camera in the log and to every sink that takes it."""
     _LOG.warning("%s: %s", source.description, state)
     for sink in sinks:
-        if hasattr(sink, "camera"):
-            sink.camera(state)
+        sink.camera(state)
 
 
-def _frames(source: Source, stop: threading.Event, watch: Watch) -> Generator[tuple[Frame, float], None, None]:
-    """Each frame with the milliseconds spent waiting for it."""
-    with closing(_newest(source, stop, watch) if source.live else _every(source)) as frames:
+def _idle(sinks: Sequence[Sink]) -> None:
+    for sink in sinks:
+        sink.idle()
+
+
+def _frames(
+    source: Source, stop: threading.Event, came: Callable[[], None], waits: Callable[[], None]
+) -> Generator[tuple[Frame, float], None, None]:
+    """Each frame with the milliseconds spent waiting for it; see `_threaded` for the calls."""
+    threaded = source.live or source.pauses
+    with closing(_threaded(source, stop, came, waits) if threaded else _every(source)) as frames:
         while not stop.is_set():
             requested_s = time.perf_counter()
-            frame = next(frames, None)
+            with blame(type(source)):
+                frame = next(frames, None)
             if frame is None:
                 return
             yield frame, 1000 * (time.perf_counter() - requested_s)
@@ -120,23 +131,16 @@ def _every(source: Source) -> Generator[Frame, None, None]:
     yield from source
 
 
-def _newest(source: Source, stop: threading.Event, watch: Watch) -> Generator[Frame, None, None]:
-    """A live source read in a thread of its own: only the newest frame is kept, and dropped ones are counted."""
+def _threaded(source: Source, stop: threading.Event, came: Callable[[], None], waits: Callable[[], None]) -> Generator[Frame, None, None]:
+    """A source read in a thread of its own, so that a stop is noticed while it waits.
+
+    Of a live one the newest frame wins, and the frames it pushed out are counted; any other waits until its frame is taken. ``came`` is
+    called for each frame, ``waits`` a few times a second while there is none.
+    """
     mailbox: Mailbox[Frame] = Mailbox(1)
     failure: list[Exception] = []
     done = threading.Event()
-
-    def read() -> None:
-        try:
-            for frame in source:
-                mailbox.put(frame)
-                if done.is_set():
-                    break
-        except Exception as error:  # the main thread raises it
-            failure.append(error)
-        mailbox.close()
-
-    reader = threading.Thread(target=read, name="camera", daemon=True)
+    reader = threading.Thread(target=_read, args=(source, mailbox, failure, done), name="camera", daemon=True)
     reader.start()
     try:
         while not stop.is_set():
@@ -144,17 +148,19 @@ def _newest(source: Source, stop: threading.Event, watch: Watch) -> Generator[Fr
                 # Short waits, so that a stop takes effect while the camera hangs.
                 frame = mailbox.get(timeout_s=0.25)
             except TimeoutError:
-                watch.waits()
+                waits()
                 continue
             if frame is None:
                 if failure:
                     raise failure[0]
                 return
-            watch.came()
+            came()
             yield replace(frame, dropped=mailbox.dropped)
     finally:
         # A thread inside a native call while Python shuts down aborts the process: wait for it, unless it hangs.
         done.set()
+        if source.pauses:
+            source.close()
         reader.join(timeout=1)
 
 
@@ -164,10 +170,27 @@ def observe(source: Source, pipeline: Pipeline, timeout_s: float) -> Generator[O
     Raises `SourceError` as `run` does, and whatever a stage raises.
     """
     pipeline.restart(source.tracked)
-    watch = Watch(source.description, getattr(source, "repeats", False), lambda state: _report(source, (), state), timeout_s)
-    with closing(_frames(source, threading.Event(), watch)) as frames:
+    health = _health(source, (), timeout_s)
+    with closing(_frames(source, threading.Event(), health.received, (lambda: None) if source.pauses else health.waiting)) as frames:
         for frame, capture_ms in frames:
             observation = pipeline.process(frame, capture_ms)
             if source.live:
-                watch.saw(frame.luma)
+                health.check(frame.luma)
             yield observation
+
+
+def _health(source: Source, sinks: Sequence[Sink], timeout_s: float) -> CameraHealth:
+    # After a pause the same picture may come again.
+    return CameraHealth(source.description, source.repeats or source.pauses, lambda state: _report(source, sinks, state), timeout_s)
+
+
+def _read(source: Source, mailbox: Mailbox[Frame], failure: list[Exception], done: threading.Event) -> None:
+    """Put every frame into the mailbox, until ``done``."""
+    try:
+        for frame in source:
+            mailbox.put(frame, wait_until=None if source.live else done)
+            if done.is_set():
+                break
+    except Exception as error:  # the main thread raises it
+        failure.append(error)
+    mailbox.close()

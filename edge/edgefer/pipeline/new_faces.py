@@ -78,7 +78,7 @@ class NewFaceSearch:
         """The new-face detector on ``area`` of a frame that is scaled down to ``max_side_px``; 0: full size."""
         scale = fit_scale(luma, max_side_px)
         smallest_px = self._settings.min_size_px / scale
-        if getattr(self._detector, "resizes", False):
+        if self._detector.resizes:
             # A larger area costs it no more, and in a lock of hair alone it sees faces.
             area, scale = expand_to_short_side(area, luma.shape), 1.0
         return detect(self._detector, Roi(luma, area, scale), Evidence.ENOUGH, (smallest_px, 0.0))

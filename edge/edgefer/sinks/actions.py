@@ -20,6 +20,7 @@ import msgspec
 from edgefer.errors import SettingsError
 from edgefer.log_once import LogOnce
 from edgefer.observation_json import face_fields
+from edgefer.output import Sink
 from edgefer.queues import Mailbox
 from edgefer.redact import reason, scrub
 from edgefer.settings import ActionSettings
@@ -45,10 +46,9 @@ def named(actions: Sequence[ActionSettings]) -> list[tuple[str, ActionSettings]]
     return [(action.name or f"number {number}", action) for number, action in enumerate(actions, 1)]
 
 
-class Actions:
+class Actions(Sink):
     """A sink with the rules of ``[[action]]``; due actions run in its own thread, and when too many are due, the oldest is dropped."""
 
-    main_thread = False
     SLOTS = 16
 
     def __init__(self, actions: Sequence[ActionSettings]) -> None:

@@ -14,7 +14,8 @@ from urllib.parse import parse_qsl, urlsplit
 from edgefer.errors import MissingLibrary, SettingsError, SinkError
 from edgefer.history.aggregate import Aggregator
 from edgefer.history.store import History
-from edgefer.output import About, Background
+from edgefer.options import SecretFile
+from edgefer.output import About, Background, Sink
 from edgefer.settings import Table, checked
 from edgefer.sinks.history import HistorySink
 from edgefer.spec import Spec
@@ -45,16 +46,16 @@ class WebOptions(Table, frozen=True):
     """Who may see what."""
 
     show: PrivacyLevel | None = None
-    """The most the page shows: totals, faces (boxes and scores), pixelated or pictures; None: pictures here, faces elsewhere."""
-    token_file: str = ""
-    """File with the token that must be given; needed for any address but this machine's own, and with ``host``."""
+    """The most that the page shows; without it pictures on this machine's own address, faces on any other."""
+    token_file: SecretFile = ""
+    """File with the token that visitors need; required for any address but this machine's own, and with ``host``."""
     host: str = ""
     """Further names, separated by commas, that the page answers to, such as a reverse proxy's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the server listens."""
+    """The address on which the server listens."""
 
     host: str
     port: int
@@ -71,13 +72,14 @@ class Address:
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
 
-class Web:
-    """``http://127.0.0.1:8080``, with options ``http://…?show=faces``; ``web:`` is short for it.
+class Web(Sink):
+    """A web page with the live view and the history; web: is http://127.0.0.1:8080.
 
-    Another address than this machine's own needs a token. Raises `SinkError` where the address cannot be had.
+    Any address but this machine's own needs a token. Raises `SinkError` if the address is taken.
     """
 
-    main_thread = False
+    forms = ("http://host:port", "web:")
+    options = WebOptions
 
     def __init__(self, spec: Spec) -> None:
         address, options = _address(spec)
@@ -95,15 +97,15 @@ class Web:
         self._page = Page(self._live, self._metrics, token, hosts, cookie=f"edgefer_{self.address.port}")
         self.server = Server(self._page.guard, listening)
 
-    @staticmethod
-    def check(spec: Spec) -> None:
-        """Raises `SettingsError` where the address or an option is wrong, `SinkError` for a token that is; opens nothing."""
+    @classmethod
+    def check(cls, spec: Spec) -> None:
+        """Raises `SettingsError` for a wrong address or option, `SinkError` for a wrong token; opens nothing."""
         _, options = _address(spec)
         if options.token_file:
             read_token(Path(options.token_file))
 
     def begin(self, about: About) -> str:
-        """Show this run, with the history of its ``history:`` sink where it has one."""
+        """Connect the page to its run, and to the ``history:`` sink if there is one; returns the address."""
         self._live.about = self._metrics.about = about
         bare = (sink.sink if isinstance(sink, Background) else sink for sink in about.sinks)
         kept = next((sink for sink in bare if isinstance(sink, HistorySink)), None)

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from edgefer.detectors import open_detector
+from edgefer.detectors import Detector, open_detector
 from edgefer.errors import SourceError
 from edgefer.model.classifier import Classifier
-from edgefer.output import QuitRun
+from edgefer.output import QuitRun, Sink
 from edgefer.pipeline.loop import run
 from edgefer.pipeline.stages import Pipeline
 from edgefer.settings import DetectorSettings, GateSettings, Settings
-from edgefer.sources import open_source
+from edgefer.sources import Source, open_source
 from edgefer.types import Box, CameraState, Frame, Observation
 
 
@@ -24,10 +24,8 @@ def pipeline(classifier: Classifier) -> Pipeline:
     return Pipeline(Settings(), classifier, tracked=True)
 
 
-class Memory:
+class Memory(Sink):
     """A sink that keeps its observations."""
-
-    main_thread = True
 
     def __init__(self) -> None:
         self.seen: list[Observation] = []
@@ -41,16 +39,17 @@ class Memory:
 def test_a_frame_that_fails_is_counted_and_its_error_logged_once(classifier: Classifier, caplog: pytest.LogCaptureFixture) -> None:
     good = open_detector("haar", DetectorSettings())
 
-    def sometimes(luma: np.ndarray, *args: object) -> list[Box]:
-        if luma[0, 0] == 7:
-            raise ValueError("bad luma")
-        return good(luma, *args)
+    class Sometimes(Detector):
+        def __call__(self, luma: np.ndarray, *args: object) -> list[Box]:
+            if luma[0, 0] == 7:
+                raise ValueError("bad luma")
+            return good(luma, *args)
 
     settings = Settings(gate=GateSettings(threshold=0), detector=DetectorSettings(every_s=0))
-    pipeline = Pipeline(settings, classifier, tracked=True, detector=sometimes)
+    pipeline = Pipeline(settings, classifier, tracked=True, detector=Sometimes())
 
-    class Source:
-        live, tracked, description = False, True, "test"
+    class Numbered(Source):
+        description = "test"
 
         def __iter__(self) -> Iterator[Frame]:
             for index in range(20):
@@ -60,7 +59,7 @@ def test_a_frame_that_fails_is_counted_and_its_error_logged_once(classifier: Cla
 
     memory = Memory()
     with caplog.at_level(logging.ERROR):
-        summary = run(Source(), pipeline, [memory], threading.Event(), timeout_s=1)
+        summary = run(Numbered(), pipeline, [memory], threading.Event(), timeout_s=1)
     assert (summary.frames, summary.faults, len(memory.seen)) == (10, 10, 10)
     assert caplog.text.count("bad luma") == 1
     assert "10 frames failed" in str(summary)
@@ -70,8 +69,8 @@ def test_a_frame_that_fails_is_counted_and_its_error_logged_once(classifier: Cla
 def test_a_clock_that_is_set_stops_nothing_and_faces_are_right_after_half_a_second(pipeline: Pipeline, set_s: float) -> None:
     """A Pi without a battery starts in the past, and jumps when it gets the time from the network."""
 
-    class Jumping:
-        live, tracked, description = False, True, "a camera whose clock is set"
+    class Jumping(Source):
+        description = "a camera whose clock is set"
 
         def __iter__(self) -> Iterator[Frame]:
             for frame in open_source("synthetic:?paced=false&seconds=4&size=320x240&seed=3"):
@@ -90,10 +89,10 @@ def test_a_clock_that_is_set_stops_nothing_and_faces_are_right_after_half_a_seco
     assert gone == ()
 
 
-class Camera:
+class Camera(Source):
     """A live source whose every step the test decides."""
 
-    live, tracked, description = True, True, "test camera"
+    live, description = True, "test camera"
 
     def __init__(self, frames: int, then: str) -> None:
         self.frames, self.then, self.released = frames, then, threading.Event()
@@ -160,13 +159,9 @@ def test_a_live_source_drops_frames_when_the_loop_is_slow_and_counts_them(pipeli
 def test_a_stop_ends_the_run_even_while_the_camera_hangs(pipeline: Pipeline) -> None:
     camera, stop = Camera(1, "hang"), threading.Event()
 
-    class Stopper:
-        main_thread = True
-
+    class Stopper(Memory):
         def write(self, observation: Observation) -> None:
             threading.Timer(0.3, stop.set).start()
-
-        def close(self) -> None: ...
 
     begun = time.monotonic()
     assert run(camera, pipeline, [Stopper()], stop, timeout_s=30).frames == 1

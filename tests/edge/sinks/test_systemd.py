@@ -77,6 +77,24 @@ def test_a_watchdog_that_is_another_process_s_is_not_ours(listener: Listener, mo
     assert listener.waiting()[0]["STATUS"] == "0.4 frames/s, happy"
 
 
+def test_a_source_that_pauses_makes_the_service_ready_and_feeds_the_watchdog(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 100.0
+    monkeypatch.setattr("edgefer.sinks.systemd.time.monotonic", lambda: now_s)
+    monkeypatch.setenv("WATCHDOG_USEC", "8000000")
+    monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
+    sink = open_sink("systemd:")
+    listener.waiting()
+    for _ in range(12):
+        sink.idle()
+        now_s += 0.25
+    messages = listener.waiting()
+    assert messages[0] == {"READY": "1", "WATCHDOG": "1", "STATUS": "waiting for the next frame"}
+    assert messages[1:] == [{"WATCHDOG": "1", "STATUS": "waiting for the next frame"}], "each quarter of 8 s"
+    now_s += 2
+    sink.write(observation())
+    assert listener.waiting()[0]["STATUS"].endswith("frames/s, happy")
+
+
 def test_a_silent_camera_is_told_in_words_and_feeds_no_watchdog(listener: Listener) -> None:
     sink = open_sink("systemd:")
     listener.waiting()
