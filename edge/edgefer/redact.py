@@ -46,19 +46,19 @@ def _start() -> str:
     return rf"(?<![\w+.-])(?!{_local()})[A-Za-z][\w+.-]*:/+"
 
 
-def shown(address: str) -> str:
+def redact_url(address: str) -> str:
     """The address of a source, a sink or a broker as anybody may read it: without user, password and query.
 
     Where a password holds / ? # or @ as they are, which no address may, the host is shown only where it cannot be a part of it.
 
-    >>> shown("rtsp://me:secret@camera/live?token=1")
+    >>> redact_url("rtsp://me:secret@camera/live?token=1")
     'rtsp://…@camera/live?…'
     """
     scheme, colon, rest = address.partition(":")
     if not colon:
         return address
     if re.match(_local(), address):
-        return scheme + colon + scrub(rest)
+        return scheme + colon + redact(rest)
     body = rest.lstrip("/")
     slashes = rest[: len(rest) - len(body)]
     lead = f"{scheme}:{slashes}" if slashes or "@" not in body else ""
@@ -77,14 +77,14 @@ def shown(address: str) -> str:
     return _cut_options(lead + (CUT + at if at else "") + place)
 
 
-def without(text: str, known: Collection[str]) -> str:
+def redact_known(text: str, known: Collection[str]) -> str:
     """Any text without the secrets that are known."""
     for secret in sorted(known, key=len, reverse=True):
         text = text.replace(secret, CUT)
     return text
 
 
-def scrub(text: str) -> str:
+def redact(text: str) -> str:
     """Any text, such as a line of a log, without what looks like a secret in it."""
     return _cut_options(_NAMED.sub(rf"\1\2{CUT}", re.sub(".+", lambda line: _scrub_line(line[0]), text)))
 
@@ -124,18 +124,18 @@ def _without_login(word: str) -> str:
 
 def _shown_in_text(found: str) -> str:
     address = found.rstrip(".,:;)")
-    return shown(address) + found[len(address) :]
+    return redact_url(address) + found[len(address) :]
 
 
-def hidden(address: str) -> list[str]:
-    """The parts of an address that `shown` leaves out, as they may turn up elsewhere; short ones would hit innocent words."""
+def secret_parts(address: str) -> list[str]:
+    """The parts of an address that `redact_url` leaves out, as they may turn up elsewhere; short ones would hit innocent words."""
     body = address.partition(":")[2].lstrip("/")
     user = body.rpartition("@")[0]
     parts = [user, user.partition(":")[2], *(option.partition("=")[2] or option for option in body.partition("?")[2].split("&"))]
     return [part for part in {*parts, *map(unquote, parts)} if len(part) > 3]
 
 
-def shown_file(name: str) -> str:
+def redact_file_name(name: str) -> str:
     """The name of a file that cannot be read; in its stead the folder looked in, where the name may be the secret that belongs inside."""
     return name if re.fullmatch(r"[\w~ -]*[./][\w./~ -]*", name) else f"{CUT} in {Path.cwd()}"
 
@@ -147,22 +147,22 @@ def reason(error: BaseException) -> str:
     inner = getattr(error, "reason", None) or error
     if isinstance(inner, InvalidURL | ValueError):
         return f"the address, or a proxy's, is malformed: {ESCAPES}"
-    return getattr(inner, "strerror", None) or scrub(str(inner)) or type(inner).__name__
+    return getattr(inner, "strerror", None) or redact(str(inner)) or type(inner).__name__
 
 
-class Scrubbed(logging.Formatter):
+class RedactingFormatter(logging.Formatter):
     """A log without secrets, tracebacks included."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The whole entry, scrubbed."""
-        return scrub(super().format(record))
+        return redact(super().format(record))
 
 
 def print_crash(error: BaseException) -> None:
     """A traceback on standard error, scrubbed: an error's text may quote an address."""
-    print(scrub("".join(traceback.format_exception(error))), end="", file=sys.stderr, flush=True)
+    print(redact("".join(traceback.format_exception(error))), end="", file=sys.stderr, flush=True)
 
 
-def scrub_crashes() -> None:
+def redact_crashes() -> None:
     """From here on the crash of a thread is printed by `print_crash`."""
     threading.excepthook = lambda crash: print_crash(crash.exc_value or crash.exc_type())

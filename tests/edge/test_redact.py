@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgefer.errors import EdgeferError
-from edgefer.redact import Scrubbed, hidden, reason, scrub, shown, shown_file, without
+from edgefer.redact import RedactingFormatter, reason, redact, redact_file_name, redact_known, redact_url, secret_parts
 from edgefer.spec import parse_spec
 
 LIKE_A_PASSWORD = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")), max_size=6)
@@ -46,10 +46,10 @@ LIKE_A_PASSWORD = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Z
     ],
 )
 def test_an_address_is_shown_without_user_password_and_query(address: str, said: str) -> None:
-    assert shown(address) == said
-    assert scrub(f"{said}: no") == f"{said}: no", "what is cut already stays"
+    assert redact_url(address) == said
+    assert redact(f"{said}: no") == f"{said}: no", "what is cut already stays"
     if "://" in address:
-        assert scrub(f"source {address}: no such camera") == f"source {said}: no such camera"
+        assert redact(f"source {address}: no such camera") == f"source {said}: no such camera"
 
 
 # No blank in front: "rtsp://me: x@" would be two words, the second of them innocent.
@@ -58,8 +58,8 @@ def test_an_address_is_shown_without_user_password_and_query(address: str, said:
 @example("@", "#", "http://{}@camera")
 def test_no_password_shows_whatever_stands_in_it(before: str, after: str, form: str) -> None:
     address = form.format(f"{before}hunter2{after}")
-    assert "hunter2" not in shown(address)
-    assert "hunter2" not in scrub(f"cannot open {address}: no")
+    assert "hunter2" not in redact_url(address)
+    assert "hunter2" not in redact(f"cannot open {address}: no")
     with pytest.raises(EdgeferError) as error:
         parse_spec(address.upper().replace("HUNTER2", "hunter2"))
     assert "hunter2" not in str(error.value)
@@ -86,15 +86,15 @@ def test_no_password_shows_whatever_stands_in_it(before: str, after: str, form: 
     ],
 )
 def test_any_text_loses_what_looks_like_a_secret_and_nothing_else(text: str, said: str) -> None:
-    assert scrub(text) == said
+    assert redact(text) == said
 
 
 def test_known_secrets_are_cut_out_wherever_they_stand() -> None:
-    known = hidden("http://me:pa%2Fss@cam/x?key=hunter2&a=1")
+    known = secret_parts("http://me:pa%2Fss@cam/x?key=hunter2&a=1")
     assert {"me:pa%2Fss", "pa%2Fss", "pa/ss", "hunter2"} <= set(known)
-    assert without("curl said hunter2 and pa/ss", known) == "curl said … and …"
-    assert hidden("rtsp://camera:554/live") == []
-    assert "hunter2" in hidden("http://cam/x?mail=me@home&password=hunter2")
+    assert redact_known("curl said hunter2 and pa/ss", known) == "curl said … and …"
+    assert secret_parts("rtsp://camera:554/live") == []
+    assert "hunter2" in secret_parts("http://cam/x?mail=me@home&password=hunter2")
 
 
 def test_a_log_is_scrubbed_with_its_traceback() -> None:
@@ -103,7 +103,7 @@ def test_a_log_is_scrubbed_with_its_traceback() -> None:
     except ValueError as error:
         trace = (ValueError, error, error.__traceback__)
         record = logging.LogRecord("x", logging.ERROR, "f", 1, "at %s", ("rtsp://me:hunter2@cam",), trace)
-    said = Scrubbed("%(message)s").format(record)
+    said = RedactingFormatter("%(message)s").format(record)
     assert said.startswith("at rtsp://…@cam\n")
     assert said.endswith("ValueError: cannot open rtsp://…@cam")
     assert "hunter2" not in said
@@ -127,6 +127,6 @@ def test_why_an_address_is_not_reached_repeats_nothing_of_it(error: Exception, s
 
 def test_a_secret_given_as_the_name_of_a_file_is_not_repeated() -> None:
     for secret in ("hunter2hunter2hunter2", "me:hunter2", "hunter2==", "me:hun/ter2"):
-        assert secret not in shown_file(secret)
+        assert secret not in redact_file_name(secret)
     for name in ("/etc/edgefer/login", "web.token", "./login"):
-        assert shown_file(name) == name
+        assert redact_file_name(name) == name
