@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python requirements/install.py
 RECIPE ?= small
 MODEL ?=
+WEIGHTS ?=
 DATA ?= $(firstword $(wildcard data/fer2013.zip data/fer2013.csv data/fer2013))
 OUT ?=
 RUN ?= runs/small
@@ -21,7 +22,7 @@ ON_PI := $(shell $(PYTHON) -c 'import importlib.util as u; print("yes" if u.find
 EDGE_PACKAGES := $(if $(ON_PI),requirements/pi.txt,requirements/edge.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help run train convert evaluate robustness bench bench-pi benchmarks test test-pi fuzz coverage mutation audit power-cut check wheel pi-install pi-uninstall pi-bundle publish clean
+.PHONY: help run train convert detector evaluate robustness bench bench-pi benchmarks test test-pi fuzz coverage mutation audit power-cut check wheel pi-install pi-uninstall pi-bundle publish clean
 
 help: ## list the verbs
 	@echo "edgefer: facial-expression recognition for low-power devices"; echo
@@ -36,6 +37,9 @@ train: $(VENV)/.train ## train a model                                     DATA=
 
 convert: $(VENV)/.train ## quantize a trained model to TFLite               MODEL=… [RECIPE=int8] [DATA=…] [OUT=…]
 	@$(BIN)/python -m convert "$(MODEL)" --recipe "$(if $(filter command line,$(origin RECIPE)),$(RECIPE),int8)" $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)") $(if $(MAX_LOSS),--max-loss "$(MAX_LOSS)") $(ARGS)
+
+detector: $(VENV)/.train ## quantize the face detector YuNet to TFLite      WEIGHTS=yunet_n_320_320.onnx DATA=… [OUT=…]
+	@$(BIN)/python -m convert.detector "$(WEIGHTS)" --data "$(DATA)" $(if $(OUT),--out "$(OUT)") $(ARGS)
 
 evaluate: $(VENV)/.train ## score a Keras or TFLite model                    MODEL=… DATA=…
 	@$(BIN)/python -m train.evaluate "$(or $(MODEL),small)" "$(DATA)" $(ARGS)

@@ -15,7 +15,7 @@ from edgefer.sources.synthetic import Scene
 from edgefer.types import Box, Pixels, Track
 
 
-class Recorder:
+class Recorder(Detector):
     """A real detector, and its calls: (height, width, least and greatest side searched).
 
     ``unsure``: it never finds a face with evidence to spare; ``blind``: it finds none at all.
@@ -25,7 +25,7 @@ class Recorder:
         self.unsure = self.blind = False
         self.calls: list[tuple[int, int, int, int]] = []
         self._detector: Detector = open_detector(name, DetectorSettings())
-        self.resizes = getattr(self._detector, "resizes", False)
+        self.resizes = self._detector.resizes
 
     def __call__(self, luma: Pixels, smallest_px: int, largest_px: int = 0, evidence: Evidence = Evidence.ENOUGH) -> list[Box]:
         self.calls.append((*luma.shape, smallest_px, largest_px))

@@ -6,6 +6,8 @@ import pytest
 from face_search import FaceSearch, after_static, drawn
 
 from edgefer.luma import luma_of
+from edgefer.pipeline.known_faces import KnownFaces
+from edgefer.pipeline.motion import Motion, no_cells
 from edgefer.sources.synthetic import Scene, SyntheticOptions
 
 BOTH = pytest.mark.parametrize("new", ["haar", "blazeface"])
@@ -163,3 +165,11 @@ def test_motion_too_small_for_a_face_starts_no_search(scene: Scene) -> None:
     changed[:, :64] = 255 - static[:, :64]
     search.see(changed, 2.0)
     assert len(search.known.calls) == 1
+
+
+def test_motion_around_a_skipped_face_stays_for_its_next_search() -> None:
+    wall, skipped = np.full((480, 640), 128, np.uint8), no_cells()
+    skipped[10:15, 20:25] = True
+    known = KnownFaces((), (), searched=no_cells(), skipped=skipped, unexplained=no_cells())
+    new = FaceSearch().new_faces.search(wall, Motion(skipped, (16, 16)), 0.0, known)
+    assert np.array_equal(new.searched, ~skipped), "the first search is that of the whole frame"

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgefer.detectors import open_detector
+from edgefer.detectors import Detector, open_detector
 from edgefer.model.classifier import Classifier
 from edgefer.pipeline.stages import Pipeline
 from edgefer.settings import Settings, SmoothSettings
@@ -67,11 +67,12 @@ def test_a_static_scene_is_rarely_searched_and_its_face_stays(classifier: Classi
     settings = Settings()
     detector = open_detector("haar", settings.detector)
 
-    def counting(luma: np.ndarray, *args: object) -> list[Box]:
-        calls.append(1)
-        return detector(luma, *args)
+    class Counting(Detector):
+        def __call__(self, luma: np.ndarray, *args: object) -> list[Box]:
+            calls.append(1)
+            return detector(luma, *args)
 
-    pipeline = Pipeline(settings, classifier, True, counting)
+    pipeline = Pipeline(settings, classifier, True, Counting())
     source = open_source("synthetic:?paced=false&seconds=3&size=320x240&still=true")
     seen = [pipeline.process(frame) for frame in source]
     assert all(len(observation.faces) == 1 for observation in seen[2:])
