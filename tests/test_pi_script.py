@@ -48,7 +48,7 @@ def steps(said: str) -> list[str]:
     return [line.removeprefix("+ ") for line in said.splitlines() if line.startswith("+ ")]
 
 
-def test_a_dry_run_prints_every_step_and_does_none(pi: dict[str, str], tmp_path: Path) -> None:
+def test_a_dry_run_prints_every_step_and_runs_none(pi: dict[str, str], tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     done = run(pi, "install", "--dry-run")
     assert done.returncode == 0, done.stderr
@@ -69,7 +69,7 @@ def test_a_dry_run_prints_every_step_and_does_none(pi: dict[str, str], tmp_path:
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_what_is_there_is_not_installed_again(pi: dict[str, str], tmp_path: Path) -> None:
+def test_an_existing_installation_is_not_repeated(pi: dict[str, str], tmp_path: Path) -> None:
     pi["INSTALLED"] = "python3-venv python3-numpy python3-opencv python3-picamera2"
     environment = tmp_path / "opt/edgefer"
     (environment / "bin").mkdir(parents=True)
@@ -83,7 +83,7 @@ def test_what_is_there_is_not_installed_again(pi: dict[str, str], tmp_path: Path
     assert "-m venv --clear" in run(pi, "install", "--dry-run").stdout, "the system's Python is another now"
 
 
-def test_a_folder_that_is_not_ours_is_left_alone(pi: dict[str, str], tmp_path: Path) -> None:
+def test_a_folder_of_somebody_else_is_not_changed(pi: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "opt/edgefer").mkdir(parents=True)
     assert "is not edgefer's" in one_line(run(pi, "install", "--dry-run").stderr)
     done = run(pi, "uninstall", "--dry-run")
@@ -141,14 +141,14 @@ def test_a_bundle_would_hold_wheels_of_both_pythons_of_the_pi(pi: dict[str, str]
 
 
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["install", "--nonsense"], ["install", "--purge"], ["bundle", "--machine", "z80"]])
-def test_a_wrong_word_is_refused(pi: dict[str, str], arguments: list[str]) -> None:
+def test_an_unknown_command_is_refused(pi: dict[str, str], arguments: list[str]) -> None:
     done = run(pi, *arguments)
     assert done.returncode != 0
     assert done.stdout == ""
     assert "usage" in done.stderr or "aarch64 or x86_64" in done.stderr
 
 
-def test_help_teaches_and_make_passes_its_words_on(pi: dict[str, str]) -> None:
+def test_help_prints_the_commands_and_make_passes_its_arguments_on(pi: dict[str, str]) -> None:
     assert "--dry-run prints every step" in run(pi, "install", "--help").stdout
     done = subprocess.run(["make", "pi-install", "ARGS=--dry-run"], cwd=ROOT, env=pi, capture_output=True, text=True, check=False)
     assert "+ sudo apt-get update" in done.stdout, done.stderr

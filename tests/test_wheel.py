@@ -43,7 +43,7 @@ def install(python: Path, *packages: object) -> None:
     run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages, cwd=python.parent)
 
 
-def test_the_wheel_holds_the_edge_and_the_default_model_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_holds_the_runtime_and_the_default_model_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         metadata = archive.read(next(name for name in names if name.endswith("METADATA"))).decode()

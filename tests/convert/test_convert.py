@@ -57,7 +57,7 @@ def test_the_converted_file_answers_as_its_source_does(recipe: str, converted: d
     assert np.abs(before - after).mean() <= {"float32": 1e-4, "dynamic": 0.02, "int8": 0.04}[recipe]
 
 
-def test_the_card_travels_on_with_what_the_conversion_measured(converted: dict[str, Path], toy_run: Path) -> None:
+def test_the_card_keeps_its_fields_and_gets_the_figures_of_the_conversion(converted: dict[str, Path], toy_run: Path) -> None:
     source, card = read_card(toy_run / "toy_recipe.keras"), read_card(converted["int8"])
     assert card.labels == source.labels
     assert card.quantization == "int8"
@@ -144,7 +144,7 @@ def test_elu_works_in_integers_and_answers_to_the_bit_as_in_float(validation: Sp
     assert len({tuple(said) for said in answers(tight)}) > 1
 
 
-def test_the_weights_of_a_packed_file_begin_where_processors_read_them_whole(converted: dict[str, Path]) -> None:
+def test_the_weights_of_a_packed_file_begin_at_multiples_of_16_bytes(converted: dict[str, Path]) -> None:
     content, _ = split_card(converted["int8"].read_bytes(), "toy")
     model = schema.Model.GetRootAs(content, 0)
     # Of each buffer: where its vector of bytes begins in the file; 4 is the field's place in the schema's table.

@@ -96,7 +96,7 @@ def test_the_exact_file_is_nearer_to_the_float_network_than_the_converters(
     assert changed_after <= min(0.04, changed_before / 2)
 
 
-def test_no_sum_of_the_exact_file_can_be_half_a_step(made: bytes) -> None:
+def test_no_sum_of_the_exact_file_is_half_a_step(made: bytes) -> None:
     content = unpacked(made)
     tensors = content.subgraphs[0].tensors
     layers = [operator for operator in content.subgraphs[0].operators if len(operator.inputs) == 3]
@@ -155,7 +155,7 @@ def test_a_chain_without_depthwise_layers_gets_its_mean_as_one(pictures: Pixels)
     assert np.abs(answers(made, pictures) - answers(real, pictures)).max() <= 3 / 256
 
 
-def test_what_comes_out_keeps_its_scale(pictures: Pixels) -> None:
+def test_the_output_keeps_its_scale(pictures: Pixels) -> None:
     from keras import layers
 
     model, real = both(

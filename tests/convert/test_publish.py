@@ -64,7 +64,7 @@ def test_a_published_model_has_its_files_figures_and_pictures_and_no_picture_of_
         assert np.asarray(Image.open(models / "toy_recipe" / name)).std() > 3
 
 
-def test_the_model_card_says_what_was_measured(models: Path) -> None:
+def test_the_model_card_has_the_measured_figures(models: Path) -> None:
     card, figures = (models / "toy_recipe" / "README.md").read_text(), json.loads((models / "toy_recipe" / "metrics.json").read_text())
     int8 = figures["files"]["toy_recipe-int8.tflite"]
     assert f"{100 * int8['views']['validation without repeats']['accuracy']:.2f} %" in card
@@ -96,7 +96,7 @@ def test_the_comparison_lists_every_file(models: Path) -> None:
     assert "| `toy_recipe.keras` |" in page
 
 
-def test_the_reports_network_stands_beside_every_model_whichever_was_published_first(
+def test_the_reports_network_is_compared_with_every_model_published_before_or_after_it(
     models: Path, toy_run: Path, data: Path, tmp_path: Path
 ) -> None:
     both = tmp_path / "models"
@@ -135,7 +135,7 @@ def test_a_published_model_is_replaced_only_when_asked_and_one_made_by_hand_is_l
     assert "| `toy_recipe-int8.tflite` |" in (models / "README.md").read_text()
 
 
-def test_a_run_whose_figures_are_not_all_there_is_one_line(finished: Path, data: Path, tmp_path: Path) -> None:
+def test_a_run_with_a_missing_figure_is_one_line(finished: Path, data: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "toy_recipe")
     figures = json.loads((tmp_path / "toy_recipe" / "metrics.json").read_text())
     del figures["temperature"]
@@ -146,7 +146,7 @@ def test_a_run_whose_figures_are_not_all_there_is_one_line(finished: Path, data:
     assert not (tmp_path / "models" / "toy_recipe").exists()
 
 
-def test_what_is_missing_is_said_in_one_line_and_nothing_is_published(finished: Path, folder: Path, tmp_path: Path) -> None:
+def test_missing_input_is_one_line_and_nothing_is_published(finished: Path, folder: Path, tmp_path: Path) -> None:
     for run_folder, pictures, fact in (
         (tmp_path / "none", folder, "make train RECIPE=none"),
         (finished, folder, FERPLUS_NAME),

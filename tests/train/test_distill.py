@@ -37,7 +37,7 @@ def labels_of(split: Split) -> np.ndarray:
 
 
 @pytest.mark.parametrize("mixup", [0.0, 1.0])
-def test_the_target_is_the_teachers_word_on_the_very_view_the_student_sees(
+def test_the_target_is_the_teachers_answer_to_the_view_that_the_student_gets(
     toy_run: Path, recipe: Recipe, split: Split, tmp_path: Path, mixup: float
 ) -> None:
     sure = msgspec.structs.replace(recipe, mixup=mixup, distill=msgspec.structs.replace(recipe.distill, share=1.0))
@@ -50,7 +50,7 @@ def test_the_target_is_the_teachers_word_on_the_very_view_the_student_sees(
         assert np.abs(seen - y).max() < 0.02
 
 
-def test_views_come_again_in_turn(toy_run: Path, recipe: Recipe, split: Split, tmp_path: Path) -> None:
+def test_views_repeat_in_the_same_order(toy_run: Path, recipe: Recipe, split: Split, tmp_path: Path) -> None:
     said = ask(recipe, split.images, [toy_run / "toy_recipe.keras"], tmp_path)
     stream, steps = training_stream(split.images, labels_of(split), recipe, said=said)
     pixels = [np.asarray(x) for x, _ in itertools.islice(stream, 3 * steps)]
@@ -69,7 +69,7 @@ def test_labels_and_teachers_have_their_shares_of_the_target(recipe: Recipe, spl
     assert targets[:, 3].min() == pytest.approx(recipe.distill.share)
 
 
-def test_a_teacher_is_asked_once_and_again_when_the_question_changes(
+def test_a_teacher_answers_once_and_again_when_the_views_change(
     toy_run: Path, recipe: Recipe, split: Split, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def asked(how: Recipe) -> str:
@@ -124,7 +124,7 @@ def test_a_recipe_that_builds_on_an_unknown_one_or_on_itself_is_one_line(folder:
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_published_teacher_stands_in_for_a_run_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_published_teacher_is_used_where_there_is_no_own_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "MODELS", tmp_path / "models")
     own, published = tmp_path / "runs/master/master.keras", tmp_path / "models/master/master.keras"
     assert command.run_of("master", tmp_path / "runs/pupil") == own, "neither is there: the one that training would make"

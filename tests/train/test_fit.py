@@ -46,7 +46,7 @@ def without_times(history: list[Epoch]) -> np.ndarray:
     return np.array([[value for name, value in sorted(epoch.items()) if name not in ("seconds", "ended")] for epoch in history])
 
 
-def test_a_run_cut_and_resumed_ends_as_one_that_was_not(tmp_path: Path) -> None:
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path: Path) -> None:
     data = stripes()
     whole = fit(recipe(), data, data, tmp_path / "whole")
     assert len(fit(recipe(), data, data, tmp_path / "cut", until_epoch=2)) == 2
@@ -76,33 +76,33 @@ def test_a_run_may_begin_with_the_weights_of_another(tmp_path: Path) -> None:
 def test_the_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     data = stripes(64)
     compiled(recipe(model=load_recipe("small").model), 7, steps=2).save(tmp_path / "start.keras")
-    with pytest.raises(SettingsError, match="another network than the recipe's"):
+    with pytest.raises(SettingsError, match=r"start\.keras"):
         fit(recipe(epochs=1), data, data, tmp_path / "run", start=tmp_path / "start.keras")
 
 
-def test_another_recipe_in_the_same_place_is_refused(tmp_path: Path) -> None:
+def test_another_recipe_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     data = stripes(64)
     fit(recipe(epochs=1), data, data, tmp_path)
-    with pytest.raises(SettingsError, match="another recipe"):
+    with pytest.raises(SettingsError, match=f"{tmp_path} .*another recipe.*OUT"):
         fit(recipe(epochs=1, seed=9), data, data, tmp_path)
 
 
-def test_other_pictures_or_other_targets_in_the_same_place_are_refused(tmp_path: Path) -> None:
+def test_other_pictures_or_other_targets_in_the_same_folder_are_refused(tmp_path: Path) -> None:
     images, targets = stripes(64)
     fit(recipe(epochs=1), (images, targets), (images, targets), tmp_path)
     for other in ((images[::-1].copy(), targets), (images, 0.5 * targets + 0.5 / 7)):
-        with pytest.raises(SettingsError, match="other data or other votes"):
+        with pytest.raises(SettingsError, match=f"{tmp_path} .*other data.*OUT"):
             fit(recipe(epochs=1), other, (images, targets), tmp_path)
 
 
-def test_a_damaged_checkpoint_is_said_and_left_alone(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_refused_and_kept(tmp_path: Path) -> None:
     (tmp_path / CHECKPOINT).write_bytes(b"half a checkpoint")
-    with pytest.raises(SettingsError, match="cannot go on from this checkpoint"):
+    with pytest.raises(SettingsError, match=str(tmp_path / CHECKPOINT)):
         fit(recipe(epochs=1), stripes(64), stripes(64), tmp_path)
     assert (tmp_path / CHECKPOINT).read_bytes() == b"half a checkpoint"
 
 
-def test_mixed_precision_trains_and_leaves_the_policy_as_it_was(tmp_path: Path) -> None:
+def test_mixed_precision_trains_and_restores_the_policy(tmp_path: Path) -> None:
     data = stripes(64)
     assert len(fit(recipe(epochs=1, precision="mixed_bfloat16"), data, data, tmp_path)) == 1
     assert keras.config.dtype_policy().name == "float32"
@@ -125,7 +125,7 @@ def test_early_stopping_waits_its_epochs() -> None:
     assert not stopped(epochs(*[0.5] * 50), recipe())
 
 
-def test_the_plateau_rule_cuts_the_rate_where_keras_does() -> None:
+def test_the_plateau_rule_reduces_the_rate_at_the_same_epochs_as_keras() -> None:
     rng = np.random.default_rng(4)
     losses = list(np.round(1 + 0.0005 * rng.standard_normal(60), 5))
     report = load_recipe("report")

@@ -48,7 +48,7 @@ def test_a_run_leaves_a_model_with_its_card_figures_and_pictures(toy_run: Path, 
         assert np.asarray(Image.open(toy_run / f"{name}.png")).std() > 3
 
 
-def test_a_kill_at_the_very_end_leaves_nothing_half_finished(toy_run: Path, folder: Path, tmp_path: Path) -> None:
+def test_a_kill_at_the_end_of_a_run_leaves_nothing_half_finished(toy_run: Path, folder: Path, tmp_path: Path) -> None:
     out, ends = tmp_path / "toy_recipe", ("metrics.json", "curves.png", "confusion.png", "toy_recipe.keras")
     shutil.copytree(toy_run, out)
     for name in ends:
@@ -60,7 +60,7 @@ def test_a_kill_at_the_very_end_leaves_nothing_half_finished(toy_run: Path, fold
     assert [name for name in ends if (out / name).exists()] == [], "publish takes them as they are"
 
 
-def test_the_model_learned_to_read_people_it_never_saw(toy_run: Path, folder: Path) -> None:
+def test_the_model_recognises_expressions_of_people_who_are_not_in_training(toy_run: Path, folder: Path) -> None:
     model = toy_run / "toy_recipe.keras"
     validation = load(folder, LABELS).splits["validation"]
     figures = measure(scores_of(model, validation.images), validation.labels, LABELS)
@@ -75,7 +75,7 @@ def test_the_model_file_is_calibrated(toy_run: Path, folder: Path) -> None:
     assert json.loads((toy_run / "metrics.json").read_text())["temperature"] != pytest.approx(1, abs=0.02)
 
 
-def test_evaluate_holds_a_model_against_the_taggers_too(toy_run: Path, folder: Path, votes: Path) -> None:
+def test_evaluate_compares_a_model_with_the_taggers_too(toy_run: Path, folder: Path, votes: Path) -> None:
     done = in_process(evaluate, toy_run / "toy_recipe.keras", folder, "--ferplus", votes, "--json")
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
@@ -90,7 +90,7 @@ def test_evaluate_holds_a_model_against_the_taggers_too(toy_run: Path, folder: P
     assert figures["validation, FER+ majority"] == figures["validation"]
 
 
-def test_evaluate_prints_what_a_model_scores(toy_run: Path, folder: Path) -> None:
+def test_evaluate_prints_the_scores_of_a_model(toy_run: Path, folder: Path) -> None:
     done = command("train.evaluate", toy_run / "toy_recipe.keras", folder)
     assert done.returncode == 0, done.stderr
     assert "validation without repeats" in done.stdout

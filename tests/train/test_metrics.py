@@ -8,7 +8,7 @@ from train.metrics import calibration_error, coverage_curve, least_offsets, meas
 LABELS = ("a", "b", "c")
 
 
-def test_the_figures_of_a_case_worked_out_by_hand() -> None:
+def test_the_figures_equal_those_calculated_by_hand() -> None:
     # Answers: a a b b c a; truth: a b b b c c.
     scores = np.eye(3, dtype=np.float32)[[0, 0, 1, 1, 2, 0]]
     figures = measure(scores, np.array([0, 1, 1, 1, 2, 2]), LABELS)
@@ -20,7 +20,7 @@ def test_the_figures_of_a_case_worked_out_by_hand() -> None:
     assert figures.ece == pytest.approx(2 / 6)
 
 
-def test_a_class_without_pictures_does_not_pull_the_macro_f1_down() -> None:
+def test_a_class_without_pictures_does_not_lower_the_macro_f1() -> None:
     figures = measure(np.eye(3, dtype=np.float32)[[0, 1]], np.array([0, 1]), LABELS)
     assert figures.macro_f1 == pytest.approx(1.0)
 
@@ -59,7 +59,7 @@ def test_two_classes_that_cannot_both_be_found_end_the_search() -> None:
     assert np.isfinite(least_offsets(scores, np.repeat([0, 1], 5), 0.9)).all()
 
 
-def test_the_temperature_undoes_what_made_a_model_too_sure() -> None:
+def test_the_temperature_corrects_a_model_that_is_too_confident() -> None:
     rng = np.random.default_rng(1)
     logits = rng.normal(0, 1.5, (20_000, 7))
     likely = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)

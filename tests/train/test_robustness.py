@@ -26,21 +26,21 @@ def varied(name: str, image: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", VARIATIONS)
-def test_a_variation_gives_a_picture_of_the_same_kind_and_only_the_first_leaves_it_alone(name: str, split: Split) -> None:
+def test_every_variation_but_the_first_changes_the_picture_and_keeps_its_shape(name: str, split: Split) -> None:
     image = split.images[0]
     found = varied(name, image)
     assert (found.shape, found.dtype) == (image.shape, np.uint8)
     assert np.array_equal(found, image) == (name == "as they are")
 
 
-def test_darker_and_brighter_move_by_their_levels_and_stop_at_the_ends() -> None:
+def test_darker_and_brighter_shift_by_their_levels_within_0_to_255() -> None:
     image = np.array([[0, 100, 250]], np.uint8)
     assert varied("60 levels darker", image).tolist() == [[0, 40, 190]]
     assert varied("60 levels brighter", image).tolist() == [[60, 160, 255]]
 
 
 @pytest.mark.parametrize(("name", "pixels"), [("box moved by 5 %", 2.4), ("box moved by 10 %", 4.8)])
-def test_a_moved_box_moves_the_face_by_that_far(name: str, pixels: float) -> None:
+def test_a_moved_box_moves_the_face_by_the_same_distance(name: str, pixels: float) -> None:
     image = np.zeros((48, 48), np.uint8)
     image[22:26, 22:26] = 255
     ys, xs = np.nonzero(varied(name, image) > 60)
