@@ -6,7 +6,6 @@ import argparse
 import hashlib
 import io
 import os
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -23,8 +22,8 @@ from convert.validate import check_all_integer
 from convert.yunet import Array, YuNetGraph, equalized, read_graph
 from edgefer.detectors.yunet import CARD, DetectorCard, YuNet, canvas_of, detections, scores
 from edgefer.errors import EdgeferError, ModelError
-from edgefer.files import replace_durably
-from edgefer.native_stderr import quiet_native
+from edgefer.files import atomic_path
+from edgefer.native_stderr import silence_native_stderr
 from edgefer.settings import DetectorSettings
 from edgefer.spec import parse_spec
 from edgefer.types import Box, Pixels
@@ -78,8 +77,7 @@ def _convert(options: argparse.Namespace) -> None:
             **{f"convert {package}": number for package, number in installed("tensorflow-cpu", "ai-edge-litert", "onnx").items()},
         },
     )
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".part-") as folder:
-        part = Path(folder) / out.name
+    with atomic_path(out) as part:
         part.write_bytes(with_card(model, draft))
         metrics = compare(float_maps(graph), YuNet(parse_spec("yunet:"), DetectorSettings(), part).maps, photographs)
         print("\n".join(f"{name}: {figure:g}" for name, figure in metrics.items()))
@@ -90,7 +88,6 @@ def _convert(options: argparse.Namespace) -> None:
             )
         card = msgspec.structs.replace(draft, metrics=metrics)
         part.write_bytes(with_card(model, card))
-        replace_durably(part, out)
     print(f"{out}: {out.stat().st_size / 1e3:.0f} kB; 'unzip -p {out} {CARD}' prints its origin")
 
 
@@ -121,7 +118,7 @@ def quantized(graph: YuNetGraph, pictures: Sequence[Pixels]) -> tuple[bytes, Arr
     single = tf.TensorSpec(canvases[0].shape, tf.float32, name="canvas")
     converter = tf.lite.TFLiteConverter.from_concrete_functions([tf.function(clipped).get_concrete_function(single)])
     RECIPES["int8"](converter, samples)
-    with quiet_native():
+    with silence_native_stderr():
         model = packed(converter.convert())
     check_all_integer(model)
     return model, gains
