@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALL := $(BIN)/python requirements/install.py
 RECIPE ?= small
 MODEL ?=
 WEIGHTS ?=
@@ -60,23 +61,23 @@ test-pi: $(VENV)/.dev ## a Pi's software without a Pi: Debian roots, the real sy
 	@tests/pi/packages.sh && $(BIN)/python -m pytest tests/pi $(ARGS)
 
 fuzz: $(VENV)/.dev ## feed every input what it should not get, COUNT times each; docs/reliability.md
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/fuzz.txt
+	@$(INSTALL) -r requirements/fuzz.txt
 	@for target in $(or $(TARGETS),config spec card model mqtt history http frame); do PYTHONPATH=tests/fuzz $(BIN)/python tests/fuzz $$target $(or $(COUNT),100000) || exit 1; done
 
 power-cut: $(VENV)/.dev ## kill whatever writes at random moments, open what is left; docs/reliability.md   [COUNT=200]
 	@$(BIN)/python tests/benchmarks/powercut.py $(if $(COUNT),--count $(COUNT)) $(ARGS)
 
 coverage: $(VENV)/.dev ## lines and branches of the runtime that tests run
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/quality.txt
+	@$(INSTALL) -r requirements/quality.txt
 	@$(BIN)/coverage erase && $(BIN)/coverage run -m pytest $(PARALLEL) tests/edge tests/fuzz $(ARGS)
 	@$(BIN)/coverage combine -q && $(BIN)/coverage report
 
 mutation: $(VENV)/.dev ## small changes to five modules that tests notice (half an hour)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/quality.txt
+	@$(INSTALL) -r requirements/quality.txt
 	@$(BIN)/mutmut run && $(BIN)/mutmut results
 
 audit: $(VENV)/.dev ## known weaknesses of the pinned packages
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/quality.txt
+	@$(INSTALL) -r requirements/quality.txt
 	@for file in edge outputs pi train jax; do $(BIN)/pip-audit --no-deps -r requirements/$$file.txt || exit 1; done
 
 bench-pi: $(VENV)/.edge ## instructions a frame on emulated boards; docs/boards.md   [ARGS='a.tflite …']
@@ -112,7 +113,7 @@ $(BIN)/python:
 
 # A stamp a set of packages; a changed list installs again.
 $(VENV)/.edge $(VENV)/.train $(VENV)/.dev: $(VENV)/.%: $(wildcard requirements/*.txt) pyproject.toml | $(BIN)/python
-	@echo "setting up $(VENV) for $* …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(if $(filter edge,$*),$(EDGE_PACKAGES),requirements/$*.txt)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@echo "installing into $(VENV) what $* needs (once; minutes for train and dev):"
+	@$(INSTALL) -r $(if $(filter edge,$*),$(EDGE_PACKAGES),requirements/$*.txt)
+	@$(INSTALL) --no-deps -e .
 	@touch $@
