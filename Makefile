@@ -72,9 +72,10 @@ coverage: $(VENV)/.dev ## lines and branches of the runtime that tests run
 	@$(BIN)/coverage erase && $(BIN)/coverage run -m pytest $(PARALLEL) tests/edge tests/fuzz $(ARGS)
 	@$(BIN)/coverage combine -q && $(BIN)/coverage report
 
-mutation: $(VENV)/.dev ## small changes to five modules that tests notice (half an hour)
+mutation: $(VENV)/.dev ## small changes to five modules: which do tests miss? (half an hour)
 	@$(INSTALL) -r requirements/quality.txt
-	@$(BIN)/mutmut run && $(BIN)/mutmut results
+	@mkdir -p build/mutation && ln -sfn ../../edge build/mutation/src && ln -sf $(addprefix ../../,tests models README.md pyproject.toml) build/mutation/
+	@cd build/mutation && "$(CURDIR)/$(BIN)/mutmut" run $(ARGS) && "$(CURDIR)/$(BIN)/mutmut" results
 
 audit: $(VENV)/.dev ## known weaknesses of the pinned packages
 	@$(INSTALL) -r requirements/quality.txt

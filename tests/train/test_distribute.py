@@ -162,6 +162,7 @@ def test_two_workers_train_as_one_process_and_a_killed_worker_ends_the_other_in_
     assert_same_training(history(alone / "done")[: so_far + 2], history(out)[:4])
 
 
+@pytest.mark.slow
 def test_two_replicas_go_on_with_the_run_of_one_process(folder: Path, recipe: Path, alone: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     shutil.copytree(alone / "begun", out)
@@ -190,7 +191,7 @@ CLUSTER = {"worker": ["127.0.0.1:2001", "127.0.0.1:2002"]}
         (json.dumps({"cluster": CLUSTER}), "`task`"),
         (json.dumps({"cluster": CLUSTER, "task": {"type": "ps", "index": 0}}), "'ps'"),
         (json.dumps({"cluster": CLUSTER, "task": {"type": "worker", "index": 2}}), "worker 2, but the cluster has 2"),
-        (json.dumps({"cluster": {"worker": ["nowhere"]}, "task": {"type": "worker", "index": 0}}), "cluster.worker[...]"),
+        (json.dumps({"cluster": {"worker": ["nowhere"]}, "task": {"type": "worker", "index": 0}}), "cluster.worker[0]"),
         (json.dumps({"cluster": {"worker": ["a:1", "a:1"]}, "task": {"type": "worker", "index": 0}}), "a:1"),
     ],
 )

@@ -17,6 +17,7 @@ from train.__main__ import main
 from train.fit import BEST, CHECKPOINT, Epoch, best_epoch, compiled, fit, plateau_rate, stopped
 from train.recipe import Recipe, load_recipe
 
+pytestmark = pytest.mark.xdist_group("fit")  # one finished run
 replace = msgspec.structs.replace
 
 
@@ -55,12 +56,18 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path: Path) -> None
     assert without_times(resumed) == pytest.approx(without_times(whole), abs=2e-3)
 
 
-def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
-    data = stripes(64)
-    history = fit(recipe(epochs=1), data, data, tmp_path)
-    before = (tmp_path / CHECKPOINT).read_bytes()
-    assert fit(recipe(epochs=1), data, data, tmp_path) == history
-    assert (tmp_path / CHECKPOINT).read_bytes() == before
+@pytest.fixture(scope="module")
+def one_epoch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of one epoch on `stripes` of 64."""
+    folder = tmp_path_factory.mktemp("finished")
+    fit(recipe(epochs=1), stripes(64), stripes(64), folder)
+    return folder
+
+
+def test_a_finished_run_is_not_run_again(one_epoch: Path) -> None:
+    before = (one_epoch / CHECKPOINT).read_bytes()
+    assert len(fit(recipe(epochs=1), stripes(64), stripes(64), one_epoch)) == 1
+    assert (one_epoch / CHECKPOINT).read_bytes() == before
 
 
 def test_a_run_may_begin_with_the_weights_of_another(tmp_path: Path) -> None:
@@ -80,19 +87,16 @@ def test_the_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         fit(recipe(epochs=1), data, data, tmp_path / "run", start=tmp_path / "start.keras")
 
 
-def test_another_recipe_in_the_same_folder_is_refused(tmp_path: Path) -> None:
-    data = stripes(64)
-    fit(recipe(epochs=1), data, data, tmp_path)
-    with pytest.raises(SettingsError, match=f"{tmp_path} .*another recipe.*OUT"):
-        fit(recipe(epochs=1, seed=9), data, data, tmp_path)
+def test_another_recipe_in_the_same_folder_is_refused(one_epoch: Path) -> None:
+    with pytest.raises(SettingsError, match=f"{one_epoch} .*another recipe.*OUT"):
+        fit(recipe(epochs=1, seed=9), stripes(64), stripes(64), one_epoch)
 
 
-def test_other_pictures_or_other_targets_in_the_same_folder_are_refused(tmp_path: Path) -> None:
+def test_other_pictures_or_other_targets_in_the_same_folder_are_refused(one_epoch: Path) -> None:
     images, targets = stripes(64)
-    fit(recipe(epochs=1), (images, targets), (images, targets), tmp_path)
     for other in ((images[::-1].copy(), targets), (images, 0.5 * targets + 0.5 / 7)):
-        with pytest.raises(SettingsError, match=f"{tmp_path} .*other data.*OUT"):
-            fit(recipe(epochs=1), other, (images, targets), tmp_path)
+        with pytest.raises(SettingsError, match=f"{one_epoch} .*other data.*OUT"):
+            fit(recipe(epochs=1), other, (images, targets), one_epoch)
 
 
 def test_a_damaged_checkpoint_is_refused_and_kept(tmp_path: Path) -> None:

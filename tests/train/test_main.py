@@ -90,8 +90,8 @@ def test_evaluate_compares_a_model_with_the_taggers_too(toy_run: Path, folder: P
     assert figures["validation, FER+ majority"] == figures["validation"]
 
 
-def test_evaluate_prints_the_scores_of_a_model(toy_run: Path, folder: Path) -> None:
-    done = command("train.evaluate", toy_run / "toy_recipe.keras", folder)
+def test_evaluate_prints_the_scores_of_a_model(folder: Path) -> None:
+    done = command("train.evaluate", "nano", folder)
     assert done.returncode == 0, done.stderr
     assert "validation without repeats" in done.stdout
     assert all(label in done.stdout for label in LABELS)
