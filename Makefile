@@ -29,7 +29,7 @@ help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo; echo "  DATA is FER2013 (folder, zip or fer2013.csv; default: data/fer2013.zip, .csv or folder); ARGS are passed on"
 
-run: $(VENV)/.edge ## run: your camera, or drawn faces without one      [ARGS='--source file:clip.mp4']
+run: $(VENV)/.edge ## your camera, or drawn faces without one            [ARGS='--source file:clip.mp4']
 	@$(BIN)/edgefer run $(ARGS)
 
 train: $(VENV)/.train ## train a model                                     DATA=… [RECIPE=small] [FERPLUS=…] [OUT=…] [DISTRIBUTE=mirrored]
