@@ -1,4 +1,4 @@
-# The verbs of edgefer. Each sets up what it needs in .venv; plain `make` lists them.
+# The commands of edgefer. Each sets up what it needs in .venv; plain `make` lists them.
 
 PYTHON ?= python3
 VENV := .venv
@@ -24,12 +24,12 @@ EDGE_PACKAGES := $(if $(ON_PI),requirements/pi.txt,requirements/edge.txt)
 .DEFAULT_GOAL := help
 .PHONY: help run train convert detector evaluate robustness bench bench-pi benchmarks test test-pi fuzz coverage mutation audit power-cut check wheel pi-install pi-uninstall pi-bundle publish clean
 
-help: ## list the verbs
+help: ## list these commands
 	@echo "edgefer: facial-expression recognition for low-power devices"; echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo; echo "  DATA is FER2013 (folder, zip or fer2013.csv; default: data/fer2013.zip, .csv or folder); ARGS are passed on"
 
-run: $(VENV)/.edge ## look at a camera, or at drawn faces without one   [ARGS='--source file:clip.mp4']
+run: $(VENV)/.edge ## your camera, or drawn faces without one            [ARGS='--source file:clip.mp4']
 	@$(BIN)/edgefer run $(ARGS)
 
 train: $(VENV)/.train ## train a model                                     DATA=… [RECIPE=small] [FERPLUS=…] [OUT=…] [DISTRIBUTE=mirrored]
@@ -47,10 +47,10 @@ evaluate: $(VENV)/.train ## score a Keras or TFLite model                    MOD
 robustness: $(VENV)/.train ## score models on varied pictures: blur, noise, …   MODEL='a.tflite b.keras' DATA=…
 	@$(BIN)/python -m train.robustness $(foreach model,$(or $(MODEL),small),"$(model)") "$(DATA)" $(ARGS)
 
-bench: $(VENV)/.edge ## measure frames a second, CPU and memory here      [ARGS='--json']
+bench: $(VENV)/.edge ## measure frames per second, CPU and memory here     [ARGS='--json']
 	@$(BIN)/edgefer bench $(ARGS)
 
-benchmarks: $(VENV)/.edge ## what following costs and loses; detectors on photographs
+benchmarks: $(VENV)/.edge ## cost and loss of tracking; detectors on photographs
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/following.py
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/detection.py
 
@@ -60,11 +60,11 @@ test: $(VENV)/.dev ## run the tests, except the slow ones                  [WORK
 test-pi: $(VENV)/.dev ## a Pi's software without a Pi: Debian roots, the real systemd (as root; minutes)
 	@tests/pi/packages.sh && $(BIN)/python -m pytest tests/pi $(ARGS)
 
-fuzz: $(VENV)/.dev ## feed every input what it should not get, COUNT times each; docs/reliability.md
+fuzz: $(VENV)/.dev ## feed bad input to every parser, COUNT times each; docs/reliability.md
 	@$(INSTALL) -r requirements/fuzz.txt
 	@for target in $(or $(TARGETS),config spec card model mqtt history http frame); do PYTHONPATH=tests/fuzz $(BIN)/python tests/fuzz $$target $(or $(COUNT),100000) || exit 1; done
 
-power-cut: $(VENV)/.dev ## kill whatever writes at random moments, open what is left; docs/reliability.md   [COUNT=200]
+power-cut: $(VENV)/.dev ## kill writing processes at random times, check the files; docs/reliability.md   [COUNT=200]
 	@$(BIN)/python tests/benchmarks/powercut.py $(if $(COUNT),--count $(COUNT)) $(ARGS)
 
 coverage: $(VENV)/.dev ## lines and branches of the runtime that tests run
@@ -77,11 +77,11 @@ mutation: $(VENV)/.dev ## small changes to five modules: which do tests miss? (h
 	@mkdir -p build/mutation && ln -sfn ../../edge build/mutation/src && ln -sf $(addprefix ../../,tests models README.md pyproject.toml) build/mutation/
 	@cd build/mutation && "$(CURDIR)/$(BIN)/mutmut" run $(ARGS) && "$(CURDIR)/$(BIN)/mutmut" results
 
-audit: $(VENV)/.dev ## known weaknesses of the pinned packages
+audit: $(VENV)/.dev ## known vulnerabilities of the pinned packages
 	@$(INSTALL) -r requirements/quality.txt
 	@for file in edge outputs pi train jax; do $(BIN)/pip-audit --no-deps -r requirements/$$file.txt || exit 1; done
 
-bench-pi: $(VENV)/.edge ## instructions a frame on emulated boards; docs/boards.md   [ARGS='a.tflite …']
+bench-pi: $(VENV)/.edge ## instructions per frame on emulated boards; docs/boards.md   [ARGS='a.tflite …']
 	@tests/pi/packages.sh && PYTHONPATH=.:tests $(BIN)/python tests/benchmarks/boards.py $(ARGS)
 
 check: $(VENV)/.dev ## lint, types and all tests: what CI runs
@@ -96,7 +96,7 @@ wheel: $(VENV)/.edge ## build the lean wheel into dist/
 pi-install: ## on a Raspberry Pi: install into /opt/edgefer               [ARGS=--dry-run]
 	@edge/deploy/pi.sh install $(ARGS)
 
-pi-uninstall: ## remove it again; configuration and data stay      [ARGS=--dry-run]
+pi-uninstall: ## uninstall; configuration and data stay            [ARGS=--dry-run]
 	@edge/deploy/pi.sh uninstall $(ARGS)
 
 pi-bundle: $(VENV)/.edge ## one file to install from without a network, into dist/ [ARGS=--dry-run]
@@ -114,7 +114,7 @@ $(BIN)/python:
 
 # A stamp a set of packages; a changed list installs again.
 $(VENV)/.edge $(VENV)/.train $(VENV)/.dev: $(VENV)/.%: $(wildcard requirements/*.txt) pyproject.toml | $(BIN)/python
-	@echo "installing into $(VENV) what $* needs (once; minutes for train and dev):"
+	@echo "installing into $(VENV) what $* needs (once; minutes for train and dev):" >&2
 	@$(INSTALL) -r $(if $(filter edge,$*),$(EDGE_PACKAGES),requirements/$*.txt)
 	@$(INSTALL) --no-deps -e .
 	@touch $@

@@ -1,7 +1,7 @@
 """Install packages with pip, one line for each: python requirements/install.py -r requirements/edge.txt
 
 pip is either silent or prints pages. This shows the name of each package as pip finds it, the size of large downloads, a sign of
-life during long steps, and pip's own output only if it fails. pip's exit status is kept.
+life during long steps, and pip's own output only if it fails: on standard error. pip's exit status is kept.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Summary:
         if large := _LARGE.match(text.strip()):
             return f"  {large[1]}: downloading {large[2]}"
         if unpack := _UNPACK.match(text):
-            return f"  unpacking {unpack[1].count(',') + 1} packages"
+            names = unpack[1].split(", ")
+            return f"  installing {names[0] if len(names) == 1 else f'{len(names)} packages'}"
         if _TROUBLE.match(text) and not _ODD_INDEX.match(text):
             return self._once(text.strip())
         return ""
@@ -56,7 +57,7 @@ def install(arguments: list[str]) -> int:
     for text in _lines(process):
         lines.append(text)
         if short := summary.line(text):
-            print(short, flush=True)
+            print(short, file=sys.stderr, flush=True)
     if status := process.wait():
         print("".join([text for text in lines if not _ODD_INDEX.match(text)][-20:]), end="", file=sys.stderr)
     return status
@@ -78,7 +79,7 @@ def _lines(process: subprocess.Popen[str]) -> Iterator[str]:
         try:
             text = waiting.get(timeout=QUIET_S)
         except queue.Empty:
-            print(f"  … {time.monotonic() - started_s:.0f} s", flush=True)
+            print(f"  … {time.monotonic() - started_s:.0f} s", file=sys.stderr, flush=True)
             continue
         if text is None:
             return

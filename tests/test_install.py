@@ -36,7 +36,7 @@ def test_each_package_is_one_line_and_a_large_download_has_its_size() -> None:
         "tensorflow-cpu",
         "tensorflow_cpu-2.21.0: downloading 243.5 MB",
         "WARNING: The directory '/root/.cache/pip' is not writable.",
-        "unpacking 3 packages",
+        "installing 3 packages",
     ]
 
 

@@ -45,7 +45,7 @@ def _plugs() -> str:
     from edgefer.sources import SOURCES
 
     tables = {"sources": help_table(SOURCES), "sinks": help_table(SINKS), "detectors (in the configuration)": help_table(DETECTORS)}
-    return "".join(f"\n{title}:\n{table}" for title, table in tables.items())
+    return "".join(f"\n{title}:\n{table.rstrip()}\n" for title, table in tables.items())
 
 
 def main(options: argparse.Namespace) -> int:

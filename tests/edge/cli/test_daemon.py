@@ -15,10 +15,10 @@ def small(max_memory_mb: float) -> Settings:
     return msgspec.structs.replace(Settings(), source=source, sinks=["status:"], max_memory_mb=max_memory_mb)
 
 
-def test_a_daemon_that_grows_beyond_its_limit_ends_and_says_so() -> None:
+def test_a_daemon_above_its_memory_limit_ends_with_an_error() -> None:
     with pytest.raises(MemoryLimit, match=r"MB of memory are in use, and max_memory_mb allows 20"):
         run(small(max_memory_mb=20), threading.Event(), lambda _: None)
 
 
-def test_no_limit_is_no_limit() -> None:
+def test_a_limit_of_0_means_no_limit() -> None:
     assert run(small(max_memory_mb=0), threading.Event(), lambda _: None) == 0

@@ -1,4 +1,4 @@
-"""Every failure branch of the doctor, made to happen: in a root of its own, or by what is put in the place of a library."""
+"""Every failure of the doctor's checks, in a root folder of its own or with a replaced library."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PI = "Raspberry Pi 4 Model B Rev 1.4\0"
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """The files of a Raspberry Pi 4 that is well."""
+    """The files of a Raspberry Pi 4 without problems."""
     files = {
         "etc/os-release": 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nVERSION_CODENAME=bookworm\n',
         "proc/device-tree/model": PI,
@@ -59,12 +59,12 @@ def find(name: str, target: Target) -> Check:
 
 @pytest.fixture
 def vcgencmd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A firmware that says what stands in a file."""
-    said = tmp_path / "throttled"
-    said.write_text("throttled=0x0")
-    program(tmp_path / "bin/vcgencmd", f"cat {said}")
+    """A vcgencmd that prints the content of a file."""
+    flags = tmp_path / "throttled"
+    flags.write_text("throttled=0x0")
+    program(tmp_path / "bin/vcgencmd", f"cat {flags}")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    yield said
+    yield flags
 
 
 def program(path: Path, does: str) -> None:
@@ -72,7 +72,7 @@ def program(path: Path, does: str) -> None:
     path.chmod(0o755)
 
 
-def test_a_pi_that_is_well_passes_every_check_of_the_board(root: Path, vcgencmd: Path, tmp_path: Path) -> None:
+def test_a_pi_without_problems_passes_every_check_of_the_board(root: Path, vcgencmd: Path, tmp_path: Path) -> None:
     target = Target(root=root, folder=tmp_path, machine="aarch64", bits=64)
     for name in ("system", "camera", "memory", "cma", "cgroup", "governor", "temperature", "throttling", "power", "disk"):
         check = find(name, target)
@@ -94,9 +94,7 @@ def test_a_pi_that_is_well_passes_every_check_of_the_board(root: Path, vcgencmd:
         ("camera", "sys/class/video4linux/video0/name", "rpi-hevc-dec\n", "warn", "none", "rpicam-hello"),
     ],
 )
-def test_a_board_in_trouble_is_said_and_how_to_fix_it(
-    root: Path, name: str, path: str, text: str, state: str, found: str, fix: str
-) -> None:
+def test_a_problem_of_the_board_comes_with_its_fix(root: Path, name: str, path: str, text: str, state: str, found: str, fix: str) -> None:
     write(root / path, text)
     check = find(name, Target(root=root))
     assert check.state == state
@@ -115,7 +113,7 @@ def test_a_board_in_trouble_is_said_and_how_to_fix_it(
         ("power", "0x4", "pass", "never"),
     ],
 )
-def test_heat_and_power_are_told_apart_now_and_since_the_start(
+def test_heat_and_power_problems_are_now_or_since_the_boot(
     root: Path, vcgencmd: Path, name: str, bits: str, state: str, found: str
 ) -> None:
     vcgencmd.write_text(f"throttled={bits}")
@@ -123,7 +121,7 @@ def test_heat_and_power_are_told_apart_now_and_since_the_start(
     assert (check.state, found in check.found) == (state, True), check
 
 
-def test_a_pi_without_vcgencmd_does_not_know_of_its_power(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pi_without_vcgencmd_names_the_package_to_install(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     assert find("power", Target(root=root)).fix == "sudo apt install raspi-utils"
 
@@ -146,7 +144,7 @@ def test_a_system_without_a_runtime_is_named(root: Path, codename: str, bits: in
     assert bool(check.fix) == (state != "pass")
 
 
-def test_opencv_5_and_no_opencv_are_told_apart(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_opencv_5_and_a_missing_opencv_are_different_failures(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cv2", types.SimpleNamespace(__version__="5.0.0"))
     check = find("opencv", Target())
     assert (check.state, check.found) == ("fail", "5.0.0 has no Haar cascades")
@@ -207,7 +205,9 @@ def test_numpy_2_over_the_one_picamera2_was_built_against_is_the_numpy_checks_fa
     assert check.fix == f"{sys.executable} -m pip uninstall -y numpy"
 
 
-def test_a_libcamera_this_python_cannot_use_says_why(root: Path, system_packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_libcamera_that_this_python_cannot_use_comes_with_the_reason(
+    root: Path, system_packages: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     foreign = system_packages / "libcamera/_libcamera.cpython-27-aarch64-linux-gnu.so"
     write(foreign, "")
     write(system_packages / "libcamera/__init__.py", "from libcamera._libcamera import *\n")
@@ -224,12 +224,12 @@ def test_a_libcamera_this_python_cannot_use_says_why(root: Path, system_packages
     assert "--system-site-packages" in check.fix
 
 
-def test_a_pi_without_picamera2_says_what_to_install(root: Path) -> None:
+def test_a_pi_without_picamera2_names_the_package_to_install(root: Path) -> None:
     check = find("libcamera", Target(root=root))
     assert (check.state, check.fix) == ("warn", "sudo apt install python3-picamera2")
 
 
-def test_a_camera_one_may_not_open_names_the_group(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_camera_without_permission_names_the_group(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgefer.cli.checks.cameras.os.access", lambda *_: False)  # root may open everything
     check = find("camera", Target(root=root))
     assert check.state == "fail"
@@ -237,7 +237,7 @@ def test_a_camera_one_may_not_open_names_the_group(root: Path, monkeypatch: pyte
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="hiding /proc/cpuinfo takes root")
-def test_xnnpack_lost_for_want_of_cpuinfo_is_seen_by_doctor_and_run(tmp_path: Path) -> None:
+def test_doctor_and_run_report_that_xnnpack_is_missing_without_cpuinfo(tmp_path: Path) -> None:
     hidden = ["unshare", "--mount", "sh", "-c", 'mount -t proc -o subset=pid proc /proc && exec "$@"', "-", sys.executable, "-m", "edgefer"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
@@ -286,14 +286,14 @@ class Wrong:
         return np.zeros_like(tensor) if self._broken else tensor[:, ::-1]
 
 
-@pytest.mark.parametrize(("broken", "said"), [(False, "golden answers"), (True, "its probabilities sum to")])
-def test_a_runtime_that_computes_wrongly_is_found_out(monkeypatch: pytest.MonkeyPatch, broken: bool, said: str) -> None:
+@pytest.mark.parametrize(("broken", "fact"), [(False, "golden answers"), (True, "its probabilities sum to")])
+def test_a_runtime_that_computes_wrongly_fails(monkeypatch: pytest.MonkeyPatch, broken: bool, fact: str) -> None:
     from edgefer.model.runtime import open_interpreter
 
     monkeypatch.setattr("edgefer.model.classifier.open_interpreter", lambda *a: Wrong(open_interpreter(*a), broken))
     check = find("model", Target())
     assert check.state == "fail"
-    assert said in check.found
+    assert fact in check.found
 
 
 def test_a_damaged_model_fails_and_one_of_your_own_passes(tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ def test_without_golden_answers_the_model_is_still_tried(monkeypatch: pytest.Mon
     assert "no published golden answers" in find("model", Target()).found
 
 
-def test_a_disk_that_is_full_nearly_full_or_read_only_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_nearly_full_and_read_only_disks_are_different_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert find("disk", Target(folder=Path("/proc"))).state == "fail"
     if os.geteuid() == 0 and Path("/dev/full").exists():
         full = tmp_path / "full"
@@ -331,18 +331,18 @@ def test_a_disk_that_is_full_nearly_full_or_read_only_is_told_apart(tmp_path: Pa
                 subprocess.run(["umount", full], check=True)
 
 
-def test_a_clock_that_is_wrong_or_not_synchronized_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_that_is_wrong_or_not_synchronized_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     assert "not known" in find("clock", Target()).found
-    for said, state in (("yes", "pass"), ("no", "warn")):
-        program(tmp_path / "bin/timedatectl", f"echo {said}")
+    for answer, state in (("yes", "pass"), ("no", "warn")):
+        program(tmp_path / "bin/timedatectl", f"echo {answer}")
         assert find("clock", Target()).state == state
     monkeypatch.setattr("edgefer.cli.checks.board.time.time", lambda: 3600.0)
     check = find("clock", Target())
     assert (check.state, check.fix) == ("fail", "sudo timedatectl set-ntp true")
 
 
-def test_a_wrong_configuration_fails_and_none_is_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_configuration_fails_and_a_missing_one_means_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgefer.cli.checks.configuration.CONFIG", tmp_path / "none.toml")
     assert find("config", Target()).state == "pass"
     assert find("broker", Target()).found == "none configured"
@@ -366,7 +366,7 @@ def test_a_broker_is_reached_or_named(tmp_path: Path) -> None:
     assert "mosquitto" in check.fix
 
 
-def test_a_check_that_itself_fails_stops_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_check_that_raises_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def broken(_: Target) -> None:
         raise OSError("the wires are loose")
 
@@ -374,7 +374,7 @@ def test_a_check_that_itself_fails_stops_no_other(monkeypatch: pytest.MonkeyPatc
     checks = {check.name: check for check in examine(Target(folder=tmp_path))}
     assert set(checks) == set(CHECKS)
     assert "the wires are loose" in checks["memory"].found
-    assert all(check.fix for check in checks.values() if check.state != "pass"), "whatever is not well names its fix"
+    assert all(check.fix for check in checks.values() if check.state != "pass"), "every problem has a fix"
 
 
 def test_the_command_prints_every_check_and_its_fix_and_fails_where_one_fails(cli: Run, tmp_path: Path) -> None:

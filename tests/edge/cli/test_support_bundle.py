@@ -1,4 +1,4 @@
-"""The support file: fixed input, fixed contents, and nothing in it that is nobody's business."""
+"""The support bundle: fixed input gives fixed contents, without secrets and faces."""
 
 from __future__ import annotations
 
@@ -173,10 +173,10 @@ def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Target:
 
 
 @pytest.mark.parametrize("how", get_args(CameraHow))
-def test_what_systemd_was_told_of_the_camera_is_no_secret(target: Target, tmp_path: Path, how: CameraHow) -> None:
-    told = f'     Status: "{CameraState(how, 4.2)}"\n'
-    (tmp_path / "status").write_text(told)
-    assert contents(target)["status.txt"] == told
+def test_the_state_of_the_camera_stays_in_the_status(target: Target, tmp_path: Path, how: CameraHow) -> None:
+    status = f'     Status: "{CameraState(how, 4.2)}"\n'
+    (tmp_path / "status").write_text(status)
+    assert contents(target)["status.txt"] == status
 
 
 def test_the_same_machine_gives_the_same_bundle_without_secrets_faces_or_comments(target: Target, tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_the_same_machine_gives_the_same_bundle_without_secrets_faces_or_comment
     assert "hunter2" not in str(found) + str(versions) + str(model)
 
 
-def test_a_secret_that_json_would_write_in_another_way_is_cut_out_all_the_same(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_with_characters_that_json_escapes_is_removed(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = 'sä"c\\ret'
     assert target.config
     target.config.write_text(f"source = 'http://me:{secret}@camera.lan'\n")
@@ -204,7 +204,7 @@ def test_a_secret_that_json_would_write_in_another_way_is_cut_out_all_the_same(t
     assert checks["camera"] == "it said …"
 
 
-def test_what_is_broken_or_not_there_leaves_the_rest(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_or_missing_parts_leave_the_others(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     assert target.config
     target.config.write_text("threads = = 3 # hunter2")
     monkeypatch.setenv("PATH", "/nowhere")
@@ -216,38 +216,38 @@ def test_what_is_broken_or_not_there_leaves_the_rest(target: Target, monkeypatch
 
 
 def test_a_bundle_is_written_whole_or_not_at_all(target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = tmp_path / "support.zip"
-    place.write_text("the one before")
+    path = tmp_path / "support.zip"
+    path.write_text("the one before")
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as broken, pytest.raises(SettingsError, match=f"--bundle {place}: cannot be written: No space left"):
+    with monkeypatch.context() as broken, pytest.raises(SettingsError, match=f"--bundle {path}: cannot be written: No space left"):
         broken.setattr("edgefer.machine.os.fsync", full)
-        write_bundle(place, target)
-    assert place.read_text() == "the one before"
+        write_bundle(path, target)
+    assert path.read_text() == "the one before"
     assert not list(tmp_path.glob(".part*"))
-    write_bundle(place, target)
-    assert zipfile.is_zipfile(place)
+    write_bundle(path, target)
+    assert zipfile.is_zipfile(path)
 
 
-def test_the_command_says_where_the_bundle_is_and_what_to_do_with_it(cli: Run, tmp_path: Path) -> None:
+def test_the_command_prints_the_path_of_the_bundle_and_the_next_step(cli: Run, tmp_path: Path) -> None:
     done = cli("doctor", "--bundle")
     assert done.returncode == 0, done.stderr
-    said = one_line(done.stdout)
+    line = one_line(done.stdout)
     for words in (str(tmp_path / "edgefer-support.zip"), "secrets were removed", "read it before you send it"):
-        assert words in said
+        assert words in line
     assert zipfile.is_zipfile(tmp_path / "edgefer-support.zip")
     assert [path.name for path in tmp_path.iterdir()] == ["edgefer-support.zip"]
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "fact"),
     [("none/x.zip", "No such file or directory"), ("config.toml", "must end in .zip"), ("/proc/x.zip", "cannot be")],
 )
-def test_a_place_where_no_bundle_can_be_is_one_line(cli: Run, tmp_path: Path, name: str, said: str) -> None:
+def test_a_path_that_cannot_hold_a_bundle_is_one_line(cli: Run, tmp_path: Path, name: str, fact: str) -> None:
     (tmp_path / "config.toml").write_text("")
     done = cli("doctor", "--bundle", name)
     assert done.returncode == 1
-    assert said in one_line(done.stderr)
+    assert fact in one_line(done.stderr)
     assert (tmp_path / "config.toml").read_text() == ""
