@@ -3,8 +3,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALL := $(BIN)/python requirements/install.py
 RECIPE ?= small
 MODEL ?=
+WEIGHTS ?=
 DATA ?= $(firstword $(wildcard data/fer2013.zip data/fer2013.csv data/fer2013))
 OUT ?=
 RUN ?= runs/small
@@ -20,7 +22,7 @@ ON_PI := $(shell $(PYTHON) -c 'import importlib.util as u; print("yes" if u.find
 EDGE_PACKAGES := $(if $(ON_PI),requirements/pi.txt,requirements/edge.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help run train convert evaluate robustness bench bench-pi benchmarks test test-pi fuzz coverage mutation audit power-cut check wheel pi-install pi-uninstall pi-bundle publish clean
+.PHONY: help run train convert detector evaluate robustness bench bench-pi benchmarks test test-pi fuzz coverage mutation audit power-cut check wheel pi-install pi-uninstall pi-bundle publish clean
 
 help: ## list the verbs
 	@echo "edgefer: facial-expression recognition for low-power devices"; echo
@@ -35,6 +37,9 @@ train: $(VENV)/.train ## train a model                                     DATA=
 
 convert: $(VENV)/.train ## quantize a trained model to TFLite               MODEL=… [RECIPE=int8] [DATA=…] [OUT=…]
 	@$(BIN)/python -m convert "$(MODEL)" --recipe "$(if $(filter command line,$(origin RECIPE)),$(RECIPE),int8)" $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)") $(if $(MAX_LOSS),--max-loss "$(MAX_LOSS)") $(ARGS)
+
+detector: $(VENV)/.train ## quantize the face detector YuNet to TFLite      WEIGHTS=yunet_n_320_320.onnx DATA=… [OUT=…]
+	@$(BIN)/python -m convert.detector "$(WEIGHTS)" --data "$(DATA)" $(if $(OUT),--out "$(OUT)") $(ARGS)
 
 evaluate: $(VENV)/.train ## score a Keras or TFLite model                    MODEL=… DATA=…
 	@$(BIN)/python -m train.evaluate "$(or $(MODEL),small)" "$(DATA)" $(ARGS)
@@ -56,24 +61,24 @@ test-pi: $(VENV)/.dev ## a Pi's software without a Pi: Debian roots, the real sy
 	@tests/pi/packages.sh && $(BIN)/python -m pytest tests/pi $(ARGS)
 
 fuzz: $(VENV)/.dev ## feed every input what it should not get, COUNT times each; docs/reliability.md
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/fuzz.txt
+	@$(INSTALL) -r requirements/fuzz.txt
 	@for target in $(or $(TARGETS),config spec card model mqtt history http frame); do PYTHONPATH=tests/fuzz $(BIN)/python tests/fuzz $$target $(or $(COUNT),100000) || exit 1; done
 
 power-cut: $(VENV)/.dev ## kill whatever writes at random moments, open what is left; docs/reliability.md   [COUNT=200]
 	@$(BIN)/python tests/benchmarks/powercut.py $(if $(COUNT),--count $(COUNT)) $(ARGS)
 
 coverage: $(VENV)/.dev ## lines and branches of the runtime that tests run
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/quality.txt
+	@$(INSTALL) -r requirements/quality.txt
 	@$(BIN)/coverage erase && $(BIN)/coverage run -m pytest $(PARALLEL) tests/edge tests/fuzz $(ARGS)
 	@$(BIN)/coverage combine -q && $(BIN)/coverage report
 
 mutation: $(VENV)/.dev ## small changes to five modules: which do tests miss? (half an hour)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/quality.txt
+	@$(INSTALL) -r requirements/quality.txt
 	@mkdir -p build/mutation && ln -sfn ../../edge build/mutation/src && ln -sf $(addprefix ../../,tests models README.md pyproject.toml) build/mutation/
 	@cd build/mutation && "$(CURDIR)/$(BIN)/mutmut" run $(ARGS) && "$(CURDIR)/$(BIN)/mutmut" results
 
 audit: $(VENV)/.dev ## known weaknesses of the pinned packages
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/quality.txt
+	@$(INSTALL) -r requirements/quality.txt
 	@for file in edge outputs pi train jax; do $(BIN)/pip-audit --no-deps -r requirements/$$file.txt || exit 1; done
 
 bench-pi: $(VENV)/.edge ## instructions a frame on emulated boards; docs/boards.md   [ARGS='a.tflite …']
@@ -109,7 +114,7 @@ $(BIN)/python:
 
 # A stamp a set of packages; a changed list installs again.
 $(VENV)/.edge $(VENV)/.train $(VENV)/.dev: $(VENV)/.%: $(wildcard requirements/*.txt) pyproject.toml | $(BIN)/python
-	@echo "setting up $(VENV) for $* …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(if $(filter edge,$*),$(EDGE_PACKAGES),requirements/$*.txt)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@echo "installing into $(VENV) what $* needs (once; minutes for train and dev):"
+	@$(INSTALL) -r $(if $(filter edge,$*),$(EDGE_PACKAGES),requirements/$*.txt)
+	@$(INSTALL) --no-deps -e .
 	@touch $@

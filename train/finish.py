@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from edgefer.files import atomic_path, write_atomic
+from edgefer.files import draft_folder, replace_durably
 from edgefer.model.card import Card, InputSpec, write_card
 from train.data import SIZE_PX, Audit, Dataset
 from train.evaluate import scores_of
@@ -28,16 +28,12 @@ CROP_MARGIN = 0.0
 
 def finish(recipe: Recipe, data: Dataset, found: Audit, history: list[Epoch], provenance: dict[str, str], out: Path) -> Path:
     """Write ``metrics.json``, ``curves.png``, ``confusion.png``, ``mistakes.png`` and ``<name>.keras`` into ``out``, each whole."""
+    with draft_folder(out) as drafts:
+        return _finish(recipe, data, found, history, provenance, out, drafts)
+
+
+def _finish(recipe: Recipe, data: Dataset, found: Audit, history: list[Epoch], provenance: dict[str, str], out: Path, drafts: Path) -> Path:
     path = out / f"{recipe.name}.keras"
-    # The model is renamed last: where it exists, everything that 'publish' copies with it exists.
-    with atomic_path(path) as draft:
-        _finish(recipe, data, found, history, provenance, path, draft)
-    print(f"pictures: {out}/curves.png, confusion.png, mistakes.png\nnext: make convert MODEL={path}")
-    return path
-
-
-def _finish(recipe: Recipe, data: Dataset, found: Audit, history: list[Epoch], provenance: dict[str, str], path: Path, part: Path) -> None:
-    out = path.parent
     model = build(recipe.model, len(recipe.labels))
     trained = for_training(build(recipe.model, len(recipe.labels)))
     trained.load_weights(out / BEST)
@@ -48,6 +44,7 @@ def _finish(recipe: Recipe, data: Dataset, found: Audit, history: list[Epoch], p
     preferred = raw * np.exp(offsets)
     divisor = temperature(preferred / preferred.sum(axis=1, keepdims=True), split.labels[unique])
     _calibrate(model, offsets, divisor)
+    part = drafts / path.name
     model.save(part)
     scores = scores_of(part, split.images)
     figures = measure(scores[unique], split.labels[unique], data.labels)
@@ -90,17 +87,22 @@ def _finish(recipe: Recipe, data: Dataset, found: Audit, history: list[Epoch], p
         "ended": ended,
         "history": history,
     }
-    write_atomic(out / "metrics.json", json.dumps(report, indent=1) + "\n")
+    (drafts / "metrics.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     title = f"{recipe.name}: {100 * figures.accuracy:.2f} % of {figures.images:,} validation images"
-    curves(history, best, title, out / "curves.png")
-    confusion(figures, data.labels, title, out / "confusion.png")
-    mistakes(split.images[unique], scores[unique], split.labels[unique], data.labels, out / "mistakes.png")
+    curves(history, best, title, drafts / "curves.png")
+    confusion(figures, data.labels, title, drafts / "confusion.png")
+    mistakes(split.images[unique], scores[unique], split.labels[unique], data.labels, drafts / "mistakes.png")
+    # The model last: where it exists, everything that 'publish' copies with it exists.
+    for name in ("metrics.json", "curves.png", "confusion.png", "mistakes.png", path.name):
+        replace_durably(drafts / name, out / name)
     print(
         f"{path}: validation accuracy {100 * figures.accuracy:.2f} % without repeats ({figures.images:,} images), "
         f"{100 * everything.accuracy:.2f} % with them ({everything.images:,}); macro-F1 {figures.macro_f1:.3f}; "
         f"{parameters / 1e6:.2f} M parameters, {sum(macs.values()) / 1e6:.1f} M MACs; median epoch {epoch_s:.0f} s"
     )
     print(f"started {provenance.get('started', 'not known')}, ended {ended}, {len(history)} epochs")
+    print(f"pictures: {out}/curves.png, confusion.png, mistakes.png\nnext: make convert MODEL={path}")
+    return path
 
 
 def _calibrate(model: keras.Model, offsets: npt.NDArray[np.float32], divisor: float) -> None:

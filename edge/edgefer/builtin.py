@@ -17,6 +17,7 @@ SOURCES = {
 DETECTORS = {
     "haar": "edgefer.detectors.haar:Haar",
     "blazeface": "edgefer.detectors.blazeface:BlazeFace",
+    "yunet": "edgefer.detectors.yunet:YuNet",
 }
 
 SINKS = {

@@ -76,11 +76,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
     with draft_folder(path.parent) as folder:
         draft = folder / path.name
         yield draft
-        with suppress(FileNotFoundError):
-            draft.chmod(stat.S_IMODE(path.stat().st_mode))
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())
-        draft.replace(path)
+        replace_durably(draft, path)
+
+
+def replace_durably(draft: Path, path: Path) -> None:
+    """Rename a complete draft to ``path``, once it is on the disk; it gets the mode of the old file."""
+    with suppress(FileNotFoundError):
+        draft.chmod(stat.S_IMODE(path.stat().st_mode))
+    with draft.open("rb") as file:
+        os.fsync(file.fileno())
+    draft.replace(path)
 
 
 def write_atomic(path: Path, content: str | bytes, flag: str = "") -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import textwrap
 from dataclasses import dataclass
 from itertools import pairwise
@@ -41,14 +42,14 @@ class Option:
 
 def options_of(struct: type[msgspec.Struct]) -> list[Option]:
     """The options that a struct declares, in their order."""
-    said = _docstrings(struct)
+    said = field_docstrings(struct)
     found = []
     for field in msgspec.structs.fields(struct):
         info = types.type_info(field.type)
         name, extra = field.encode_name, _extra(info)
-        default = "" if field.default is NODEFAULT else _written(field.default)
+        default = field.default if field.default_factory is NODEFAULT else field.default_factory()
         unit = extra.get("unit", _UNITS.get(name.rpartition("_")[2], ""))
-        found.append(Option(name, extra.get("holds", _type(info)), unit, default, said.get(field.name, "")))
+        found.append(Option(name, extra.get("holds", _type(info)), unit, _written(default), said.get(field.name, "")))
     return found
 
 
@@ -57,10 +58,10 @@ def secrets_of(struct: type[msgspec.Struct]) -> list[str]:
     return [option.name for option in options_of(struct) if option.type == "secret"]
 
 
-def _docstrings(struct: type[msgspec.Struct]) -> dict[str, str]:
+def field_docstrings(struct: type) -> dict[str, str]:
     """Field -> first line of the docstring below it, also of inherited fields."""
     said: dict[str, str] = {}
-    for kind in reversed([kind for kind in struct.__mro__ if issubclass(kind, msgspec.Struct) and kind is not msgspec.Struct]):
+    for kind in reversed([kind for kind in struct.__mro__ if kind not in (object, msgspec.Struct)]):
         try:
             body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
         except (OSError, TypeError, SyntaxError):  # defined without a file
@@ -90,7 +91,7 @@ def _type(info: types.Type) -> str:
             return ", ".join(map(str, info.values))
         case types.UnionType():
             return ", ".join(_type(one) for one in info.types if not isinstance(one, types.NoneType))
-    return "text"
+    return f"list of {_type(info.item_type)}" if isinstance(info, types.ListType) else "text"
 
 
 def _range(info: types.IntType | types.FloatType) -> str:
@@ -103,6 +104,8 @@ def _range(info: types.IntType | types.FloatType) -> str:
 
 def _written(value: object) -> str:
     """A default as one writes it in a spec."""
-    if value is None:
+    if value in (None, NODEFAULT):
         return ""
+    if isinstance(value, list):
+        return json.dumps(value)
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from edgefer.errors import EdgeferError, SettingsError
 from edgefer.options import secrets_of
-from edgefer.redact import ESCAPES, declare, scrub
+from edgefer.redact import ESCAPES, declare, redact
 from edgefer.settings import Table
 from edgefer.spec import Spec, parse_spec, split_options
 
@@ -207,4 +207,4 @@ def _package(point: EntryPoint) -> str:
 
 def _line(error: BaseException) -> str:
     """An error's type and text in one line."""
-    return re.sub(r"\s+", " ", scrub(f"{type(error).__name__}: {error}"))[:300]
+    return re.sub(r"\s+", " ", redact(f"{type(error).__name__}: {error}"))[:300]

@@ -9,7 +9,7 @@ from typing import TypeVar
 from urllib.parse import parse_qsl
 
 from edgefer.errors import SettingsError
-from edgefer.redact import shown
+from edgefer.redact import redact_url
 from edgefer.settings import Table, checked
 
 T = TypeVar("T", bound=Table)
@@ -25,7 +25,7 @@ class Spec:
     options: Mapping[str, str] = field(repr=False)
 
     def __str__(self) -> str:
-        return shown(self.text)
+        return redact_url(self.text)
 
     def read(self, options: type[T]) -> T:
         """The options as a struct; raises `SettingsError` that names the key, and the nearest one that exists."""
@@ -39,7 +39,7 @@ def parse_spec(text: str) -> Spec:
     """
     match = re.fullmatch(r"([a-z][a-z0-9]*):(.*)", text, re.DOTALL)
     if not match:
-        raise SettingsError(f"{shown(text)!r} is not a spec: write scheme:path, such as opencv:0, file:clip.mp4 or jsonl:-")
+        raise SettingsError(f"{redact_url(text)!r} is not a spec: write scheme:path, such as opencv:0, file:clip.mp4 or jsonl:-")
     scheme, rest = match.groups()
     if rest.startswith("//"):
         return Spec(text, scheme, text, {})

@@ -21,12 +21,16 @@ NO_FACE = "no_face"
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A rectangle in pixels of the source frame: left, top, width, height."""
+    """A rectangle in pixels of the source frame."""
 
     x: int
+    """Left edge."""
     y: int
+    """Top edge."""
     w: int
+    """Width."""
     h: int
+    """Height."""
 
     @property
     def area_px(self) -> int:
@@ -54,18 +58,18 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One picture from a source.
-
-    ``luma`` is (H, W) uint8: detection and classification need nothing else. ``bgr`` is (H, W, 3) uint8 for people, where the
-    source has colour. ``time_s`` is the time of capture: seconds since 1970 for a live camera, seconds since its start for a
-    file. ``name`` is the file name, for sources of pictures.
-    """
+    """One picture from a source."""
 
     index: int
+    """Its number, from 0."""
     time_s: float
+    """Time of capture: seconds since 1970 for a live camera, seconds since its start for a file."""
     luma: Pixels
+    """Brightness, (H, W) uint8: detection and classification need nothing else."""
     bgr: Pixels | None = None
+    """Colour for people to look at, (H, W, 3) uint8 blue, green, red; None if the source has none."""
     name: str | None = None
+    """File name, for sources of pictures."""
     dropped: int = 0
     """Frames of a live source dropped so far because newer ones came first."""
 
@@ -116,14 +120,18 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """A tracked face with its expression: ``expression`` is a label of the model, or ``uncertain``."""
+    """A face with its expression."""
 
     track: int
+    """Number of the face; it keeps it from frame to frame."""
     box: Box
+    """Where it is in the frame."""
     expression: str
+    """A label of the model, or ``uncertain``."""
     score: float
     """Probability of the likeliest class, 0..1, smoothed over time."""
     scores: Mapping[str, float]
+    """Probability of every class, 0..1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +148,9 @@ class Observation:
     """The faces of one frame."""
 
     frame: Frame
+    """The frame."""
     faces: tuple[Face, ...]
+    """The faces in it, in the order in which they appeared."""
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     """Milliseconds spent in capture, gate, detect and classify."""
     model: Model | None = None

@@ -17,7 +17,7 @@ from edgefer.options import options_of
 from edgefer.output import Sink
 from edgefer.plug import Form, Plug, Registry
 from edgefer.plug_help import help_table, markdown_table
-from edgefer.redact import scrub, shown
+from edgefer.redact import redact, redact_url
 from edgefer.sinks import SINKS
 from edgefer.sources import SOURCES, Source
 
@@ -83,9 +83,9 @@ def test_a_spec_that_stays_on_this_machine_is_shown_and_an_address_is_cut(shippe
     plug, base, _ = shipped
     for form in map(Form, plug.forms):
         address = f"{form.scheme}:/home/me@work" if not form.network else f"{form.scheme}:/me@host"
-        assert (shown(address) == address) == (not form.network)
+        assert (redact_url(address) == address) == (not form.network)
         if base is not Detector:
-            assert (scrub(f"{address}: no") == f"{address}: no") == (not form.network)
+            assert (redact(f"{address}: no") == f"{address}: no") == (not form.network)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -184,7 +184,7 @@ def test_a_published_plug_says_what_of_its_spec_is_secret(install: Callable[...,
     install("pane_two", {"lens": "Lens", "glass": "Lens"})
     _, spec = sources().read("lens:/home/me@work?pin=1234")
     assert str(spec) == "lens:/home/me@work?pin=…"
-    assert scrub("opened lens:/home/me@work?pin=1234&fail=x twice") == "opened lens:/home/me@work?pin=…&fail=x twice"
+    assert redact("opened lens:/home/me@work?pin=1234&fail=x twice") == "opened lens:/home/me@work?pin=…&fail=x twice"
     _, spec = sources().read("glass://me:secret@host?pin=1234")
     assert str(spec) == "glass://…@host?…"
     with pytest.raises(SettingsError, match="not a camera's address; write glass://host") as raised:

@@ -27,7 +27,7 @@ from edgefer.mqtt.address import parse_address
 from edgefer.mqtt.fleet import Fleet, as_json, table
 from edgefer.pipeline.loop import run
 from edgefer.pipeline.stages import Pipeline
-from edgefer.redact import scrub, shown
+from edgefer.redact import redact, redact_url
 from edgefer.settings import Settings, UpdateSettings, load_settings
 from edgefer.sources import Source
 from edgefer.spec import parse_spec
@@ -67,7 +67,7 @@ def spec(data: bytes) -> None:
     for parse in (parse_spec, parse_address):
         with suppress(EdgeferError):
             parse(text)
-    scrub(shown(text))
+    redact(redact_url(text))
 
 
 def card(data: bytes) -> None:

@@ -17,7 +17,7 @@ from edgefer.output import About, Background, Sink, begin, close_all
 from edgefer.pipeline import loop
 from edgefer.pipeline.stages import Pipeline, open_pipeline
 from edgefer.pipeline.throttle import Throttle
-from edgefer.redact import shown
+from edgefer.redact import redact_url
 from edgefer.settings import Settings
 from edgefer.sinks import open_sink
 from edgefer.sinks.actions import Actions, check_actions
@@ -91,7 +91,7 @@ def _open_sinks(
     for spec in specs:
         sink = open_sink(spec)
         opened.append(sink)
-        sinks.append(sink if sink.main_thread else Background(sink, shown(spec), stop, lossless))
+        sinks.append(sink if sink.main_thread else Background(sink, redact_url(spec), stop, lossless))
     if settings.action:
         check_actions(settings.action, pipeline.classifier.labels)
         sinks.append(Background(Actions(settings.action), "actions", stop, lossless))

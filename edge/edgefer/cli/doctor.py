@@ -11,7 +11,7 @@ from pathlib import Path
 from edgefer.cli.checks import board, cameras, configuration, software
 from edgefer.cli.checks.target import Finding, State, Target
 from edgefer.machine import version
-from edgefer.redact import scrub
+from edgefer.redact import redact
 from edgefer.settings import CONFIG
 
 EXAMPLES = """\
@@ -92,7 +92,7 @@ def main(options: argparse.Namespace) -> int:
 def examine(target: Target) -> list[Check]:
     """Run every check; none raises, and no result holds a secret."""
     findings = ((name, _guarded(check, target)) for name, check in CHECKS.items())
-    return [Check(name, found.state, scrub(found.found), scrub(found.fix)) for name, found in findings]
+    return [Check(name, found.state, redact(found.found), redact(found.fix)) for name, found in findings]
 
 
 def as_text(checks: Sequence[Check]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from edgefer.cli.parser import Parser
 from edgefer.errors import EdgeferError
 from edgefer.machine import version
-from edgefer.redact import print_crash, scrub
+from edgefer.redact import print_crash, redact
 
 VERBS = {
     "run": "recognise expressions in a camera, a clip or pictures",
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.main(options))
     except EdgeferError as error:
-        print(f"edgefer: {scrub(str(error))}", file=sys.stderr)
+        print(f"edgefer: {redact(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import NoReturn
 
-from edgefer.redact import scrub
+from edgefer.redact import redact
 
 
 class Parser(argparse.ArgumentParser):
@@ -24,4 +24,4 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """A wrong flag: usage, one line, exit status 2. The line may quote an address; its password is redacted."""
-        super().error(scrub(message))
+        super().error(redact(message))

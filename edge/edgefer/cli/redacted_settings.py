@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from edgefer.redact import CUT, hidden, scrub, shown
+from edgefer.redact import CUT, redact, redact_url, secret_parts
 from edgefer.settings import Settings, Table
 
 _CREDENTIALS = ("mqtt-password", "web-token")
@@ -38,24 +38,24 @@ def _redacted(key: str, value: object, kind: object, known: set[str]) -> object:
     if kind and not isinstance(value, str | dict):
         return value
     known.update(_secrets(key, value) if kind else _long(_texts(value)))
-    return (_REDACT.get(key, scrub))(str(value)) if kind and isinstance(value, str) else CUT
+    return (_REDACT.get(key, redact))(str(value)) if kind and isinstance(value, str) else CUT
 
 
 def _sink(spec: str) -> str:
     """A sink's spec with the options that hold no secret, and the names of those that may lead to one."""
     address, mark, options = spec.partition("?")
     if "@" in spec or not mark:
-        return shown(spec)
+        return redact_url(spec)
     matches = (_HARMLESS.match(option) for option in options.split("&"))
-    return f"{shown(address)}?{'&'.join(match[0] + CUT * match[0].endswith('=') if match else CUT for match in matches)}"
+    return f"{redact_url(address)}?{'&'.join(match[0] + CUT * match[0].endswith('=') if match else CUT for match in matches)}"
 
 
 def _webhook(address: str) -> str:
     """The host only: the path of a webhook is as good as a password."""
-    return shown("".join(re.findall(r"^\w+://[^/?]*", address))) + f"/{CUT}"
+    return redact_url("".join(re.findall(r"^\w+://[^/?]*", address))) + f"/{CUT}"
 
 
-_REDACT = {"source": shown, "sinks": _sink, "webhook": _webhook}
+_REDACT = {"source": redact_url, "sinks": _sink, "webhook": _webhook}
 
 
 def _secrets(key: str, value: object) -> set[str]:
@@ -63,14 +63,14 @@ def _secrets(key: str, value: object) -> set[str]:
     text = "".join(_texts(value))
     if key == "webhook":
         path = "".join(re.findall(r"^\w+://[^/?]*(.*)", text))
-        return {*hidden(text), *_long([path, path.rpartition("/")[2]])}
+        return {*secret_parts(text), *_long([path, path.rpartition("/")[2]])}
     if key == "sinks":
         # The options of a sink hold no secrets themselves.
         address, _, options = text.partition("?")
-        return set(hidden(address)).union(
+        return set(secret_parts(address)).union(
             *(stored_secrets(Path(unquote(file))) for file in re.findall(r"(?:login|token_file)=([^&]+)", options))
         )
-    return set(hidden(text))
+    return set(secret_parts(text))
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -12,7 +12,7 @@ from functools import partial
 from edgefer.cli.flags import add_settings_flags, config_path, settings_of
 from edgefer.cli.parser import Parser
 from edgefer.cli.terminal import on_stop_signal, say
-from edgefer.redact import scrub_crashes
+from edgefer.redact import redact_crashes
 
 EXAMPLES = """\
 examples:
@@ -59,7 +59,7 @@ def main(options: argparse.Namespace) -> int:
     if sys.stderr is not None:
         faulthandler.enable()
         faulthandler.register(signal.SIGUSR1)
-    scrub_crashes()
+    redact_crashes()
     reload = Reload(settings, threading.Event(), partial(settings_of, options), config_path(options), say)
     signal.signal(signal.SIGHUP, lambda *_: reload.ask())
     on_stop_signal(reload.end)

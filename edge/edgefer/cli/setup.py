@@ -18,7 +18,7 @@ from edgefer.cli.check_config import check_config
 from edgefer.errors import EdgeferError, SettingsError, SourceError
 from edgefer.files import shipped, write_atomic
 from edgefer.output import QuitRun, Sink
-from edgefer.redact import shown
+from edgefer.redact import redact_url
 from edgefer.settings import CONFIG, Settings
 from edgefer.types import Observation
 
@@ -136,7 +136,7 @@ def probe(source: str) -> str:
         run(opened, open_pipeline(settings), [first], threading.Event(), settings.source_timeout_s)
         described = opened.description
     if first.last is None:
-        raise SourceError(f"{shown(source)}: the source gave no frame")
+        raise SourceError(f"{redact_url(source)}: the source gave no frame")
     faces = ", ".join(f"{face.expression} {100 * face.score:.0f} % at {face.box.x},{face.box.y}" for face in first.last.faces)
     return f"{described}: " + (f"frame {first.last.frame.index} shows {faces}" if faces else f"{first.frames} frames, no face in them")
 

@@ -25,7 +25,7 @@ from edgefer.cli.service import UNIT, UNIT_PATH
 from edgefer.errors import EdgeferError, SettingsError
 from edgefer.files import write_atomic
 from edgefer.machine import board, version
-from edgefer.redact import CUT, scrub, without
+from edgefer.redact import CUT, redact, redact_known
 from edgefer.settings import CONFIG, read_toml
 
 LINES = 200
@@ -68,8 +68,8 @@ def contents(target: Target) -> dict[str, str]:
         "journal.txt": _output("journalctl", "--no-pager", "--no-hostname", "--output=short-iso", f"--lines={LINES}", f"--unit={UNIT}"),
     }
     # Before it becomes JSON: a secret with JSON escapes in it would not be found, but a reader can decode it.
-    clean = {"config.json": _cut(configuration, lambda text: without(text, known))}
-    clean |= {name: _cut(content, lambda text: scrub(without(text, known))) for name, content in files.items() if content}
+    clean = {"config.json": _cut(configuration, lambda text: redact_known(text, known))}
+    clean |= {name: _cut(content, lambda text: redact(redact_known(text, known))) for name, content in files.items() if content}
     return {name: text if isinstance(text, str) else json.dumps(text, indent=1, ensure_ascii=False) for name, text in clean.items()}
 
 
@@ -87,7 +87,7 @@ def _guarded(collect: Callable[[], Mapping[str, object]]) -> Mapping[str, object
     try:
         return collect()
     except Exception as error:
-        return {"error": scrub(f"{type(error).__name__}: {error}")}
+        return {"error": redact(f"{type(error).__name__}: {error}")}
 
 
 def _configuration(target: Target, known: set[str]) -> Mapping[str, object]:
@@ -98,7 +98,7 @@ def _configuration(target: Target, known: set[str]) -> Mapping[str, object]:
     try:
         table = read_toml(path)
     except EdgeferError as error:
-        return {"file": str(path), "error": scrub(str(error))}
+        return {"file": str(path), "error": redact(str(error))}
     return {"file": str(path), "settings": without_secrets(table, known)}
 
 

@@ -8,18 +8,18 @@ import sys
 from collections.abc import Callable
 
 from edgefer.errors import SettingsError
-from edgefer.redact import Scrubbed, scrub
+from edgefer.redact import RedactingFormatter, redact
 
 
 def say(line: str) -> None:
     """Print one message on standard error, without secrets."""
-    print(scrub(line), file=sys.stderr, flush=True)
+    print(redact(line), file=sys.stderr, flush=True)
 
 
 def log_to_stderr(level: str) -> None:
     """Log to standard error from ``level`` up, without secrets."""
     handler = logging.StreamHandler()
-    handler.setFormatter(Scrubbed("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 

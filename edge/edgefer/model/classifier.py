@@ -20,8 +20,8 @@ class Classifier:
     Raises `ModelError` for a file that is missing, truncated, without a card, changed since it was published, or
     whose card and tensors disagree, and `MissingLibrary` where no runtime is installed.
 
-    >>> classifier = Classifier("small")    # or the path of a .tflite file
-    >>> scores = classifier(crops)          # (n, 48, 48) uint8 -> (n, 7) float32
+    >>> classifier = Classifier("small")  # or the path of a .tflite file
+    >>> scores = classifier(crops)  # (n, 48, 48) uint8 -> (n, 7) float32
     """
 
     def __init__(self, model: str | Path = "small", threads: int = 1) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from edgefer.errors import SettingsError
-from edgefer.redact import shown
+from edgefer.redact import redact_url
 
 DEFAULT_BASE = "edgefer"
 """First level of the topics where the address has no path."""
@@ -47,15 +47,15 @@ def parse_address(text: str) -> Address:
         port = url.port
     except ValueError:
         raise SettingsError(
-            f"{shown(text)}: the port is no number from 1 to 65535, or a [ has no ]; write mqtt://host:1883/base/node"
+            f"{redact_url(text)}: the port is no number from 1 to 65535, or a [ has no ]; write mqtt://host:1883/base/node"
         ) from None
     host = url.hostname or ""
     if url.scheme not in ("mqtt", "mqtts") or not _HOST.fullmatch(host):
-        raise SettingsError(f"{shown(text)}: not a broker's address; write mqtt://host/base/node, or mqtts:// for TLS")
+        raise SettingsError(f"{redact_url(text)}: not a broker's address; write mqtt://host/base/node, or mqtts:// for TLS")
     path = tuple(unquote(level) for level in url.path.split("/") if level)
     for level in path:
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", level):
-            raise SettingsError(f"{shown(text)}: {level!r} cannot be part of a topic: letters, digits, _ and - only, at most 64")
+            raise SettingsError(f"{redact_url(text)}: {level!r} cannot be part of a topic: letters, digits, _ and - only, at most 64")
     tls = url.scheme == "mqtts"
     return Address(host, port or (8883 if tls else 1883), tls, path, dict(parse_qsl(url.query, keep_blank_values=True)))
 

@@ -8,7 +8,7 @@ import ssl
 from pathlib import Path
 
 from edgefer.errors import SettingsError
-from edgefer.redact import shown_file
+from edgefer.redact import redact_file_name
 
 _LOG = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def read_login(path: str) -> tuple[str, str] | None:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise SettingsError(
-            f"login {shown_file(str(file))}: cannot be read: {reason}; write the line user:password into that file"
+            f"login {redact_file_name(str(file))}: cannot be read: {reason}; write the line user:password into that file"
         ) from None
     user, colon, password = content.strip("\r\n").partition(":")
     if not (user and colon) or "\n" in password:

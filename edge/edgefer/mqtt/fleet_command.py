@@ -13,7 +13,7 @@ from edgefer.mqtt.address import DEFAULT_BASE, parse_address
 from edgefer.mqtt.connection import Connection, unreachable
 from edgefer.mqtt.fleet import Fleet, as_json, summary, table
 from edgefer.mqtt.fleet_page import page, serve
-from edgefer.redact import shown
+from edgefer.redact import redact_url
 from edgefer.settings import Table, checked
 
 CONNECT_S = 8.0
@@ -36,7 +36,7 @@ def show_fleet(broker: str, once: bool, json: bool, html: str | None, serve_at: 
     Raises `SettingsError` for a wrong address or a file that cannot be written, `SinkError` where the broker does not answer.
     """
     address = parse_address(broker)
-    options = checked(address.options, FleetOptions, shown(broker), strict=False)
+    options = checked(address.options, FleetOptions, redact_url(broker), strict=False)
     fleet = Fleet("/".join(address.path) or DEFAULT_BASE)
     connection = Connection(address, login=options.login, ca=options.ca)
     for topic in fleet.topics:

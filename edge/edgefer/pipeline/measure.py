@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from edgefer.errors import SettingsError
-from edgefer.redact import shown
+from edgefer.redact import redact_url
 from edgefer.sources import open_source
 from edgefer.types import Frame
 
@@ -74,7 +74,7 @@ def measure(
     skip = min(WARM_UP_FRAMES, len(wall_s) // 2)
     wall_s, cpu_s = wall_s[skip:], cpu_s[skip:]
     if len(wall_s) < 2:
-        raise SettingsError(f"{shown(spec)}: too few frames to measure; give a longer clip or synthetic:")
+        raise SettingsError(f"{redact_url(spec)}: too few frames to measure; give a longer clip or synthetic:")
     loop = Loop(len(wall_s) / sum(wall_s), 1000 * sum(cpu_s) / len(cpu_s), spread([1000 * s for s in wall_s]))
     return Measurement(loop, len(wall_s), 1000 * float(np.mean(read_s[skip:])))
 

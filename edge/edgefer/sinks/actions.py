@@ -22,7 +22,7 @@ from edgefer.log_once import LogOnce
 from edgefer.observation_json import face_fields
 from edgefer.output import Sink
 from edgefer.queues import Mailbox
-from edgefer.redact import reason, scrub
+from edgefer.redact import reason, redact
 from edgefer.settings import ActionSettings
 from edgefer.sinks.trigger import Event, Rule, check_expression
 from edgefer.types import NO_FACE, Observation
@@ -132,7 +132,7 @@ def call_webhook(address: str, event: bytes, timeout_s: float) -> None:
         with urllib.request.build_opener(_NoRedirects).open(request, timeout=timeout_s):
             pass
     except urllib.error.HTTPError as error:
-        raise OSError(f"the webhook at {host} answers {error.code} {scrub(error.reason)}") from None
+        raise OSError(f"the webhook at {host} answers {error.code} {redact(error.reason)}") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise OSError(f"the webhook at {host} cannot be reached: {reason(error)}") from None
 

@@ -20,7 +20,7 @@ from edgefer.mqtt.homeassistant import birth_topic, discovery
 from edgefer.options import FilePath, SecretFile
 from edgefer.output import Sink
 from edgefer.queues import Mailbox
-from edgefer.redact import shown
+from edgefer.redact import redact_url
 from edgefer.settings import Table, checked
 from edgefer.spec import Spec
 from edgefer.types import CameraState, Model, Observation
@@ -44,10 +44,10 @@ class MqttOptions(Table, frozen=True):
 def parse_node(text: str) -> tuple[Topics, MqttOptions]:
     """Topics and options of a spec ``mqtt://host/base/node?…``; raises `SettingsError`."""
     address = parse_address(text)
-    options = checked(address.options, MqttOptions, shown(text), strict=False)
+    options = checked(address.options, MqttOptions, redact_url(text), strict=False)
     if len(address.path) == 1:
         raise SettingsError(
-            f"{shown(text)}: a base and this device's name are needed: write mqtt://{address.host}/{address.path[0]}/{host_name()}"
+            f"{redact_url(text)}: a base and this device's name are needed: write mqtt://{address.host}/{address.path[0]}/{host_name()}"
         )
     base, node = ("/".join(address.path[:-1]), address.path[-1]) if address.path else (DEFAULT_BASE, host_name())
     return Topics(base, node), options

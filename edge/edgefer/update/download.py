@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from edgefer.errors import ModelError
 from edgefer.files import atomic_path
-from edgefer.redact import reason, scrub
+from edgefer.redact import reason, redact
 from edgefer.settings import UpdateSettings
 from edgefer.update.order import Order
 
@@ -55,7 +55,7 @@ def download(order: Order, folder: Path, settings: UpdateSettings, clock: Callab
         ):
             _copy(answer, file, order, settings, lambda: clock() > end_s)
     except urllib.error.HTTPError as error:
-        raise (OSError if error.code >= 500 else ModelError)(f"the server answers {error.code} {scrub(error.reason)}") from None
+        raise (OSError if error.code >= 500 else ModelError)(f"the server answers {error.code} {redact(error.reason)}") from None
     except ModelError:
         raise
     except (urllib.error.URLError, http.client.HTTPException, ValueError) as error:

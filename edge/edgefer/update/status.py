@@ -9,7 +9,7 @@ import msgspec
 
 from edgefer.mqtt.connection import Connection, Message
 from edgefer.mqtt.device import Topics
-from edgefer.redact import scrub
+from edgefer.redact import redact
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class UpdateStatus:
 
     def set(self, state: str, sha256: str, why: str = "") -> None:
         """A new status; a failure is logged as well."""
-        why = scrub(why)
+        why = redact(why)
         if state in ("refused", "rolled_back"):
             _LOG.warning("update %s: %s: %s", sha256[:12] or "message", state.replace("_", " "), why)
         self._payload = msgspec.json.encode({"state": state, "sha256": sha256, "why": why, "time": round(time.time(), 3)})

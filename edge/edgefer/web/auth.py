@@ -14,7 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgefer.errors import SinkError
-from edgefer.redact import shown_file
+from edgefer.redact import redact_file_name
 from edgefer.web.answers import Json, refuse
 from edgefer.web.rate_limit import WINDOW_S, RateLimit
 
@@ -44,7 +44,7 @@ def read_token(path: Path) -> str:
         mode, token = path.stat().st_mode, path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "not ASCII"
-        raise SinkError(f"token_file {shown_file(str(path))}: the token cannot be read: {why}; {MAKE_TOKEN}") from None
+        raise SinkError(f"token_file {redact_file_name(str(path))}: the token cannot be read: {why}; {MAKE_TOKEN}") from None
     if mode & 0o007:
         raise SinkError(f"{path}: every user of this machine may read the token; chmod 600 {path}")
     if len(token) < MIN_TOKEN_LENGTH:

@@ -377,11 +377,28 @@ def test_a_check_that_itself_fails_stops_no_other(monkeypatch: pytest.MonkeyPatc
     assert all(check.fix for check in checks.values() if check.state != "pass"), "whatever is not well names its fix"
 
 
-def test_the_command_prints_every_check_and_its_fix_and_fails_where_one_fails(edgefer: Run, tmp_path: Path) -> None:
+def test_the_command_prints_every_check_and_its_fix_and_fails_where_one_fails(cli: Run, tmp_path: Path) -> None:
     write(tmp_path / "config.toml", "scale = 3\n")
-    done = edgefer("doctor", "--config", "config.toml")
+    done = cli("doctor", "--config", "config.toml")
     assert done.returncode == 1
     for name in CHECKS:
         assert f" {name} " in done.stdout
     assert "fail  config      config.toml, line 1: unknown key 'scale'" in done.stdout
+    assert "fix:" in done.stdout
+
+
+def test_the_checks_are_json_and_the_exit_status_tells_whether_one_fails(cli: Run, tmp_path: Path) -> None:
+    done = cli("doctor", "--json")
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert list(checks) == list(CHECKS)
+    assert all(set(check) == {"name", "state", "found", "mend"} for check in checks.values())
+    assert checks["model"]["state"] == checks["xnnpack"]["state"] == "pass"
+    assert done.returncode == int(any(check["state"] == "fail" for check in checks.values()))
+
+
+def test_a_bad_model_fails_with_its_fix(cli: Run, tmp_path: Path) -> None:
+    (tmp_path / "bad.tflite").write_bytes(b"x" * 1000)
+    done = cli("doctor", "--model", "bad.tflite")
+    assert done.returncode == 1
+    assert "fail  model" in done.stdout
     assert "fix:" in done.stdout

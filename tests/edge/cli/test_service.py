@@ -163,7 +163,7 @@ def test_what_could_not_work_is_refused_with_nothing_written(
 
 @pytest.mark.skipif(Path("/run/systemd/system").is_dir(), reason="systemd runs here")
 @pytest.mark.parametrize("what", ["install", "status", "logs", "uninstall"])
-def test_without_systemd_every_verb_is_one_line(edgefer: Run, what: str) -> None:
-    done = edgefer("service", what)
+def test_without_systemd_every_verb_is_one_line(cli: Run, what: str) -> None:
+    done = cli("service", what)
     assert done.returncode == 1
     assert "systemd does not run here" in one_line(done.stderr)

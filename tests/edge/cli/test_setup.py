@@ -14,8 +14,8 @@ from edgefer.sources import DEMONSTRATION
 FAST = "synthetic:?size=320x240&paced=false"
 
 
-def test_what_is_written_is_the_commented_file_with_the_answers_in_it(edgefer: Run, tmp_path: Path) -> None:
-    done = edgefer("setup", "--config", "etc/config.toml", "--source", FAST, "--sink", "jsonl:a b.jsonl", "--sink", "status:", "--yes")
+def test_what_is_written_is_the_commented_file_with_the_answers_in_it(cli: Run, tmp_path: Path) -> None:
+    done = cli("setup", "--config", "etc/config.toml", "--source", FAST, "--sink", "jsonl:a b.jsonl", "--sink", "status:", "--yes")
     assert done.returncode == 0, done.stderr
     path = tmp_path / "etc/config.toml"
     settings = load_settings(path)
@@ -23,7 +23,7 @@ def test_what_is_written_is_the_commented_file_with_the_answers_in_it(edgefer: R
     assert "# frames with a longer side" in path.read_text()
     assert "frame 0 shows" in done.stderr
     assert sorted(file.name for file in path.parent.iterdir()) == ["config.toml"], "no draft stays"
-    assert edgefer("run", "--config", str(path), "--source", f"{FAST}&seconds=0.2").returncode == 0
+    assert cli("run", "--config", str(path), "--source", f"{FAST}&seconds=0.2").returncode == 0
 
 
 @pytest.mark.parametrize("value", ["a", 'quo"te', "back\\slash", "ünï # no comment", "x" * 60, ""])
@@ -34,14 +34,14 @@ def test_any_text_survives_the_writing_and_no_comment_is_lost(value: str) -> Non
     assert text.count("#") - 2 * value.count("#") == configuration().count("#")
 
 
-def test_a_file_that_is_there_is_left_alone_or_kept_beside_the_new_one(edgefer: Run, tmp_path: Path) -> None:
+def test_a_file_that_is_there_is_left_alone_or_kept_beside_the_new_one(cli: Run, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("threads = 2\n")
     flags = ("setup", "--config", "config.toml", "--source", FAST, "--yes")
-    done = edgefer(*flags)
+    done = cli(*flags)
     assert done.returncode == 1
     assert "--replace" in one_line(done.stderr)
     assert (tmp_path / "config.toml").read_text() == "threads = 2\n"
-    assert edgefer(*flags, "--replace").returncode == 0
+    assert cli(*flags, "--replace").returncode == 0
     assert (tmp_path / "config.toml.old").read_text() == "threads = 2\n"
     assert load_settings(tmp_path / "config.toml").sinks == ["status:"]
 
@@ -66,9 +66,9 @@ def test_there_is_no_moment_without_a_configuration(tmp_path: Path, monkeypatch:
         (("--source", "synthetic:?seconds=0"), "key 'seconds'"),
     ],
 )
-def test_what_does_not_work_is_one_line_and_nothing_is_written(edgefer: Run, tmp_path: Path, flags: tuple[str, ...], said: str) -> None:
+def test_what_does_not_work_is_one_line_and_nothing_is_written(cli: Run, tmp_path: Path, flags: tuple[str, ...], said: str) -> None:
     (tmp_path / "config.toml").write_text("threads = 2\n")
-    done = edgefer("setup", "--config", "config.toml", "--replace", "--yes", *flags)
+    done = cli("setup", "--config", "config.toml", "--replace", "--yes", *flags)
     assert done.returncode == 1
     assert said in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr

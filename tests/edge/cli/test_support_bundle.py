@@ -231,8 +231,8 @@ def test_a_bundle_is_written_whole_or_not_at_all(target: Target, tmp_path: Path,
     assert zipfile.is_zipfile(place)
 
 
-def test_the_command_says_where_the_bundle_is_and_what_to_do_with_it(edgefer: Run, tmp_path: Path) -> None:
-    done = edgefer("doctor", "--bundle")
+def test_the_command_says_where_the_bundle_is_and_what_to_do_with_it(cli: Run, tmp_path: Path) -> None:
+    done = cli("doctor", "--bundle")
     assert done.returncode == 0, done.stderr
     said = one_line(done.stdout)
     for words in (str(tmp_path / "edgefer-support.zip"), "secrets were removed", "read it before you send it"):
@@ -245,9 +245,9 @@ def test_the_command_says_where_the_bundle_is_and_what_to_do_with_it(edgefer: Ru
     ("name", "said"),
     [("none/x.zip", "No such file or directory"), ("config.toml", "must end in .zip"), ("/proc/x.zip", "cannot be")],
 )
-def test_a_place_where_no_bundle_can_be_is_one_line(edgefer: Run, tmp_path: Path, name: str, said: str) -> None:
+def test_a_place_where_no_bundle_can_be_is_one_line(cli: Run, tmp_path: Path, name: str, said: str) -> None:
     (tmp_path / "config.toml").write_text("")
-    done = edgefer("doctor", "--bundle", name)
+    done = cli("doctor", "--bundle", name)
     assert done.returncode == 1
     assert said in one_line(done.stderr)
     assert (tmp_path / "config.toml").read_text() == ""
