@@ -10,19 +10,18 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-import numpy as np
 from msgspec import Meta
 
 from edgefer.errors import MissingLibrary, SourceError
-from edgefer.settings import Table
 from edgefer.sources import Source
+from edgefer.sources.mounting import MountingOptions
 from edgefer.spec import Spec
 from edgefer.types import Frame, Pixels
 
 
-class PiCameraOptions(Table, frozen=True):
+class PiCameraOptions(MountingOptions, frozen=True):
     """What the camera is asked for."""
 
     width: Annotated[int, Meta(ge=64, le=4096)] = 640
@@ -33,15 +32,6 @@ class PiCameraOptions(Table, frozen=True):
     """Frames a second."""
     camera: Annotated[int, Meta(ge=0)] = 0
     """Number of the camera on boards with several."""
-    rotation: Literal[0, 90, 180, 270] = 0
-    """Degrees clockwise by which pictures are turned, so that faces stand upright.
-
-    Turned while the luma is copied: not every sensor can.
-    """
-    hflip: bool = False
-    """Exchange left and right, after the turn."""
-    vflip: bool = False
-    """Exchange up and down, after the turn."""
     buffers: Annotated[int, Meta(ge=2, le=16)] = 4
     """Frame buffers: they lie in the CMA memory, of which a Zero 2 W has little."""
     timeout_s: Annotated[float, Meta(gt=0, le=60)] = 5.0
@@ -100,9 +90,8 @@ class PiCamera(Source):
         self._camera.start()
         fastest_us, slowest_us = self._camera.camera_controls["FrameDurationLimits"][:2]
         fps = 1e6 / min(max(frame_us, fastest_us), slowest_us)
-        turned = [f"turned by {options.rotation}"] * (options.rotation != 0) + ["flipped"] * (options.hflip or options.vflip)
-        self.description = ", ".join(
-            [f"Pi camera {options.camera}", f"{self._width}x{self._height} {got['format']}", f"{fps:.3g} frames a second", *turned]
+        self.description = (
+            f"Pi camera {options.camera}, {self._width}x{self._height} {got['format']}, {fps:.3g} frames a second{options.words}"
         )
 
     def __iter__(self) -> Iterator[Frame]:
@@ -115,8 +104,7 @@ class PiCamera(Source):
                 return
             except TimeoutError:
                 raise SourceError(f"{self._name}: no frame for {how.timeout_s:g} s; the camera hangs, start edgefer again") from None
-            luma = luma_plane(planes, self._width, self._height, how.rotation, how.hflip, how.vflip)
-            yield Frame(index, time.time(), luma)
+            yield Frame(index, time.time(), luma_plane(planes, self._width, self._height, how))
             index += 1
 
     def close(self) -> None:
@@ -134,15 +122,15 @@ def count_cameras(picamera2: Any) -> int:
     return sum("/usb" not in camera["Id"] for camera in picamera2.Picamera2.global_camera_info())
 
 
-def luma_plane(planes: Pixels, width: int, height: int, rotation: int = 0, hflip: bool = False, vflip: bool = False) -> Pixels:
-    """The luma, a copy, of YUV420 or NV12 planes as picamera2 gives them, (3/2 height, row) uint8 -> (height, width) uint8.
+def luma_plane(planes: Pixels, width: int, height: int, mounting: MountingOptions = MountingOptions()) -> Pixels:
+    """The luma, a turned and flipped copy, of YUV420 or NV12 planes as picamera2 gives them, (3/2 height, row) uint8.
 
     Both begin with the whole Y plane. A row of YUV420 is as long as the hardware likes (704 becomes 768 on a Pi 5), one
-    of NV12 is cut to the width: hence the array's own rows count, not the stride. ``rotation`` turns clockwise by 0, 90, 180 or
-    270 degrees (height and width change places at 90 and 270), then it is flipped.
+    of NV12 is cut to the width: hence the array's own rows count, not the stride.
     """
-    luma = np.rot90(planes[:height, :width], -rotation // 90)
-    return luma[:: -1 if vflip else 1, :: -1 if hflip else 1].copy()
+    plane = planes[:height, :width]
+    luma = mounting.turn(plane)
+    return plane.copy() if luma is plane else luma
 
 
 def _root(error: BaseException) -> BaseException:
