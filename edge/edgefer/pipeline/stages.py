@@ -79,6 +79,8 @@ class Pipeline:
 
     def _track(self, frame: Frame, motion: Motion) -> list[Track]:
         """The faces of a frame that follows others: known ones, then new ones, then joined to tracks."""
+        if motion.cut:
+            self._tracker.cut()
         known = self._known_faces.search(frame.luma, motion, frame.time_s, self._tracker.predict(frame.time_s))
         new = self._new_faces.search(frame.luma, motion, frame.time_s, known)
         self._gate.update_reference(known.searched | new.searched)

@@ -122,7 +122,7 @@ def count_cameras(picamera2: Any) -> int:
     return sum("/usb" not in camera["Id"] for camera in picamera2.Picamera2.global_camera_info())
 
 
-def luma_plane(planes: Pixels, width: int, height: int, mounting: MountingOptions = MountingOptions()) -> Pixels:
+def luma_plane(planes: Pixels, width: int, height: int, mounting: MountingOptions) -> Pixels:
     """The luma, a turned and flipped copy, of YUV420 or NV12 planes as picamera2 gives them, (3/2 height, row) uint8.
 
     Both begin with the whole Y plane. A row of YUV420 is as long as the hardware likes (704 becomes 768 on a Pi 5), one

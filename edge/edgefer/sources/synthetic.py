@@ -68,9 +68,7 @@ class Synthetic(Source):
         self._options = spec.read(SyntheticOptions)
         self.live = self._options.paced
         self.scene = scene = Scene(self._options)
-        self.description = (
-            f"drawn faces ({self._options.faces}), {scene.width_px}x{scene.height_px}, {self._options.fps:.3g} frames a second{self._options.words}"
-        )
+        self.description = f"drawn faces ({self._options.faces}), {scene.width_px}x{scene.height_px}, {self._options.fps:.3g} frames a second{self._options.words}"
         self._closed = False
 
     @classmethod

@@ -177,7 +177,7 @@ def test_the_luma_plane_is_cut_by_its_stride(stride: int, rows: int) -> None:
     picture = np.arange(height * width, dtype=np.uint8).reshape(height, width)
     buffer = np.full((rows, stride), 255, np.uint8)
     buffer[:height, :width] = picture
-    luma = luma_plane(buffer, width, height)
+    luma = luma_plane(buffer, width, height, MountingOptions())
     assert np.array_equal(luma, picture)
     buffer[:] = 0
     assert np.array_equal(luma, picture), "the buffer goes back to the camera: luma must be a copy"
