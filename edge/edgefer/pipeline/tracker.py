@@ -11,7 +11,7 @@ REMEMBER_S = 3.0
 """Seconds for which the id of a face that left is kept for its return: a head turned away, a person who passes in front."""
 _BEHIND_IOU = 0.1
 """A face that is lost while another one overlaps it by this share is hidden behind it."""
-_WALK_S = 2.5
+_WALK_S = 4.0
 """Speed, in widths of the face a second, at which a hidden person may walk on."""
 
 
@@ -50,11 +50,7 @@ class Tracker:
         for track in self._tracks:
             state = states.get(track.id, TrackState.LOST)
             index = assigned.get(track.id)
-            updated = (
-                self._lose(track, detections, time_s, state)
-                if index is None
-                else self._correct(track, detections[index].box, time_s, state)
-            )
+            updated = self._lose(track, time_s, state) if index is None else self._correct(track, detections[index].box, time_s, state)
             kept += [updated] if updated else []
         self._tracks = kept
         for index in sorted(set(range(len(detections))) - set(assigned.values())):
@@ -93,8 +89,8 @@ class Tracker:
             state=TrackState.STATIC if state is TrackState.STATIC else TrackState.FOUND,
         )
 
-    def _lose(self, track: Track, detections: Sequence[Detection], time_s: float, state: TrackState) -> Track | None:
-        """A track without one of the frame's detections; None when it ends."""
+    def _lose(self, track: Track, time_s: float, state: TrackState) -> Track | None:
+        """A track without a detection; None when it ends."""
         if state is TrackState.STATIC:
             return replace(track, seen_s=time_s, searched_s=time_s, velocity_px_s=(0.0, 0.0), state=state)
         if state is TrackState.SKIPPED:
@@ -102,7 +98,8 @@ class Tracker:
         # A candidate ends at once: it was most likely not a face.
         if track.confirmed and 0 <= time_s - track.seen_s <= self._lost_s:
             box = _predicted(track, time_s)
-            hidden = track.hidden or any(box.iou(detection.box) >= _BEHIND_IOU for detection in detections)
+            others = [_predicted(other, time_s) for other in self._tracks if other.confirmed and other.id != track.id and not other.missed]
+            hidden = track.hidden or any(box.iou(other) >= _BEHIND_IOU for other in others)
             return replace(track, searched_s=time_s, state=TrackState.LOST, hidden=hidden)
         self._gone += [track] if track.confirmed else []
         return None

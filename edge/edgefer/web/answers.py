@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from edgefer.history.rows import Bucket
 from edgefer.observation_json import Observation
+from edgefer.settings import MAX_REGIONS, Region
 from edgefer.web.health import Vitals
 
 PrivacyLevel = Literal["totals", "faces", "pixelated", "pictures"]
@@ -66,6 +67,22 @@ class PrivacyChange(Answer, frozen=True):
     """The privacy level to use."""
 
     show: Level
+
+
+class IgnoreRegions(Answer, frozen=True):
+    """Regions of the frame to ignore."""
+
+    regions: Annotated[
+        list[Region], Meta(description="x, y, width and height of each, as shares 0..1 of the frame", max_length=MAX_REGIONS)
+    ]
+
+
+class Ignored(Answer, frozen=True):
+    """The regions of the frame in which faces are ignored."""
+
+    regions: Annotated[tuple[Region, ...], Meta(description="x, y, width and height of each, as shares 0..1 of the frame")]
+    editable: Annotated[bool, Meta(description="Whether they can be changed now: only while pictures are shown")]
+    why_not_kept: Annotated[str, Meta(description="Why a change holds until the run ends; empty: the configuration file keeps it")]
 
 
 class History(Answer, frozen=True):
