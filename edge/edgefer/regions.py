@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import threading
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from edgefer.errors import SettingsError
 from edgefer.files import write_atomic
-from edgefer.redact import shown_file
-from edgefer.settings import DetectorSettings, Region, checked, line_of, load_settings
+from edgefer.settings import Region, line_of, load_settings
+
+_LOG = logging.getLogger(__name__)
 
 
 class Regions:
@@ -20,23 +23,32 @@ class Regions:
 
     def __init__(self, regions: Sequence[Region], apply: Callable[[Sequence[Region]], None], config: Path | None) -> None:
         self.regions, self._apply, self._config = tuple(regions), apply, config
-        self.why_not_kept = ""
-        """Why a change is for this run only; empty where the file has it."""
-        if config is None:
-            self.why_not_kept = "edgefer was started without --config"
+        self._lock = threading.Lock()
+        self.why_not_kept = "" if config else "edgefer was started without --config"
+        """Why a change holds for this run only; empty where the file has it."""
 
-    def change(self, regions: Sequence[Region]) -> None:
-        """Ignore these regions from the next frame on, and write them into the file. Raises `SettingsError` for a wrong region."""
-        rounded = [[round(share, 4) for share in region] for region in regions]
-        wanted = tuple(checked({"ignore": rounded}, DetectorSettings, "regions").ignore)
-        if self._config:
-            try:
-                write_ignore(self._config, wanted)
-                self.why_not_kept = ""
-            except SettingsError as error:
-                self.why_not_kept = str(error)
-        self.regions = wanted
-        self._apply(wanted)
+    def change(self, regions: Iterable[Sequence[float]]) -> None:
+        """Ignore these regions from the next frame on, and write them into the file.
+
+        They are cut at the edge of the frame; those without an area are left out.
+        """
+        clipped = [(x, y, min(w, 1 - x), min(h, 1 - y)) for x, y, w, h in regions]
+        rounded = [(round(x, 4), round(y, 4), round(w, 4), round(h, 4)) for x, y, w, h in clipped]
+        wanted = tuple(region for region in rounded if region[2] > 0 and region[3] > 0)
+        with self._lock:
+            if self._config:
+                self._write(self._config, wanted)
+            self.regions = wanted
+            self._apply(wanted)
+
+    def _write(self, config: Path, regions: Sequence[Region]) -> None:
+        try:
+            write_ignore(config, regions)
+            self.why_not_kept = ""
+        except SettingsError as error:
+            # Readers of the page need not know the folders of this machine.
+            self.why_not_kept = "the configuration file could not be written; the log has the line to add"
+            _LOG.warning("%s; to keep the regions add under [detector]: ignore = %s", error, _toml(regions))
 
 
 def write_ignore(path: Path, regions: Sequence[Region]) -> None:
@@ -52,19 +64,21 @@ def write_ignore(path: Path, regions: Sequence[Region]) -> None:
     except (tomllib.TOMLDecodeError, msgspec.ValidationError):
         same = False
     if not same:
-        raise SettingsError(f"{shown_file(str(path))}: write it there by hand, under [detector]: ignore = {_toml(regions)}")
+        raise SettingsError(f"{path}: detector.ignore cannot be set in a file of this form")
     write_atomic(path, text)
 
 
 def _with_ignore(text: str, regions: Sequence[Region]) -> str:
     lines = text.splitlines()
-    if first := line_of(lines, ["detector", "ignore"]):
+    # Where the key is missing, this is the line of its table.
+    first = line_of(lines, ["detector", "ignore"])
+    if first and "ignore" in lines[first - 1].partition("=")[0]:
         key, _, _ = lines[first - 1].partition("=")
         last = next((last for last in range(first, len(lines) + 1) if _complete(lines[first - 1 : last])), first)
         comment = re.search(r"\s*(#[^\]]*)?$", lines[last - 1])
         lines[first - 1 : last] = [f"{key}= {_toml(regions)}{comment[0] if comment else ''}"]
-    elif header := line_of(lines, ["detector"]):
-        lines.insert(header, f"ignore = {_toml(regions)}")
+    elif first:
+        lines.insert(first, f"ignore = {_toml(regions)}")
     else:
         lines += ["", "[detector]", f"ignore = {_toml(regions)}"]
     return "\n".join(lines) + "\n"

@@ -56,9 +56,8 @@ class DetectorSettings(Table, frozen=True):
     def __post_init__(self) -> None:
         for x, y, width, height in self.ignore:
             if not (width > 0 and height > 0 and x + width < 1.001 and y + height < 1.001):
-                raise ValueError(
-                    f"ignore: [{x:g}, {y:g}, {width:g}, {height:g}] is not a region [x, y, width, height] inside the frame, 0..1"
-                )
+                found = f"[{x:g}, {y:g}, {width:g}, {height:g}]"
+                raise ValueError(f"ignore: {found} is not a region [x, y, width, height] inside the frame, in shares 0..1")
 
 
 class GateSettings(Table, frozen=True):

@@ -7,7 +7,7 @@ import re
 import sys
 import sysconfig
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +19,9 @@ from edgefer.sources import Source
 from edgefer.sources.mounting import MountingOptions
 from edgefer.spec import Spec
 from edgefer.types import Frame, Pixels
+
+_WHOLE = 0.95
+"""Share of the sensor's area that a mode must show to count as the full view."""
 
 
 class PiCameraOptions(MountingOptions, frozen=True):
@@ -71,7 +74,10 @@ class PiCamera(Source):
 
     def _start(self, options: PiCameraOptions, libcamera: Any) -> None:
         size, frame_us = (options.width, options.height), round(1e6 / options.fps)
+        mode = full_view(self._camera.sensor_modes, size, options.fps)
         configuration = self._camera.create_video_configuration(
+            # Left to itself, the camera chooses the mode nearest in size, which shows the middle of the sensor only.
+            sensor={"output_size": mode["size"], "bit_depth": mode["bit_depth"]} if mode else {},
             # Not read, but a camera's first stream cannot be left out: in the format that takes the least memory.
             main={"size": size, "format": "YUV420"},
             # YUV420 is the only lores format a Pi 4 and older can give.
@@ -120,6 +126,19 @@ class PiCamera(Source):
 def count_cameras(picamera2: Any) -> int:
     """Pi cameras that picamera2, the module, knows: USB cameras are listed too, but have one stream and no YUV420."""
     return sum("/usb" not in camera["Id"] for camera in picamera2.Picamera2.global_camera_info())
+
+
+def full_view(modes: Sequence[Mapping[str, Any]], size: tuple[int, int], fps: float) -> Mapping[str, Any] | None:
+    """The mode of the sensor that shows (nearly) all it can see; None if there is none.
+
+    Of several it is the smallest that has ``size`` (width, height) and ``fps``, else the fastest. ``modes`` are picamera2's.
+    """
+    areas = {index: mode["crop_limits"][2] * mode["crop_limits"][3] for index, mode in enumerate(modes) if "crop_limits" in mode}
+    whole = [modes[index] for index, area in areas.items() if area >= _WHOLE * max(areas.values())]
+    good = [mode for mode in whole if mode["fps"] >= 0.95 * fps and mode["size"][0] >= size[0] and mode["size"][1] >= size[1]]
+    if good:
+        return min(good, key=lambda mode: int(mode["size"][0] * mode["size"][1]))
+    return max(whole, key=lambda mode: float(mode["fps"]), default=None)
 
 
 def luma_plane(planes: Pixels, width: int, height: int, mounting: MountingOptions) -> Pixels:

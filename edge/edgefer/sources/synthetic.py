@@ -68,7 +68,8 @@ class Synthetic(Source):
         self._options = spec.read(SyntheticOptions)
         self.live = self._options.paced
         self.scene = scene = Scene(self._options)
-        self.description = f"drawn faces ({self._options.faces}), {scene.width_px}x{scene.height_px}, {self._options.fps:.3g} frames a second{self._options.words}"
+        size = f"{scene.width_px}x{scene.height_px}{self._options.words}"
+        self.description = f"drawn faces ({self._options.faces}), {size}, {self._options.fps:.3g} frames a second"
         self._closed = False
 
     @classmethod

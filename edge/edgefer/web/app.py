@@ -62,7 +62,7 @@ class Page:
             Route("/login", self._log_in, methods=["POST"]),
             Route("/openapi.json", self._openapi),
             *(Route(path, partial(self._file, path)) for path in FILES),
-            *(Route(operation.path, api[operation.path], methods=[operation.method]) for operation in OPERATIONS),
+            *(Route(path, handler, methods=[one.method for one in OPERATIONS if one.path == path]) for path, handler in api.items()),
         ]
         errors = {
             404: partial(_http_error, "no such path; /openapi.json lists all paths"),

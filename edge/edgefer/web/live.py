@@ -73,8 +73,10 @@ class Live:
         """The regions in which faces are ignored."""
         regions = self.about.regions
         if regions is None:
-            return Ignored(regions=(), editable=False, why_not_kept="")
-        return Ignored(regions=regions.regions, editable=self.shows_pictures, why_not_kept=regions.why_not_kept)
+            return Ignored(regions=[], editable=False, why_not_kept="")
+        return Ignored(
+            regions=[list(region) for region in regions.regions], editable=self.shows_pictures, why_not_kept=regions.why_not_kept
+        )
 
     def observation(self) -> ObservationFields | None:
         """The last observation; None where the privacy level hides single faces, or there is none."""

@@ -117,7 +117,8 @@ OPERATIONS = (
         "/api/ignore",
         "Ignore other regions instead",
         {200: Reply("The regions now", Ignored)},
-        "Only while pictures are shown. The configuration file keeps them if it was given and can be written.",
+        "Only while pictures are shown. Regions are cut at the frame's edge. "
+        "The configuration file keeps them if it was given and can be written.",
         method="POST",
         body=IgnoreRegions,
     ),

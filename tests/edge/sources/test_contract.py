@@ -21,7 +21,7 @@ from edgefer.overlay import annotate
 from edgefer.sources import SOURCES, Source, open_source
 from edgefer.sources.camera_health import Stillness
 from edgefer.sources.mounting import MountingOptions
-from edgefer.sources.picamera import luma_plane, remedy
+from edgefer.sources.picamera import full_view, luma_plane, remedy
 from edgefer.sources.synthetic import Scene, SyntheticOptions
 from edgefer.types import Box, Face, Observation
 
@@ -204,6 +204,36 @@ def test_pictures_are_turned_clockwise_and_then_flipped(how: tuple[int, bool, bo
     for luma in (luma_plane(picture, 64, 48, mounting), frame.luma, frame.bgr[..., 1]):
         assert luma.shape == ((64, 48) if how[0] in (90, 270) else (48, 64))
         assert "/".join("".join(str(luma[y, x]) for x in (0, -1)) for y in (0, -1)) == corners
+
+
+MODES = {
+    # As picamera2 lists them: size, what the mode shows of the sensor (width, height), frames a second.
+    "module 1": [((640, 480), (2560, 1920), 58.9), ((1296, 972), (2592, 1944), 46.3), ((1920, 1080), (1928, 1080), 32.8)],
+    "module 2": [((640, 480), (1280, 960), 103.3), ((1640, 1232), (3280, 2464), 41.9), ((3280, 2464), (3280, 2464), 21.2)],
+    "module 3": [((1536, 864), (3072, 1728), 120.1), ((2304, 1296), (4608, 2592), 56.0), ((4608, 2592), (4608, 2592), 14.4)],
+}
+
+
+@pytest.mark.parametrize(
+    ("camera", "fps", "size"),
+    [
+        ("module 1", 30, (640, 480)),
+        ("module 2", 30, (1640, 1232)),
+        ("module 2", 90, (1640, 1232)),
+        ("module 2", 10, (1640, 1232)),
+        ("module 3", 30, (2304, 1296)),
+    ],
+)
+def test_a_pi_camera_shows_all_its_sensor_sees(camera: str, fps: float, size: tuple[int, int]) -> None:
+    modes = [{"size": size, "crop_limits": (0, 0, *crop), "fps": rate, "bit_depth": 10} for size, crop, rate in MODES[camera]]
+    mode = full_view(modes, (640, 480), fps)
+    assert mode is not None
+    assert mode["size"] == size
+
+
+def test_a_camera_without_modes_chooses_by_itself() -> None:
+    assert full_view([], (640, 480), 30) is None
+    assert full_view([{"size": (640, 480), "fps": 30}], (640, 480), 30) is None
 
 
 def test_every_source_of_ours_can_be_turned_and_flipped() -> None:
