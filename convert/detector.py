@@ -20,7 +20,8 @@ from convert.photographs import Photographs, best_setting, load_photographs, rea
 from convert.recipes import RECIPES
 from convert.validate import check_all_integer
 from convert.yunet import Array, YuNetGraph, equalized, read_graph
-from edgefer.detectors.yunet import CARD, DetectorCard, YuNet, canvas_of, detections, scores
+from edgefer.detectors.yunet import YuNet
+from edgefer.detectors.yunet_network import CARD, DetectorCard, canvas_of, detections, scores
 from edgefer.errors import EdgeferError, ModelError
 from edgefer.files import atomic_path
 from edgefer.native_stderr import silence_native_stderr

@@ -18,7 +18,8 @@ from onnx.reference import ReferenceEvaluator
 from convert.detector import quantized, with_card
 from convert.photographs import best_setting, load_photographs, matches
 from convert.yunet import YuNetGraph, equalized, read_graph
-from edgefer.detectors.yunet import STRIDES, DetectorCard, YuNet, canvas_of, read_detector
+from edgefer.detectors.yunet import YuNet
+from edgefer.detectors.yunet_network import STRIDES, DetectorCard, canvas_of, read_detector
 from edgefer.errors import DataError, ModelError
 from edgefer.luma import luma_of
 from edgefer.settings import DetectorSettings
