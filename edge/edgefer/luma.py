@@ -47,7 +47,12 @@ def turned_square(luma: Pixels, centre: tuple[float, float], side: float, roll_d
 def from_turned(box: Box, centre: tuple[float, float], side: float, roll_deg: float, size_px: int) -> Box:
     """A box found in a `turned_square` as a box of the picture: its middle turned back, its sides scaled."""
     step, (x, y) = side / size_px, box.centre
-    dx, dy = (step * (at - size_px / 2) for at in (x, y))
-    cos, sin = math.cos(math.radians(roll_deg)), math.sin(math.radians(roll_deg))
+    dx, dy = turned((step * (x - size_px / 2), step * (y - size_px / 2)), roll_deg)
     w, h = step * box.w, step * box.h
-    return Box(round(centre[0] + cos * dx - sin * dy - w / 2), round(centre[1] + sin * dx + cos * dy - h / 2), round(w), round(h))
+    return Box(round(centre[0] + dx - w / 2), round(centre[1] + dy - h / 2), round(w), round(h))
+
+
+def turned(vector: tuple[float, float], roll_deg: float) -> tuple[float, float]:
+    """(x, y) turned by ``roll_deg``, clockwise in the picture."""
+    (x, y), cos, sin = vector, math.cos(math.radians(roll_deg)), math.sin(math.radians(roll_deg))
+    return cos * x - sin * y, sin * x + cos * y

@@ -49,6 +49,10 @@ class Detector(Plug, ABC):
         """Faces of a single picture of any size, which may take longer."""
         return self.faces(luma, smallest_px)
 
+    def upright(self, luma: Pixels, face: Detection) -> Detection:
+        """A face of ``luma`` with the roll of its head measured; here: as it is."""
+        return face
+
 
 DETECTORS: Registry[Detector] = Registry("detector", builtin.DETECTORS)
 """edgefer's own detectors, and those that other packages publish under ``edgefer.detectors``."""
