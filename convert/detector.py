@@ -20,12 +20,10 @@ from convert.photographs import Photographs, best_setting, load_photographs, rea
 from convert.recipes import RECIPES
 from convert.validate import check_all_integer
 from convert.yunet import Array, YuNetGraph, equalized, read_graph
-from edgefer.detectors.yunet import CARD, STEP_PX, DetectorCard, YuNet, canvas_of, detections, scores
+from edgefer.detectors.yunet_network import CARD, STEP_PX, DetectorCard, Network, canvas_of, detections, scores
 from edgefer.errors import EdgeferError, ModelError
 from edgefer.files import atomic_path
 from edgefer.native_stderr import silence_native_stderr
-from edgefer.settings import DetectorSettings
-from edgefer.spec import parse_spec
 from edgefer.types import Box, Pixels
 from train.versions import installed
 
@@ -81,7 +79,7 @@ def _convert(options: argparse.Namespace) -> None:
     )
     with atomic_path(out) as part:
         part.write_bytes(with_card(model, draft))
-        metrics = compare(float_maps(graph), YuNet(parse_spec("yunet:"), DetectorSettings(), part).maps, photographs)
+        metrics = compare(float_maps(graph), Network(part).maps, photographs)
         print("\n".join(f"{name}: {figure:g}" for name, figure in metrics.items()))
         lost = 100 * (metrics["float_recall"] - metrics["int8_recall"])
         if lost > options.max_loss:

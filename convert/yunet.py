@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgefer.detectors.yunet import scores
+from edgefer.detectors.yunet_network import scores
 from edgefer.errors import ModelError
 
 if TYPE_CHECKING:

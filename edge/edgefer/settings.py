@@ -32,14 +32,14 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DetectorSettings(Table, frozen=True):
     """``[detector]``: how faces are found."""
 
-    name: str = "blazeface"
+    name: str = "yunet"
     """Detector of new faces in the frames of a camera or a clip, see `edgefer.detectors`."""
     follow_name: str = "haar"
     """Detector of known faces: it searches around their last position, many times a second."""
-    photo_name: str = "blazeface"
+    photo_name: str = "yunet"
     """Detector of faces in single photographs; it may be slow."""
     max_side_px: Annotated[int, Meta(ge=0, le=8192)] = 480
-    """Longest side of the frames that Haar searches, larger frames are shrunk; 0: full size. BlazeFace has its own size."""
+    """Longest side of the frames that Haar searches, larger frames are shrunk; 0: full size. YuNet searches up to 640 pixels at once."""
     photo_max_side_px: Annotated[int, Meta(ge=0, le=8192)] = 0
     """The same for single photographs."""
     every_s: Seconds = 0.3
@@ -48,7 +48,7 @@ class DetectorSettings(Table, frozen=True):
     """Ratio of one search size to the next; a smaller ratio finds more and is slower."""
     min_neighbors: Annotated[int, Meta(ge=0, le=50)] = 5
     """Overlapping detections that make a face; a higher number gives fewer false faces and fewer faces."""
-    min_size_px: Annotated[int, Meta(ge=20, le=4096)] = 24
+    min_size_px: Annotated[int, Meta(ge=20, le=4096)] = 20
     """Smallest face, in pixels of the searched image (after shrinking)."""
     ignore: Annotated[list[Region], Meta(max_length=MAX_REGIONS)] = []
     """Regions in which faces are ignored, such as a poster or a television: x, y, width, height as shares, 0..1, of the frame."""

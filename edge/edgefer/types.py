@@ -80,6 +80,8 @@ class Detection:
 
     box: Box
     confirmed: bool = False
+    roll_deg: float = 0.0
+    """Roll of the head, -180..180 degrees, clockwise in the picture."""
 
 
 class TrackState(Enum):
@@ -113,6 +115,8 @@ class Track:
     velocity_px_s: tuple[float, float] = (0.0, 0.0)
     hidden: bool = False
     """It was lost behind another face."""
+    roll_deg: float = 0.0
+    """Roll of the head, -180..180 degrees, clockwise in the picture."""
 
     @property
     def missed(self) -> bool:
@@ -157,6 +161,11 @@ class Observation:
     """Milliseconds spent in capture, gate, detect and classify."""
     model: Model | None = None
     """The model that classified the faces: an update may change it during a run."""
+
+
+def wrapped_deg(angle: float) -> float:
+    """The same angle within -180..180 degrees."""
+    return (angle + 180) % 360 - 180
 
 
 CameraHow = Literal["live", "silent", "frozen", "blocked"]

@@ -18,12 +18,10 @@ from onnx.reference import ReferenceEvaluator
 from convert.detector import quantized, with_card
 from convert.photographs import best_setting, load_photographs, matches
 from convert.yunet import YuNetGraph, equalized, read_graph
-from edgefer.detectors.yunet import STRIDES, DetectorCard, YuNet, canvas_of, read_detector
+from edgefer.detectors.yunet_network import STRIDES, DetectorCard, Network, canvas_of, read_detector
 from edgefer.errors import DataError, ModelError
 from edgefer.luma import luma_of
-from edgefer.settings import DetectorSettings
 from edgefer.sources.synthetic import Scene, SyntheticOptions
-from edgefer.spec import parse_spec
 from edgefer.types import Box, Pixels
 
 HEADS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
@@ -179,7 +177,7 @@ def test_the_file_is_all_integer_near_the_float_network_and_takes_any_multiple_o
     model, gains = quantized(graph, [picture(240, 320), picture(200, 200)])
     path = tmp_path / "toy.tflite"
     path.write_bytes(with_card(model, DetectorCard("toy", gains.tolist())))
-    detector = YuNet(parse_spec("yunet:"), DetectorSettings(), path)
+    detector = Network(path)
     for height, width in ((64, 64), (96, 160), (250, 100)):
         luma = picture(height, width)
         for exact, ours, gain in zip(of_graph(graph, luma), detector.maps(luma), gains, strict=True):

@@ -8,7 +8,7 @@ from enum import Enum
 from edgefer import builtin
 from edgefer.plug import Plug, Registry
 from edgefer.settings import DetectorSettings
-from edgefer.types import Box, Pixels
+from edgefer.types import Box, Detection, Pixels
 
 __all__ = ["DETECTORS", "Detector", "Evidence", "open_detector"]
 
@@ -31,8 +31,8 @@ class Detector(Plug, ABC):
     """
 
     kind = "detector"
-    resizes: bool = False
-    """Brings every picture to a size of its own: a picture that is shrunk before only loses detail."""
+    searches_px: int = 0
+    """Longest side of a picture that it searches at full size; 0: the settings say it."""
 
     @abstractmethod
     def __call__(self, luma: Pixels, smallest_px: int, largest_px: int = 0, evidence: Evidence = Evidence.ENOUGH) -> list[Box]:
@@ -40,6 +40,18 @@ class Detector(Plug, ABC):
 
         ``smallest_px`` and ``largest_px`` (0: any) bound a face's side.
         """
+
+    def faces(self, luma: Pixels, smallest_px: int, largest_px: int = 0, evidence: Evidence = Evidence.ENOUGH) -> list[Detection]:
+        """The same with what else the detector knows of each face; here: nothing."""
+        return list(map(Detection, self(luma, smallest_px, largest_px, evidence)))
+
+    def photograph(self, luma: Pixels, smallest_px: int) -> list[Detection]:
+        """Faces of a single picture of any size, which may take longer."""
+        return self.faces(luma, smallest_px)
+
+    def upright(self, luma: Pixels, face: Detection) -> Detection:
+        """A face of ``luma`` with the roll of its head measured; here: as it is."""
+        return face
 
 
 DETECTORS: Registry[Detector] = Registry("detector", builtin.DETECTORS)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefer.pipeline.roi import Roi
-from edgefer.types import Box
+from edgefer.types import Box, wrapped_deg
 
 SIDE_PX = 32
 """Side of a patch; an ROI in which the face has the same side suits it best."""
@@ -32,17 +32,19 @@ class Match:
 
     box: Box
     change: float
+    roll_deg: float = 0.0
+    """Roll of the head in the frame, clockwise."""
 
 
 class Template:
     """The face in ``box`` of a frame, as the ROI shows it, to be found in later frames.
 
     Lucas-Kanade alignment in its inverse compositional form (Baker and Matthews, "Lucas-Kanade 20 Years On", 2004) over
-    position, size and rotation. Brightness and contrast do not count.
+    position, size and rotation. Brightness and contrast do not count. ``roll_deg``: of the head in the frame; the patch is upright.
     """
 
-    def __init__(self, roi: Roi, box: Box) -> None:
-        values = _Warp(roi, box).patch()
+    def __init__(self, roi: Roi, box: Box, roll_deg: float = 0.0) -> None:
+        values = _Warp(roi, box, roll_deg).patch()
         self._values, self._contrast = _normalized(values)
         dx, dy = (cv2.Sobel(values, cv2.CV_32F, *order, ksize=1, scale=1 / 2) for order in ((1, 0), (0, 1)))
         x, y = _CENTRED, _CENTRED[:, None]
@@ -53,9 +55,9 @@ class Template:
         # The identity matrix keeps noise from moving a patch without contrast.
         self._solver = np.linalg.inv(steepest @ steepest.T + np.eye(len(steepest), dtype=np.float32)) @ steepest
 
-    def find(self, roi: Roi, predicted: Box) -> Match | None:
-        """The face near where it is predicted; None where nothing there matches."""
-        warp = _Warp(roi, predicted)
+    def find(self, roi: Roi, predicted: Box, roll_deg: float = 0.0) -> Match | None:
+        """The face near the box and the roll that are predicted; None where nothing there matches."""
+        warp = _Warp(roi, predicted, roll_deg)
         for _ in range(_MAX_ITERATIONS):
             patch = warp.patch()
             x, y, growth, rotation = map(float, self._solver @ patch.ravel())
@@ -69,18 +71,18 @@ class Template:
         if float(values @ self._values) < _MIN_CORRELATION:
             return None
         change = np.abs(values - self._values).reshape(SIDE_PX, SIDE_PX)
-        return Match(warp.box(), self._contrast * float(cv2.resize(change, (_GRID, _GRID), interpolation=cv2.INTER_AREA).max()))
+        parts = cv2.resize(change, (_GRID, _GRID), interpolation=cv2.INTER_AREA)
+        return Match(warp.box(), self._contrast * float(parts.max()), warp.roll_deg)
 
 
 class _Warp:
     """The similarity transform from a patch to an ROI, to a fraction of a pixel."""
 
-    def __init__(self, roi: Roi, box: Box) -> None:
+    def __init__(self, roi: Roi, box: Box, roll_deg: float) -> None:
         self._roi = roi
-        (x, y), area = box.centre, roi.area
-        self._x, self._y = (x - area.x) * roi.scale_x, (y - area.y) * roi.scale_y
+        self._x, self._y = roi.from_frame(*box.centre)
         self._step_x, self._step_y = box.w * roi.scale_x / SIDE_PX, box.h * roi.scale_y / SIDE_PX
-        self._angle = 0.0
+        self._angle = math.radians(roll_deg - roi.roll_deg)
 
     def patch(self) -> _Values:
         """The pixels there, (32, 32)."""
@@ -99,6 +101,11 @@ class _Warp:
         self._step_x *= 1 + growth
         self._step_y *= 1 + growth
         self._angle += rotation
+
+    @property
+    def roll_deg(self) -> float:
+        """Roll of the patch in the frame."""
+        return wrapped_deg(math.degrees(self._angle) + self._roi.roll_deg)
 
     def box(self) -> Box:
         """The patch in pixels of the frame."""

@@ -61,7 +61,7 @@ class Answers:
         """Classify, in one batch, the faces without an answer that still holds."""
         card, ids, crops = self._classifier.card, list[int](), list[Pixels]()
         for track in tracks:
-            crop = crop_face(frame.luma, track.box, card.crop_margin, card.input.height_px, card.input.width_px)
+            crop = crop_face(frame.luma, track.box, card.crop_margin, card.input.height_px, card.input.width_px, track.roll_deg)
             last = self._answers.get(track.id)
             if last is None or not self._holds(last, crop, frame.time_s):
                 ids.append(track.id)

@@ -5,7 +5,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from edgefer.luma import turned_square
 from edgefer.types import Box, Pixels
+
+LEAN_DEG = 25
+"""A head that leans more is turned upright. Less costs no accuracy, and measuring it adds noise."""
 
 
 def crop_square(box: Box, margin: float) -> tuple[float, float, float]:
@@ -19,12 +23,20 @@ def crop_square(box: Box, margin: float) -> tuple[float, float, float]:
     return x - side / 2, y - side / 2, side
 
 
-def crop_face(luma: Pixels, box: Box, margin: float, height_px: int, width_px: int) -> Pixels:
+def crop_face(luma: Pixels, box: Box, margin: float, height_px: int, width_px: int, roll_deg: float = 0.0) -> Pixels:
     """(H, W) uint8 luma and a face box -> (height, width) uint8; pixels outside the frame repeat its edge.
 
-    A box that fills a picture of the model's own size gives that picture back, bit for bit.
+    A box that fills a picture of the model's own size gives that picture back, bit for bit. ``roll_deg``: how far the head leans,
+    clockwise in the picture; beyond `LEAN_DEG` the square is turned about its middle so that the head is upright.
     """
     left, top, side = crop_square(box, margin)
+    if abs(roll_deg) > LEAN_DEG:
+        turned = turned_square(luma, (left + side / 2, top + side / 2), side, roll_deg, max(height_px, width_px))
+        return (
+            turned
+            if height_px == width_px
+            else np.asarray(cv2.resize(turned, (width_px, height_px), interpolation=cv2.INTER_AREA), np.uint8)
+        )
     x0, y0 = round(left), round(top)
     size = max(1, round(side))
     height, width = luma.shape

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from edgefer.detectors import Detector, Evidence
-from edgefer.pipeline.known_faces import COARSE_PX, FINE_PX, ZONE, KnownFaces, similar_sizes
-from edgefer.pipeline.motion import Cells, Motion, blocks, no_cells
-from edgefer.pipeline.roi import Roi, detect, expand, expand_to_short_side, fit_scale, whole_frame
+from edgefer.pipeline.known_faces import COARSE_PX, FINE_PX, ZONE, KnownFaces, similar_sizes, turn_deg
+from edgefer.pipeline.motion import COLUMNS, ROWS, Cells, Motion, blocks, no_cells, parts
+from edgefer.pipeline.roi import Roi, detect, expand, expand_to, fit_scale, in_frame, whole_frame
 from edgefer.settings import DetectorSettings
-from edgefer.types import Box, Detection, Pixels, TrackState
+from edgefer.types import Box, Detection, Pixels
 
 _BODY = 1.5
 """The body of a face reaches this many widths of the face to the left and to the right of its middle."""
+_TILES_PX = (128, 192, 320)
+"""Sides of the squares that are searched where something moved: few, because the network is set up for each; more is shrunk to the last."""
+_BUDGET_PX = 192 * 192
+"""Pixels that may be searched every ``every_s``."""
 _SAME_IOU = 0.5
 """Boxes that overlap by this share or more are one face."""
 
@@ -29,69 +35,76 @@ class NewFaces:
 class NewFaceSearch:
     """Decides which area of a frame is searched for new faces, and finds them; keeps the times of the last searches.
 
-    ``detector`` finds new faces, ``known_detector`` known ones. Where they are two, a known face that ``known_detector`` misses
-    is searched with ``detector`` too. ``refresh_s``: the whole frame is searched after this many seconds.
+    ``detector`` finds new faces, ``known_detector`` known ones; the two may be one. ``refresh_s``: the whole frame is searched after
+    this many seconds.
     """
 
     def __init__(self, detector: Detector, known_detector: Detector, settings: DetectorSettings, refresh_s: float) -> None:
         self._detector, self._known_detector, self._settings, self._refresh_s = detector, known_detector, settings, refresh_s
         self._alone = detector is known_detector
         self._searched_s = self._refreshed_s = float("-inf")
+        self._wait_s = 0.0
+        self._cells_s = np.full((ROWS, COLUMNS), -np.inf)
 
     def photograph(self, luma: Pixels) -> tuple[Detection, ...]:
         """Faces anywhere in a single picture (H, W) uint8."""
-        return tuple(map(Detection, self._detect(luma, whole_frame(luma), self._settings.photo_max_side_px)))
+        roi = Roi(luma, whole_frame(luma), fit_scale(luma.shape, self._settings.photo_max_side_px))
+        return tuple(in_frame(roi, self._detector.photograph(roi.pixels, self._settings.min_size_px)))
 
     def search(self, luma: Pixels, motion: Motion, time_s: float, known: KnownFaces) -> NewFaces:
-        """New faces of a frame (H, W) uint8, and known ones that the known-face detector missed."""
+        """New faces of a frame (H, W) uint8."""
         searched = no_cells()
-        area = self._due(luma, motion, time_s, known)
-        if area is None:
+        roi = self._due(luma, motion, time_s, known)
+        if roi is None:
             return NewFaces((), searched)
-        self._searched_s = time_s
-        searched[motion.cells(area)] = True
+        cells = motion.cells(roi.area)
+        searched[cells] = True
         searched &= ~known.skipped
-        if any(self._only_body(luma, area, track.box) for track in known.tracks if track.confirmed):
+        self._searched_s, self._cells_s[cells] = time_s, time_s
+        self._wait_s = self._settings.every_s * (1 if self._alone else max(1.0, roi.pixels.size / _BUDGET_PX))
+        if any(self._only_body(luma, roi.area, track.box) for track in known.tracks if track.confirmed):
             return NewFaces((), searched)
-        boxes = map(Detection, self._detect(luma, area, self._settings.max_side_px))
-        found = distinct([*known.detections, *boxes])
+        smallest_px = self._settings.min_size_px / roi.scale_x
+        found = distinct([*known.detections, *detect(self._detector, roi, Evidence.ENOUGH, (smallest_px, 0.0))])
         return NewFaces(tuple(self._confirm(luma, one, known) for one in found if one not in known.detections), searched)
 
-    def _due(self, luma: Pixels, motion: Motion, time_s: float, known: KnownFaces) -> Box | None:
-        """The area to search in this frame, None: none.
+    def _due(self, luma: Pixels, motion: Motion, time_s: float, known: KnownFaces) -> Roi | None:
+        """What to search in this frame, None: nothing.
 
-        The whole frame every `_refresh_s`, and for faces that the known-face detector missed: at once for candidates. What moved
-        apart from the known faces every ``every_s``. A clock that was set back counts as time that passed.
+        The whole frame every `_refresh_s`; what moved apart from the known faces every ``every_s``, and the more pixels a search
+        has, the longer until the next. A clock that was set back counts as time that passed.
         """
-        waited = not 0 <= time_s - self._searched_s < self._settings.every_s
-        missed = [] if self._alone else [track for track in known.tracks if track.state is TrackState.LOST]
         if not 0 <= time_s - self._refreshed_s < self._refresh_s:
             self._refreshed_s = time_s
-            return whole_frame(luma)
-        if missed and (waited or not all(track.confirmed for track in missed)):
-            return whole_frame(luma)
-        if waited and known.unexplained.any() and (moved := blocks(known.unexplained)).any():
-            return motion.bounds(moved)
-        return None
+            return self._roi(luma, whole_frame(luma), self._detector.searches_px)
+        if 0 <= time_s - self._searched_s < self._wait_s or not known.unexplained.any():
+            return None
+        if not self._detector.searches_px:
+            moved = blocks(known.unexplained)
+            return self._roi(luma, motion.bounds(moved), 0) if moved.any() else None
+        # Of the parts that moved, the one that waits longest: a curtain must not keep a face from being found.
+        oldest = min(parts(known.unexplained), key=lambda part: float(self._cells_s[part].mean()))
+        area = motion.bounds(oldest)
+        side = next((side for side in _TILES_PX if side >= max(area.w, area.h)), 0)
+        return self._roi(luma, expand_to(area, side, luma.shape) if side else whole_frame(luma), _TILES_PX[-1])
 
-    def _detect(self, luma: Pixels, area: Box, max_side_px: int) -> list[Box]:
-        """The new-face detector on ``area`` of a frame that is scaled down to ``max_side_px``; 0: full size."""
-        scale = fit_scale(luma, max_side_px)
-        smallest_px = self._settings.min_size_px / scale
-        if self._detector.resizes:
-            # A larger area costs it no more, and in a lock of hair alone it sees faces.
-            area, scale = expand_to_short_side(area, luma.shape), 1.0
-        return detect(self._detector, Roi(luma, area, scale), Evidence.ENOUGH, (smallest_px, 0.0))
+    def _roi(self, luma: Pixels, area: Box, longest_px: int) -> Roi:
+        """An area, shrunk to that side; 0: as the settings shrink the whole frame."""
+        scale = fit_scale((area.h, area.w), longest_px) if longest_px else fit_scale(luma.shape, self._settings.max_side_px)
+        return Roi(luma, area, scale)
 
     def _confirm(self, luma: Pixels, found: Detection, known: KnownFaces) -> Detection:
         """A new face as the known-face detector sees it, confirmed; as it was where that detector is not sure of it."""
         box = found.box
         if any(box.iou(one.box) for one in known.detections) or any(box.iou(one.box) for one in known.tracks):
             return found
-        scale = fit_scale(luma, self._settings.max_side_px) if self._alone else min(1.0, FINE_PX / max(box.w, box.h))
-        roi = Roi(luma, expand(box, ZONE, luma.shape), scale)
-        sure = detect(self._known_detector, roi, Evidence.PLENTY, similar_sizes(box))
-        return Detection(max(sure, key=box.iou), confirmed=True) if sure else found
+        if found.confirmed:
+            found = self._detector.upright(luma, found)
+        scale = fit_scale(luma.shape, self._settings.max_side_px) if self._alone else min(1.0, FINE_PX / max(box.w, box.h))
+        roi = Roi(luma, expand(found.box, ZONE, luma.shape), scale, turn_deg(found.roll_deg))
+        sure = detect(self._known_detector, roi, Evidence.PLENTY, similar_sizes(found.box))
+        nearest = max(sure, key=lambda face: found.box.iou(face.box), default=None)
+        return replace(found, box=nearest.box, confirmed=True) if nearest else found
 
     def _only_body(self, luma: Pixels, area: Box, face: Box) -> bool:
         """Whether a moved area is the body under a known face, and the known-face detector finds no candidate in it."""

@@ -43,7 +43,7 @@ class Pipeline:
         new = self._open_detector(detector.name if tracked else detector.photo_name)
         known = self._open_detector(detector.follow_name) if tracked else new
         self._gate = Gate(self._settings.gate.threshold)
-        self._known_faces = KnownFaceSearch(known, confirms=known is new)
+        self._known_faces = KnownFaceSearch(known, new)
         self._new_faces = NewFaceSearch(new, known, detector, self._settings.gate.refresh_s)
         self._tracker = Tracker(track.min_iou, track.lost_s, track.min_hits if tracked else 1, track.steady)
         self.swap(self.classifier)

@@ -50,7 +50,7 @@ class Tracker:
         for track in self._tracks:
             state = states.get(track.id, TrackState.LOST)
             index = assigned.get(track.id)
-            updated = self._lose(track, time_s, state) if index is None else self._correct(track, detections[index].box, time_s, state)
+            updated = self._lose(track, time_s, state) if index is None else self._correct(track, detections[index], time_s, state)
             kept += [updated] if updated else []
         self._tracks = kept
         for index in sorted(set(range(len(detections))) - set(assigned.values())):
@@ -69,17 +69,18 @@ class Tracker:
                 taken.add(j)
         return assigned
 
-    def _correct(self, track: Track, found: Box, time_s: float, state: TrackState) -> Track:
+    def _correct(self, track: Track, found: Detection, time_s: float, state: TrackState) -> Track:
         """An alpha-beta filter: the box moves most of the way from the predicted box to the detection."""
         predicted, elapsed_s = _predicted(track, time_s), time_s - track.seen_s
         velocity = track.velocity_px_s
         if elapsed_s > 0:
             gain = (1 - self._steady) / (2 * elapsed_s)
-            (x0, y0), (x1, y1), (vx, vy) = predicted.centre, found.centre, velocity
+            (x0, y0), (x1, y1), (vx, vy) = predicted.centre, found.box.centre, velocity
             velocity = (vx + gain * (x1 - x0), vy + gain * (y1 - y0))
         return replace(
             track,
-            box=predicted.blend(found, self._steady),
+            box=predicted.blend(found.box, self._steady),
+            roll_deg=found.roll_deg,
             velocity_px_s=velocity,
             seen_s=time_s,
             searched_s=time_s,
@@ -116,7 +117,9 @@ class Tracker:
         else:
             id, first_s = self._next_id, time_s
             self._next_id += 1
-        self._tracks.append(Track(id, box, first_s, seen_s=time_s, searched_s=time_s, hits=hits, confirmed=hits >= self._min_hits))
+        confirmed = hits >= self._min_hits
+        new = Track(id, box, first_s, seen_s=time_s, searched_s=time_s, hits=hits, confirmed=confirmed, roll_deg=detection.roll_deg)
+        self._tracks.append(new)
 
 
 def _at(track: Track, time_s: float) -> Track:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from edgefer.detectors import Evidence, open_detector
-from edgefer.detectors.yunet import MODEL, Detection, YuNet, detections, distinct, read_detector
+from edgefer.detectors.yunet import MODEL, YuNet
+from edgefer.detectors.yunet_network import Detection, detections, distinct, read_detector
 from edgefer.errors import MissingLibrary
 from edgefer.luma import luma_of
 from edgefer.settings import DetectorSettings
