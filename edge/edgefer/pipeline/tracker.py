@@ -103,7 +103,9 @@ class Tracker:
         else:
             id, first_s = self._next_id, time_s
             self._next_id += 1
-        return Track(id, box, first_s, seen_s=time_s, searched_s=time_s, hits=hits, confirmed=hits >= self._min_hits, roll_deg=detection.roll_deg)
+        return Track(
+            id, box, first_s, seen_s=time_s, searched_s=time_s, hits=hits, confirmed=hits >= self._min_hits, roll_deg=detection.roll_deg
+        )
 
 
 def _at(track: Track, time_s: float) -> Track:
