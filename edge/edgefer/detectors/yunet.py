@@ -32,7 +32,8 @@ _CHECK_PX, _CHECK_SHARE = 96, 2.2
 _CHECK_ROLLS_DEG = (0, -40, 40)
 _SAME_IOU = 0.3
 _MEASURE_PX, _MEASURE_SHARE, _MEASURE_STEPS, _UNDER_READ, _READ_UPRIGHT_DEG = 160, 1.5, 3, 1.8, -1.6
-"""The landmarks show about half of a head's roll, -1.6 degrees of an upright one, and least in small faces: it is measured in large squares, step by step."""
+"""The landmarks show about half of a head's roll, least in small faces, and -1.6 degrees of an upright one: it is measured in large
+squares, step by step."""
 _MEASURE_SHIFTS = (-0.06, 0.0, 0.06)
 _LEAN_DEG = 15
 """A roll read, or a step of the measure, that may be noise."""
@@ -80,8 +81,7 @@ class YuNet(Detector):
             for tile in _tiles(*fine.shape):
                 faces = self._checked(fine[tile.y : tile.y + tile.h, tile.x : tile.x + tile.w], least)
                 found += [face.placed(tile.x / scale, tile.y / scale, scale) for face in faces if _whole(face.box, tile, fine.shape)]
-        faces = _bounded(distinct(found) or self._bordered(luma), smallest_px, 0)
-        return [self.upright(luma, face) for face in faces]
+        return [self.upright(luma, face) for face in _bounded(distinct(found) or self._bordered(luma), smallest_px, 0)]
 
     def detect(self, luma: Pixels, least_score: float = _SCORES[Evidence.ENOUGH]) -> list[Scored]:
         """Faces with at least that score, 0..1, highest score first, as the network sees them in one pass."""
