@@ -83,7 +83,8 @@ def test_the_golden_crop_that_training_conversion_and_device_share() -> None:
 
 @pytest.mark.parametrize("degrees", [-60, 30, 90])
 def test_a_head_that_leans_is_turned_upright_about_the_middle_of_its_box(degrees: int) -> None:
-    picture = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (200, 200)).astype(np.uint8), (0, 0), 4)
+    blurred = cv2.GaussianBlur(np.random.default_rng(0).random((200, 200), np.float32), (0, 0), 4)
+    picture = cv2.normalize(blurred, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)  # type: ignore[call-overload]
     box = Box(60, 60, 80, 80)
     matrix = cv2.getRotationMatrix2D((99.5, 99.5), -degrees, 1.0)  # clockwise
     leaning = np.asarray(cv2.warpAffine(picture, matrix, (200, 200)), np.uint8)
