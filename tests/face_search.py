@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 from edgefer.detectors import Detector, Evidence, open_detector
@@ -12,7 +13,7 @@ from edgefer.pipeline.new_faces import NewFaceSearch, distinct
 from edgefer.pipeline.tracker import Tracker
 from edgefer.settings import DetectorSettings, GateSettings
 from edgefer.sources.synthetic import Scene
-from edgefer.types import Box, Pixels, Track
+from edgefer.types import Box, Detection, Pixels, Track
 
 
 class Recorder(Detector):
@@ -25,13 +26,20 @@ class Recorder(Detector):
         self.unsure = self.blind = False
         self.calls: list[tuple[int, int, int, int]] = []
         self._detector: Detector = open_detector(name, DetectorSettings())
-        self.resizes = self._detector.resizes
+        self.searches_px = self._detector.searches_px
 
     def __call__(self, luma: Pixels, smallest_px: int, largest_px: int = 0, evidence: Evidence = Evidence.ENOUGH) -> list[Box]:
+        return [face.box for face in self.faces(luma, smallest_px, largest_px, evidence)]
+
+    def faces(self, luma: Pixels, smallest_px: int, largest_px: int = 0, evidence: Evidence = Evidence.ENOUGH) -> list[Detection]:
         self.calls.append((*luma.shape, smallest_px, largest_px))
         if self.blind or (self.unsure and evidence is Evidence.PLENTY):
             return []
-        return self._detector(luma, smallest_px, largest_px, evidence)
+        found = self._detector.faces(luma, smallest_px, largest_px, evidence)
+        return [replace(face, confirmed=face.confirmed and not self.unsure) for face in found]
+
+    def upright(self, luma: Pixels, face: Detection) -> Detection:
+        return self._detector.upright(luma, face)
 
     def take_pixels(self) -> int:
         """Pixels searched since the last call of this."""
@@ -46,7 +54,7 @@ class FaceSearch:
         self.known = Recorder("haar")
         self.new = self.known if new == "haar" else Recorder(new)
         self._gate = Gate(GateSettings().threshold)
-        self._known_faces = KnownFaceSearch(self.known, confirms=self.known is self.new)
+        self._known_faces = KnownFaceSearch(self.known, self.new)
         self.new_faces = NewFaceSearch(self.new, self.known, DetectorSettings(**settings), GateSettings().refresh_s)  # type: ignore[arg-type]
         self._tracker = Tracker(0.3, 0.4, min_hits, 0.5)
 

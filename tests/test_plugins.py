@@ -95,7 +95,7 @@ def test_an_installed_package_gives_a_source_a_detector_and_a_sink_to_the_comman
         ("frames=20", "frame=20", ("line 2", "bars:?frame=20", "did you mean 'frames'")),
         ("csv:faces.csv?separator=;", "csv:", ("line 3", "no file given", "csv:PATH")),
         ("middle:?share=0.4", "middle:?share=much", ("line 6", "key 'share'")),
-        ("middle:?share=0.4", "midle", ("line 6", "no detector 'midle'", "haar, blazeface", "middle")),
+        ("middle:?share=0.4", "midle", ("line 6", "no detector 'midle'", "haar, yunet", "middle")),
     ],
 )
 def test_check_config_knows_the_options_of_an_installed_package(

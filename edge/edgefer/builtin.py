@@ -16,7 +16,6 @@ SOURCES = {
 
 DETECTORS = {
     "haar": "edgefer.detectors.haar:Haar",
-    "blazeface": "edgefer.detectors.blazeface:BlazeFace",
     "yunet": "edgefer.detectors.yunet:YuNet",
 }
 

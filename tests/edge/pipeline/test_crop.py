@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -78,3 +79,16 @@ def test_the_golden_crop_that_training_conversion_and_device_share() -> None:
     # Means over quarters, not a digest: OpenCV's resize may round one level otherwise on another processor.
     quarters = cut.reshape(2, 24, 2, 24).mean(axis=(1, 3))
     assert quarters == pytest.approx(np.array([[159.5, 198.75], [175.583, 214.3125]]), abs=0.5)
+
+
+@pytest.mark.parametrize("degrees", [-60, 30, 90])
+def test_a_head_that_leans_is_turned_upright_about_the_middle_of_its_box(degrees: int) -> None:
+    blurred = cv2.GaussianBlur(np.random.default_rng(0).random((200, 200), np.float32), (0, 0), 4)
+    picture = cv2.normalize(blurred, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)  # type: ignore[call-overload]
+    box = Box(60, 60, 80, 80)
+    matrix = cv2.getRotationMatrix2D((99.5, 99.5), -degrees, 1.0)  # clockwise
+    leaning = np.asarray(cv2.warpAffine(picture, matrix, (200, 200)), np.uint8)
+    upright = crop_face(picture, box, 0.0, 48, 48)
+    assert np.abs(crop_face(leaning, box, 0.0, 48, 48, degrees).astype(int) - upright).mean() < 2
+    assert np.abs(crop_face(leaning, box, 0.0, 48, 48).astype(int) - upright).mean() > 8
+    assert np.array_equal(crop_face(picture, box, 0.0, 48, 48, 10), upright), "a small roll is left as it is"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from face_search import FaceSearch, after_static, drawn
@@ -9,7 +10,7 @@ from edgefer.pipeline.motion import COLUMNS, ROWS, Motion
 from edgefer.sources.synthetic import Scene, SyntheticOptions
 from edgefer.types import Box, Pixels, Track, TrackState
 
-BOTH = pytest.mark.parametrize("new", ["haar", "blazeface"])
+BOTH = pytest.mark.parametrize("new", ["haar", "yunet"])
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def test_while_nothing_moves_nothing_is_searched_and_faces_stay(scene: Scene) ->
     assert [[track.state for track in seen] for seen in tracks] == [[TrackState.STATIC]] * len(tracks)
     assert search.known.calls == []
     search.see(static, 5.1)
-    assert search.known.calls == [(360, 480, 24, 0)], "the whole frame is searched once in a while"
+    assert search.known.calls == [(360, 480, 20, 0)], "the whole frame is searched once in a while"
 
 
 def test_a_moving_face_is_tracked_with_a_fiftieth_of_the_pixels(scene: Scene) -> None:
@@ -65,7 +66,7 @@ def test_a_face_that_leaves_while_everything_changes_is_dropped_too(scene: Scene
 
 
 def test_between_detections_a_face_is_found_by_its_template(scene: Scene) -> None:
-    search = FaceSearch("blazeface")
+    search = FaceSearch("yunet")
     for frame in range(90):
         (track,) = search.see(drawn(scene, frame), frame / 30)
         assert track.box.iou(scene.truth(frame)[0].box) > 0.7
@@ -86,7 +87,7 @@ def test_the_search_changes_none_of_its_arguments(scene: Scene) -> None:
     moved = np.ones((ROWS, COLUMNS), bool)
     track = Track(1, box, 0.0, seen_s=0.0, searched_s=0.0, confirmed=True)
     before = luma.copy()
-    known = KnownFaceSearch(FaceSearch().known, confirms=True).search(luma, Motion(moved, (16, 16)), 1.0, [track])
+    known = KnownFaceSearch(haar := FaceSearch().known, haar).search(luma, Motion(moved, (16, 16)), 1.0, [track])
     assert [track.state for track in known.tracks] == [TrackState.FOUND]
     assert moved.all()
     assert np.array_equal(luma, before)
@@ -110,8 +111,28 @@ def test_the_state_of_a_track_on_a_wall(confirmed: bool, missed: bool, moved: bo
     seen_s = 9.0 - missed
     track = Track(1, Box(300, 200, 80, 80), 0.0, seen_s=seen_s, searched_s=9.0, confirmed=confirmed)
     motion = Motion(np.full((ROWS, COLUMNS), moved), (16, 16))
-    known = KnownFaceSearch(FaceSearch("blazeface").known, confirms=False).search(wall, motion, 9.0 + age_s, [track])
+    detectors = FaceSearch("yunet")
+    known = KnownFaceSearch(detectors.known, detectors.new).search(wall, motion, 9.0 + age_s, [track])
     assert [track.state for track in known.tracks] == [state]
     assert known.searched.any() == (state is TrackState.LOST)
     assert known.skipped.any() == (state is TrackState.SKIPPED)
     assert not known.unexplained[motion.cells(track.box)].any()
+
+
+@pytest.mark.parametrize("degrees", [-40, 40])
+def test_a_head_that_leans_is_found_with_its_roll_and_followed(scene: Scene, degrees: int) -> None:
+    search, truth = FaceSearch("yunet"), scene.truth(0)[0].box
+    for frame in range(20):
+        angle = degrees + 0.3 * frame
+        matrix = cv2.getRotationMatrix2D(truth.centre, -angle, 0.5)
+        luma = np.asarray(cv2.warpAffine(drawn(scene, 0), matrix, (640, 480), borderMode=cv2.BORDER_REPLICATE), np.uint8)
+        (track,) = search.see(luma, frame / 15)
+        assert track.roll_deg == pytest.approx(angle, abs=12)
+
+
+def test_a_face_that_the_new_face_detector_never_confirms_is_dropped(scene: Scene) -> None:
+    search = FaceSearch("yunet")
+    for frame in range(120):
+        tracks = search.see(drawn(scene, frame), frame / 30)
+        search.new.blind = True
+    assert tracks == [], "followed by the known-face detector alone"
