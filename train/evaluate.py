@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +12,14 @@ import numpy.typing as npt
 from edgefer.errors import DataError, EdgeferError, ModelError
 from edgefer.model.card import read_card
 from edgefer.model.classifier import Classifier
+from edgefer.model.prior import PRIORS, ratio, shifted
 from edgefer.model.store import find_model
 from edgefer.native_stderr import quiet_native
 from edgefer.pipeline.crop import crop_face
 from edgefer.types import Box, Pixels, Scores
 from train.data import FERPLUS_NAME, WHERE_TO_GET, Dataset, audit, ferplus_majority, find_ferplus, load, load_ferplus
 from train.metrics import Classes, measure
-
-Scorer = Callable[[Pixels], Scores]
-"""Pictures (n, H, W) uint8 -> probabilities (n, K)."""
+from train.people import CROSSET_NAME, People, Scorer, find_crosset, judges
 
 
 def scores_of(model: Path, images: Pixels) -> Scores:
@@ -29,8 +27,11 @@ def scores_of(model: Path, images: Pixels) -> Scores:
     return open_scorer(model)(images)
 
 
-def open_scorer(model: Path) -> Scorer:
-    """A ``.keras`` file by Keras; a ``.tflite`` file as on the device: cut by `crop_face`, through `Classifier`."""
+def open_scorer(model: Path, prior: str = "") -> Scorer:
+    """A ``.keras`` file by Keras; a ``.tflite`` file as on the device: cut by `crop_face`, through `Classifier`.
+
+    ``prior`` is a named prior of `edgefer.model.prior`; empty: the one that the model's card states.
+    """
     if model.suffix == ".keras":
         with quiet_native():
             import keras
@@ -39,8 +40,15 @@ def open_scorer(model: Path) -> Scorer:
             network = keras.models.load_model(model, compile=False)
         except Exception as error:  # Keras raises whatever its reader meets
             raise ModelError(f"{model}: Keras cannot load it: {str(error).splitlines()[0]}") from None
-        return lambda images: np.asarray(network.predict(images[..., None], batch_size=256, verbose=0), np.float32)
-    classifier = Classifier(model)
+        card = read_card(model)
+        by = ratio(prior, card.prior, card.labels, str(model)) if prior else np.ones(len(card.labels), np.float32)
+
+        def by_keras(images: Pixels) -> Scores:
+            scores = np.asarray(network.predict(images[..., None], batch_size=256, verbose=0), np.float32)
+            return shifted(scores, by) if prior else scores
+
+        return by_keras
+    classifier = Classifier(model, prior=prior)
     spec = classifier.card.input
 
     def as_on_the_device(images: Pixels) -> Scores:
@@ -72,6 +80,8 @@ def main() -> None:
     parser.add_argument("model", help="a .keras or .tflite file, or one of edgefer's own models")
     parser.add_argument("data", help="FER2013: folder, zip or csv")
     parser.add_argument("--ferplus", help=f"FER+ votes, {FERPLUS_NAME} (default: the one beside the data, if any)")
+    parser.add_argument("--crosset", help=f"faces of other collections, {CROSSET_NAME} (default: the one beside the data, if any)")
+    parser.add_argument("--prior", default="", choices=("", "even", *PRIORS), help="answer for this class prior (default: the model's own)")
     parser.add_argument("--split", default="validation", choices=("train", "validation", "test"))
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args()
@@ -91,12 +101,18 @@ def _evaluate(options: argparse.Namespace) -> None:
         raise DataError(f"{options.data}: no {options.split} split; there are {', '.join(data.splits)}")
     votes_path = find_ferplus(Path(options.data), options.ferplus)
     votes = load_ferplus(votes_path) if votes_path else None
-    scores = scores_of(path, data.splits[options.split].images)
+    scorer = open_scorer(path, options.prior)
+    scores = scorer(data.splits[options.split].images)
     figures = {
         name: measure(scores[mask], truth[mask], card.labels) for name, (mask, truth) in views_of(data, options.split, votes).items()
     }
+    crosset = find_crosset(Path(options.data), options.crosset)
+    judged = None
+    if votes is not None and crosset and "validation" in data.splits:
+        judged = judges(data, votes, crosset).answers(scorer).people
     if options.json:
-        print(json.dumps({name: {**f.numbers(), "recall": f.recall} for name, f in figures.items()}, indent=1))
+        found: dict[str, object] = {name: {**f.numbers(), "recall": f.recall} for name, f in figures.items()}
+        print(json.dumps(found | ({"people": judged.numbers()} if judged else {}), indent=1))
         return
     print(f"{path} ({card.quantization}) on {options.data}")
     wide = max(map(len, figures))
@@ -106,6 +122,16 @@ def _evaluate(options: argparse.Namespace) -> None:
         print(f"{name:{wide}}  {f.images:6,}  {100 * f.accuracy:6.2f} %  {f.macro_f1:8.3f}  {f.ece:.3f}          {recalls}")
     if votes is None:
         print(f"with {FERPLUS_NAME} of microsoft/FERPlus beside the data, FER+'s majority is shown too")
+    print(_people_line(judged) if judged else f"the people score needs {FERPLUS_NAME} and {CROSSET_NAME} (--ferplus, --crosset)")
+
+
+def _people_line(found: People) -> str:
+    sets = ", ".join(f"{name} {100 * value:.1f}" for name, value in found.sets.items())
+    return (
+        f"people score {100 * found.score:.2f} % (standard error {100 * found.standard_error:.2f}): "
+        f"validation {100 * found.original:.2f} %, FER+ majority (mean recall) {100 * found.ferplus:.2f} %, "
+        f"other collections (mean recall) {100 * found.cross:.2f} %: {sets}"
+    )
 
 
 if __name__ == "__main__":

@@ -80,6 +80,8 @@ class ClassifySettings(Table, frozen=True):
     """A face that hardly changes is classified again after this many seconds."""
     calm_s: Seconds = 0.5
     """For so many seconds a face whose last two answers agree may change the more, the clearer they are, up to 2.5 times; 0: off."""
+    prior: str | dict[str, Share] = ""
+    """How often each expression is expected: "everyday", "even", "fer2013", or a share a label; empty: what the model's card states."""
 
 
 class SmoothSettings(Table, frozen=True):

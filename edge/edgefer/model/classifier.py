@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from edgefer.errors import ModelError
 from edgefer.model.card import Card, read_model, split_card
+from edgefer.model.prior import ratio, shifted
 from edgefer.model.runtime import open_interpreter
 from edgefer.model.store import check_published
 from edgefer.types import Model, Pixels, Scores
@@ -18,13 +20,14 @@ class Classifier:
     """A model file opened for inference; not to be shared between threads.
 
     Raises `ModelError` for a file that is missing, truncated, without a card, changed since it was published, or
-    whose card and tensors disagree, and `MissingLibrary` where no runtime is installed.
+    whose card and tensors disagree, and `MissingLibrary` where no runtime is installed. ``prior`` is how often each expression
+    is expected, see `edgefer.model.prior`; empty: as the card states.
 
     >>> classifier = Classifier(find_model("small"))
     >>> scores = classifier(crops)          # (n, 48, 48) uint8 -> (n, 7) float32
     """
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
+    def __init__(self, path: Path, threads: int = 1, prior: str | Mapping[str, float] = "") -> None:
         if path.suffix == ".keras":
             raise ModelError(f"{path}: a Keras model; make a TFLite file of it with 'make convert MODEL={path}'")
         content = read_model(path)
@@ -36,6 +39,7 @@ class Classifier:
         self.input = self._interpreter.get_input_details()[0]
         self.output = self._interpreter.get_output_details()[0]
         _check_tensors(self.card, self.input, self.output, path)
+        self._ratio = ratio(prior, self.card.prior, self.card.labels, str(path)) if prior else None
         # int8 input is the raw pixel minus 128: one sign bit, no arithmetic.
         self._flip = np.uint8(0x80) if self.input["dtype"] == np.int8 else np.uint8(0)
 
@@ -66,7 +70,7 @@ class Classifier:
                 self._interpreter.set_tensor(self.input["index"], (pixels ^ self._flip).view(self.input["dtype"]))
             self._interpreter.invoke()
             row[:] = self._probabilities(self._interpreter.get_tensor(self.output["index"])[0])
-        return scores
+        return scores if self._ratio is None else shifted(scores, self._ratio)
 
     def _probabilities(self, raw: Any) -> Any:
         """Quantized softmax -> 0..1: widen to float32 before subtracting, or int8 minus -128 wraps around."""

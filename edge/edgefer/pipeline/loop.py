@@ -168,7 +168,7 @@ def open_pipeline(settings: Settings, tracked: bool = True) -> Pipeline:
     >>> for frame in open_source("opencv:0"):
     ...     print(pipeline.process(frame).faces)
     """
-    classifier = Classifier(find_model(settings.model), settings.threads)
+    classifier = Classifier(find_model(settings.model), settings.threads, settings.classify.prior)
     return Pipeline(settings, classifier, tracked)
 
 

@@ -159,7 +159,7 @@ class Updater:
 
     def _roll_back(self, pipeline: Pipeline, why: str) -> None:
         failed = self._ledger.current
-        back = self._proven or Classifier(find_model(self._path(self._ledger.previous)), self._settings.threads)
+        back = self._proven or self._open(find_model(self._path(self._ledger.previous)))
         pipeline.swap(back)
         self._until_s = None
         self._note(partial(order.rolled_back, why=why))
@@ -173,6 +173,9 @@ class Updater:
         # Only this one: another may be on its way. What else is left over goes at the next start.
         if previous and previous not in (self._ledger.current, self._wanted):
             shutil.rmtree(self._models / previous, ignore_errors=True)
+
+    def _open(self, path: Path) -> Classifier:
+        return Classifier(path, self._settings.threads, self._settings.classify.prior)
 
     def _work(self) -> None:
         while (order := self._orders.get()) is not None:
@@ -199,8 +202,8 @@ class Updater:
             try:
                 found = self._test(path)
                 _LOG.info("update %s: %s", sha256[:12], found)
-                classifier = Classifier(path, self._settings.threads)
                 try:
+                    classifier = self._open(path)
                     # The next start would refuse it, and go on refusing.
                     check_actions(self._settings.action, classifier.labels)
                 except SettingsError as error:
