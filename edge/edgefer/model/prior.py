@@ -40,7 +40,7 @@ def shares(prior: str | Mapping[str, float], labels: Sequence[str]) -> npt.NDArr
     if unknown := [label for label in by_label if label not in labels]:
         raise SettingsError(f"classify.prior {_name(prior)}: the model has no {', '.join(unknown)}; its labels are {', '.join(labels)}")
     values = np.array([by_label[label] for label in labels], np.float64)
-    return values / values.sum()
+    return np.asarray(values / values.sum())
 
 
 def ratio(prior: str | Mapping[str, float], assumed: Mapping[str, float], labels: Sequence[str], where: str) -> npt.NDArray[np.float32]:
