@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loaded: its banner is not for users
 
+import msgspec
+
 from edgefer.errors import DataError, EdgeferError, SettingsError
 from edgefer.files import replace_durably
 from edgefer.model.card import read_card
 from edgefer.native_stderr import quiet_native
 from train.cluster import Cluster, read_cluster
-from train.data import FERPLUS_NAME, WHERE_TO_GET, Dataset, audit, find_ferplus, load, load_ferplus, targets
+from train.data import FERPLUS_NAME, UNLABELLED_NAME, WHERE_TO_GET, Dataset
+from train.material import Material, gather
 from train.recipe import MODELS, RECIPES, Recipe, load_recipe, recipe_names
 from train.versions import installed
 
@@ -33,6 +36,9 @@ def main() -> None:
     parser.add_argument("--data", default="", help="FER2013: the folder, its zip, or fer2013.csv")
     parser.add_argument("--recipe", default="small", help=f"{', '.join(recipe_names())}, or a .toml file (default: small)")
     parser.add_argument("--ferplus", help=f"FER+ votes, {FERPLUS_NAME} (default: the one beside the data, if any)")
+    parser.add_argument(
+        "--faces", help=f"a zip of face crops without labels (default: {UNLABELLED_NAME} beside the data, if the recipe asks)"
+    )
     parser.add_argument("--out", help="where the run is kept (default: runs/<recipe>)")
     parser.add_argument("--epochs", type=_positive, metavar="N", help="stop after N epochs of the recipe's; run again to go on")
     parser.add_argument(
@@ -86,20 +92,7 @@ def _train_all(
 
 def _train(recipe: Recipe, out: Path, options: argparse.Namespace, until_epoch: int | None, cluster: Cluster | None) -> None:
     chief = cluster is None or cluster.chief
-    data = load(Path(options.data), recipe.labels)
-    found = audit(data)
-    print("\n".join(found.lines), flush=True)
-    votes_path = find_ferplus(Path(options.data), options.ferplus) if recipe.ferplus or options.ferplus else None
-    votes = load_ferplus(votes_path) if votes_path else None
-    if votes_path:
-        print(f"FER+ votes: {votes_path}")
-    elif recipe.ferplus:
-        print(f"no FER+ votes: training on the original labels alone; with {FERPLUS_NAME} of microsoft/FERPlus the recipe does better")
-    classes = len(recipe.labels)
-    train = data.splits["train"].keep(found.train_keep)
-    chosen_on = data.splits["validation"].keep(found.validation_unique)
-    print(f"recipe {recipe.name}: training on {len(train):,} images, choosing on {len(chosen_on):,}", flush=True)
-
+    material = gather(recipe, Path(options.data), options.ferplus, options.faces)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -124,30 +117,28 @@ def _train(recipe: Recipe, out: Path, options: argparse.Namespace, until_epoch: 
             f"Keras cannot load its backend {backend} ({error}); set KERAS_BACKEND to one that is installed, or see docs/scaling.md"
         ) from None
 
-    wanted, truth = targets(train, classes, votes, recipe.ferplus), targets(chosen_on, classes, None, 0)
     teachers = [run_of(name, out) for name in recipe.distill.teachers]
     start = run_of(recipe.start, out) if recipe.start else None
     if cluster:
         print(f"{cluster}: waiting for the others, {distribute.START_S // 60} minutes at most", flush=True)
     with distribute.workers_watched() if spread else nullcontext():
         strategy = distribute.strategy_for(options.distribute) if spread else None
-        said = ask(recipe, train.images, teachers, out.parent / "soft") if teachers else None
-        history = fit(recipe, (train.images, wanted), (chosen_on.images, truth), out, until_epoch, start, strategy, said)
+        said = ask(recipe, material.images, teachers, out.parent / "soft", material.unlabelled) if teachers else None
+        on, against = (material.images, material.wanted), (material.validation.images, material.truth)
+        history = fit(recipe, on, against, out, until_epoch, start, strategy, said, material.unlabelled)
     if not chief:
         return
-    _note_data(out, Path(options.data))
+    _note_data(out, Path(options.data), recipe)
     made_from = {f"teacher {path.stem}": path for path in teachers} | ({f"start {start.stem}": start} if start else {})
-    provenance = _provenance(recipe, Path(options.data), data, history, made_from, votes_path) | {"backend": keras.backend.backend()}
+    provenance = _provenance(recipe, Path(options.data), material, history, made_from) | {"backend": keras.backend.backend()}
     if recipe.pretrained:
         provenance |= {f"pretrained {name}": digest for name, digest in SHA256.items()}
     if start:
         provenance |= {key: value for key, value in read_card(start).provenance.items() if key.startswith("pretrained ")}
-    finish(recipe, data, found, history, provenance, out)
+    finish(recipe, material, history, provenance, out)
 
 
-def _provenance(
-    recipe: Recipe, source: Path, data: Dataset, history: list[Epoch], made_from: dict[str, Path], votes: Path | None
-) -> dict[str, str]:
+def _provenance(recipe: Recipe, source: Path, material: Material, history: list[Epoch], made_from: dict[str, Path]) -> dict[str, str]:
     """Where a model comes from: recipe, data and their digests, time, versions."""
     started = datetime.fromtimestamp(history[0]["ended"] - history[0]["seconds"], UTC)
     return {
@@ -156,9 +147,9 @@ def _provenance(
         "seed": str(recipe.seed),
         "epochs": str(len(history)),
         "data": source.name,
-        "images_sha256": _digest(data),
+        "images_sha256": _digest(material.data),
         **{what: _sha256(path) for what, path in made_from.items()},
-        "ferplus_sha256": _sha256(votes) if votes else "",
+        "ferplus_sha256": _sha256(material.votes_path) if material.votes_path else "",
         "started": started.isoformat(timespec="seconds"),
         "python": platform.python_version(),
         **installed("edgefer", "keras", "tensorflow-cpu", "tensorflow", "jax", "numpy"),
@@ -177,10 +168,10 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _note_data(out: Path, data: Path) -> None:
-    """Remember, beside the model and not in it, where the data was: `convert` looks there."""
+def _note_data(out: Path, data: Path, recipe: Recipe) -> None:
+    """Write, beside the model and not in it, where the data was and what a conversion may lose: `convert` reads it."""
     part = out / "part.run.json"
-    part.write_text(json.dumps({"data": str(data.resolve())}), encoding="utf-8")
+    part.write_text(json.dumps({"data": str(data.resolve()), "gate": msgspec.to_builtins(recipe.gate)}), encoding="utf-8")
     replace_durably(part, out / "run.json")
 
 

@@ -282,9 +282,42 @@ def load_ferplus(path: Path) -> npt.NDArray[np.float32]:
 
 
 def find_ferplus(data: Path, asked: str | None = None) -> Path | None:
-    """The votes' file: the one asked for, else the one beside (or in) the dataset, else none."""
-    beside = (data if data.is_dir() else data.parent) / FERPLUS_NAME
+    """The votes' file; see `find_beside`."""
+    return find_beside(data, FERPLUS_NAME, asked)
+
+
+UNLABELLED_NAME = "faces_unlabelled.zip"
+
+RIM_PX = 6
+"""What an unlabelled face has around it on every side, an eighth of 48: turned and shifted pictures show it instead of repeated edges."""
+
+
+def find_beside(data: Path, name: str, asked: str | None = None) -> Path | None:
+    """A file that belongs to a dataset: the one asked for, else ``name`` beside (or in) the dataset, else none."""
+    beside = (data if data.is_dir() else data.parent) / name
     return Path(asked) if asked else beside if beside.is_file() else None
+
+
+def load_unlabelled(path: Path) -> Pixels:
+    """Grey faces without labels from a zip of pictures, each a box and an eighth of it on every side: (n, 60, 60) uint8.
+
+    Raises `DataError` naming the file or the entry.
+    """
+    side, found = SIZE_PX + 2 * RIM_PX, []
+    for inside, content in _walk_zip(path):
+        try:
+            image = Image.open(io.BytesIO(content)).convert("L")
+        except Exception as error:  # a damaged picture makes its reader raise nearly anything
+            raise DataError(f"{path}: {inside}: corrupt picture ({error})") from None
+        found.append(np.asarray(image.resize((side, side), Image.Resampling.BOX), np.uint8))
+    if not found:
+        raise DataError(f"{path}: no pictures; a zip of face crops is expected")
+    return np.stack(found)
+
+
+def with_rim(images: Pixels) -> Pixels:
+    """Pictures (n, 48, 48) with their edges repeated around them, (n, 60, 60), to stand among unlabelled faces."""
+    return np.pad(images, ((0, 0), (RIM_PX, RIM_PX), (RIM_PX, RIM_PX)), "edge")
 
 
 def ferplus_majority(split: Split, votes: npt.NDArray[np.float32], labels: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -297,22 +330,29 @@ def ferplus_majority(split: Split, votes: npt.NDArray[np.float32], labels: Seque
     return np.where(clear, of_column[theirs.argmax(axis=1)], -1)
 
 
-def targets(split: Split, classes: int, votes: npt.NDArray[np.float32] | None, share: float) -> npt.NDArray[np.float32]:
-    """Training targets (n, classes) float32: the original label, with ``share`` of it taken from FER+ votes.
+def faces(split: Split, votes: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Which pictures (n,) show a face, as at least half of the FER+ taggers say."""
+    theirs = _votes_of(split, votes)
+    return np.asarray(theirs[:, FERPLUS_COLUMNS.index("NF")] < np.maximum(theirs.sum(axis=1) / 2, 1))
 
-    The votes speak through what they say of the original label: the least-squares map from vote shares to labels over
-    this very split. Taken as they are they would move the answer towards what taggers prefer, neutral above all.
+
+def targets(split: Split, labels: Sequence[str], votes: npt.NDArray[np.float32] | None, share: float) -> npt.NDArray[np.float32]:
+    """Training targets (n, classes) float32: the original label mixed with the FER+ taggers' votes for ``labels``.
+
+    The votes have ``share`` of the target on average over the pictures, more where the taggers agree: in proportion to the
+    share of all votes that the leading class has, and never more than all of it.
     """
-    wanted = np.eye(classes, dtype=np.float32)[split.labels]
+    wanted = np.eye(len(labels), dtype=np.float32)[split.labels]
     if votes is None or share == 0:
         return wanted
     theirs = _votes_of(split, votes)
-    cast = theirs / np.maximum(theirs.sum(axis=1, keepdims=True), 1)
-    said = np.concatenate([cast, cast**2], axis=1)
-    expected = np.clip(said @ np.linalg.lstsq(said, wanted, rcond=None)[0], 0, None)
-    total = expected.sum(axis=1, keepdims=True)
-    expected = np.where(total > 0, expected / np.maximum(total, 1e-6), wanted)
-    return np.asarray((1 - share) * wanted + share * expected, dtype=np.float32)
+    cast = np.zeros((len(split), len(labels)), np.float32)
+    for k, label in enumerate(labels):
+        if (name := _FERPLUS_NAMES.get(label, label)) in FERPLUS_COLUMNS:
+            cast[:, k] = theirs[:, FERPLUS_COLUMNS.index(name)]
+    agreement = cast.max(axis=1, keepdims=True) / np.maximum(theirs.sum(axis=1, keepdims=True), 1)
+    part = np.clip(share * agreement / max(float(agreement.mean()), 1e-6), 0, 1)
+    return np.asarray((1 - part) * wanted + part * cast / np.maximum(cast.sum(axis=1, keepdims=True), 1), dtype=np.float32)
 
 
 def _votes_of(split: Split, votes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -19,23 +19,24 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefer.types import Pixels
+from train.ask import asker
 from train.pipeline import varied
 from train.recipe import Recipe
 
 
-def ask(recipe: Recipe, images: Pixels, teachers: list[Path], out: Path) -> npt.NDArray[np.float32]:
+def ask(recipe: Recipe, images: Pixels, teachers: list[Path], out: Path, unlabelled: int = 0) -> npt.NDArray[np.float32]:
     """The teachers' mean probabilities for every view of ``images``, (views, n, K) float32.
 
     What each teacher said is kept in ``out``, for every student that sees the same views, and asked for again only where
     teacher, pictures or augmentation are others.
     """
-    return np.asarray(np.mean([_ask(recipe, images, teacher, out) for teacher in teachers], axis=0, dtype=np.float32))
+    return np.asarray(np.mean([_ask(recipe, images, teacher, out, unlabelled) for teacher in teachers], axis=0, dtype=np.float32))
 
 
-def _ask(recipe: Recipe, images: Pixels, teacher: Path, out: Path) -> npt.NDArray[np.float16]:
+def _ask(recipe: Recipe, images: Pixels, teacher: Path, out: Path, unlabelled: int) -> npt.NDArray[np.float16]:
     """One teacher's probabilities (views, n, K) float16, from ``out`` where it has been asked before."""
     views = recipe.distill.views
-    how = msgspec.json.encode((recipe.augment, recipe.mixup, recipe.seed, recipe.batch_size, views))
+    how = msgspec.json.encode((recipe.augment, recipe.mixup, recipe.seed, recipe.batch_size, views, recipe.distill.unlabelled))
     key = hashlib.sha256(teacher.read_bytes() + images.tobytes() + how).hexdigest()
     kept = out / f"{teacher.stem}-{key[:12]}.npz"
     try:
@@ -45,13 +46,12 @@ def _ask(recipe: Recipe, images: Pixels, teacher: Path, out: Path) -> npt.NDArra
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass  # never asked, or killed while writing: ask again
     network = keras.models.load_model(teacher, compile=False)
-    for layer in network.layers[1:-1]:  # all but the input and the softmax: half the time, and two digits are enough of an opinion
-        layer.dtype_policy = recipe.precision
-    stream, steps = varied(images, recipe, views=views)
-    said = np.empty((views, len(images), network.output_shape[-1]), np.float16)
+    answer = asker(network)
+    stream, steps = varied(images, recipe, views=views, unlabelled=unlabelled)
+    said = np.zeros((views, len(images), network.output_shape[-1]), np.float16)
     begun = time.monotonic()
     for step, (pixels, _, chosen, view) in enumerate(itertools.islice(stream, views * steps), 1):
-        said[view, chosen] = network.predict_on_batch(pixels)
+        said[view, chosen] = answer(np.asarray(pixels))
         if step % steps == 0:
             left = (time.monotonic() - begun) / step * (views * steps - step) / 60
             print(f"asking {teacher.stem}: view {step // steps}/{views}, {left:.0f} min to go", flush=True)

@@ -17,9 +17,9 @@ from edgefer.model.store import find_model
 from edgefer.native_stderr import quiet_native
 from edgefer.pipeline.crop import crop_face
 from edgefer.types import Box, Pixels, Scores
-from train.data import FERPLUS_NAME, WHERE_TO_GET, Dataset, audit, ferplus_majority, find_ferplus, load, load_ferplus
+from train.data import FERPLUS_NAME, WHERE_TO_GET, Dataset, audit, ferplus_majority, find_beside, find_ferplus, load, load_ferplus
 from train.metrics import Classes, measure
-from train.people import CROSSET_NAME, People, Scorer, find_crosset, judges
+from train.people import CROSSET_NAME, People, Scorer, judges
 
 
 def scores_of(model: Path, images: Pixels) -> Scores:
@@ -106,7 +106,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     figures = {
         name: measure(scores[mask], truth[mask], card.labels) for name, (mask, truth) in views_of(data, options.split, votes).items()
     }
-    crosset = find_crosset(Path(options.data), options.crosset)
+    crosset = find_beside(Path(options.data), CROSSET_NAME, options.crosset)
     judged = None
     if votes is not None and crosset and "validation" in data.splits:
         judged = judges(data, votes, crosset).answers(scorer).people

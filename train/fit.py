@@ -19,10 +19,11 @@ from edgefer.errors import SettingsError
 from edgefer.files import replace_durably
 from edgefer.types import Pixels
 from train.model import build, for_training
-from train.pipeline import training_stream
+from train.pipeline import batches, epoch_size, middle, training_stream
 from train.pretrained import begin_with_faces
 from train.recipe import Recipe
 from train.thin import begin_with
+from train.trunk import divided, kept_levels, levels_of, levels_stream
 
 if TYPE_CHECKING:
     import tensorflow as tf  # other backends train without it
@@ -45,11 +46,14 @@ def fit(
     start: Path | None = None,
     strategy: tf.distribute.Strategy | None = None,
     said: npt.NDArray | None = None,
+    unlabelled: int = 0,
 ) -> list[Epoch]:
     """Train, or go on where ``out`` stopped; returns the whole history.
 
-    ``train`` and ``validation`` are (images (n, 48, 48) uint8, targets (n, classes) float32); ``said`` is what teachers
-    say, see `training_stream`. Leaves in ``out`` the checkpoint and the weights of the best epoch.
+    ``train`` and ``validation`` are (images (n, 48, 48) uint8, of ``train`` also with a rim, and targets (n, classes) float32).
+    ``said`` is what teachers say, the only target of the last ``unlabelled`` pictures, see `training_stream`. With
+    `model.frozen_views` only the layers behind the frozen ones are run, see `train.trunk`. Leaves in ``out`` the checkpoint and
+    the weights of the best epoch.
     ``until_epoch`` stops early, for runs cut short on purpose; ``start`` is a ``.keras`` file to take first weights from;
     ``strategy`` spreads the same steps over several replicas; of several workers only the chief writes.
     Raises `SettingsError` when ``out`` holds a run of another recipe, other data or other votes, or ``start`` another network.
@@ -71,14 +75,22 @@ def fit(
             distribute.agree(strategy, f"{identity} {len(history)} {last}")
         if len(history) >= last or stopped(history, recipe):
             return history
-        stream, steps = training_stream(*train, recipe, len(history), said)
+        steps = batches(len(train[0]), recipe, unlabelled=unlabelled)[1]
         if strategy is not None:
-            steps = distribute.steps_of(len(train[0]), recipe.batch_size, strategy.num_replicas_in_sync)
+            steps = distribute.steps_of(epoch_size(len(train[0]), recipe, unlabelled), recipe.batch_size, strategy.num_replicas_in_sync)
         with strategy.scope() if strategy is not None else nullcontext():
-            model = keras.models.load_model(checkpoint) if history else compiled(recipe, train[1].shape[-1], steps)
-            if not history:
-                _begin(model, recipe, start, train[0], out)
-        journal = Journal(recipe, out, history, identity, writes=strategy is None or strategy.extended.should_checkpoint)
+            whole = None if history and not recipe.model.frozen_views else _begun(recipe, train[1].shape[-1], start, train[0], out)
+            parts = divided(whole, recipe) if whole and recipe.model.frozen_views and strategy is None else None
+            model = keras.models.load_model(checkpoint) if history else compiled(parts[1] if parts else whole, recipe, steps)
+        held = validation[0][..., None]
+        if parts:
+            levels = kept_levels(parts[0], train[0], recipe, unlabelled, out)
+            stream, _ = levels_stream(levels, train[1], recipe, len(history), said, unlabelled)
+            held = levels_of(parts[0], validation[0])
+        else:
+            stream, _ = training_stream(*train, recipe, len(history), said, unlabelled)
+        writes = strategy is None or strategy.extended.should_checkpoint
+        journal = Journal(recipe, out, history, identity, writes, whole if parts else None)
         # The journal comes first: it sees the averaged weights in its on_test_end, before they are swapped back.
         if journal.writes:
             out.mkdir(parents=True, exist_ok=True)
@@ -91,7 +103,7 @@ def fit(
             steps_per_epoch=steps,
             epochs=last,
             initial_epoch=len(history),
-            validation_data=(validation[0][..., None], validation[1]),
+            validation_data=(held, validation[1]),
             validation_batch_size=256,
             shuffle=False,  # the stream shuffles
             callbacks=callbacks,
@@ -102,9 +114,8 @@ def fit(
         keras.config.set_dtype_policy("float32")
 
 
-def compiled(recipe: Recipe, classes: int, steps: int) -> keras.Model:
-    """A fresh network with the recipe's optimizer, schedule and loss; ``steps`` is the number of batches an epoch."""
-    model = for_training(build(recipe.model, classes))
+def compiled(model: keras.Model, recipe: Recipe, steps: int) -> keras.Model:
+    """``model`` with the recipe's optimizer, schedule and loss; ``steps`` is the number of batches an epoch."""
     how = recipe.optimizer
     rate: float | keras.optimizers.schedules.LearningRateSchedule = how.learning_rate
     if recipe.schedule.name == "cosine":
@@ -129,12 +140,14 @@ def compiled(recipe: Recipe, classes: int, steps: int) -> keras.Model:
     return model
 
 
-def _begin(model: keras.Model, recipe: Recipe, start: Path | None, images: Pixels, out: Path) -> None:
-    """Give a fresh ``model`` the weights its recipe says it begins with."""
+def _begun(recipe: Recipe, classes: int, start: Path | None, images: Pixels, out: Path) -> keras.Model:
+    """A fresh network with the weights that its recipe begins with."""
+    model = for_training(build(recipe.model, classes))
     if recipe.pretrained:
-        begin_with_faces(model, images, out.parent / "pretrained")
+        begin_with_faces(model, middle(images), out.parent / "pretrained")
     if start:
         begin_with(model, start)
+    return model
 
 
 def better(value: float, than: float, monitor: str) -> bool:
@@ -143,7 +156,9 @@ def better(value: float, than: float, monitor: str) -> bool:
 
 
 def best_epoch(history: list[Epoch], monitor: str) -> int:
-    """Index of the epoch that the monitored figure chooses; the first of equals."""
+    """Index of the epoch that the monitored figure chooses, the first of equals; "last" chooses the last."""
+    if monitor == "last":
+        return len(history) - 1
     best = 0
     for index, epoch in enumerate(history):
         if better(epoch[monitor], history[best][monitor], monitor):
@@ -162,11 +177,12 @@ def plateau_rate(history: list[Epoch], recipe: Recipe, rate: float) -> float:
 
     The same rule as Keras' ReduceLROnPlateau, but a function of the history, so that a resumed run decides alike.
     """
-    best, waited = history[0][recipe.monitor], 0
-    margin = MIN_DELTA if recipe.monitor == "val_accuracy" else -MIN_DELTA
+    monitor = "val_loss" if recipe.monitor == "last" else recipe.monitor
+    best, waited = history[0][monitor], 0
+    margin = MIN_DELTA if monitor == "val_accuracy" else -MIN_DELTA
     for epoch in history[1:]:
-        if better(epoch[recipe.monitor], best + margin, recipe.monitor):
-            best, waited = epoch[recipe.monitor], 0
+        if better(epoch[monitor], best + margin, monitor):
+            best, waited = epoch[monitor], 0
         elif (waited := waited + 1) >= recipe.schedule.patience_epochs:
             waited = 0
             if epoch is history[-1]:
@@ -180,8 +196,17 @@ class Journal(keras.callbacks.Callback):
     With ``writes`` off it only keeps the history and decides by it, as the chief's does.
     """
 
-    def __init__(self, recipe: Recipe, out: Path, history: list[Epoch], identity: dict[str, str], writes: bool = True) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        out: Path,
+        history: list[Epoch],
+        identity: dict[str, str],
+        writes: bool = True,
+        whole: keras.Model | None = None,
+    ) -> None:
         super().__init__()
+        self._whole = whole
         self.history, self.writes = list(history), writes
         self._recipe, self._out, self._identity = recipe, out, identity
         self._begun_s = 0.0
@@ -193,12 +218,19 @@ class Journal(keras.callbacks.Callback):
     def on_test_end(self, logs: dict[str, float] | None = None) -> None:
         """Keep these weights if they are the best; here a moving average is still swapped in."""
         figures = {f"val_{name}": float(value) for name, value in (logs or {}).items()}
-        monitor = self._recipe.monitor
-        so_far = [epoch[monitor] for epoch in self.history]
-        if self.writes and all(better(figures[monitor], value, monitor) for value in so_far):
+        if self.writes and best_epoch([*self.history, figures], self._recipe.monitor) == len(self.history):
             part = self._out / f"part.{BEST}"
-            self.model.save_weights(part)
+            self._of_the_whole().save_weights(part)
             replace_durably(part, self._out / BEST)
+
+    def _of_the_whole(self) -> keras.Model:
+        """The network with the weights that are trained now: what is trained may be its last layers alone."""
+        if self._whole is None:
+            return self.model
+        for layer in self.model.layers:
+            if layer.weights:
+                self._whole.get_layer(layer.name).set_weights(layer.get_weights())
+        return self._whole
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Write the epoch down, then decide how to go on."""

@@ -11,9 +11,6 @@ from edgefer.types import Scores
 
 Classes = npt.NDArray[np.int64]
 
-_OFFSET, _OFFSETS_MOST = 0.02, 200
-"""Steps of `least_offsets`: how large, in units of the logit, and how many."""
-
 
 @dataclass(frozen=True, slots=True)
 class Figures:
@@ -48,24 +45,6 @@ def measure(scores: Scores, truth: Classes, labels: tuple[str, ...]) -> Figures:
         recall={label: round(float(value), 4) for label, value in zip(labels, recall, strict=True)},
         confusion=confusion,
     )
-
-
-def least_offsets(scores: Scores, truth: Classes, least_recall: float) -> npt.NDArray[np.float32]:
-    """What to add to the logits (K,) so that no class is found less often than ``least_recall`` (0..1) of its pictures.
-
-    The class found the least often is preferred a little more, again and again; a class without pictures never. Gives
-    up where preferring one class takes it from another.
-    """
-    logits = np.log(np.maximum(scores, 1e-7))
-    offsets = np.zeros(scores.shape[1], np.float32)
-    classes = np.unique(truth)
-    for _ in range(_OFFSETS_MOST):
-        answers = (logits + offsets).argmax(axis=1)
-        recalls = [float(np.mean(answers[truth == index] == index)) for index in classes]
-        if min(recalls, default=1.0) >= least_recall:
-            break
-        offsets[classes[int(np.argmin(recalls))]] += _OFFSET
-    return offsets
 
 
 def temperature(scores: Scores, truth: Classes) -> float:

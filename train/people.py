@@ -138,12 +138,6 @@ def sure_majority(split: Split, votes: npt.NDArray[np.float32], labels: Sequence
     return np.where(most >= LEAST_VOTES, ferplus_majority(split, votes, labels), -1)
 
 
-def find_crosset(data: Path, asked: str | None = None) -> Path | None:
-    """The zip of other collections: the one asked for, else the one beside (or in) the dataset, else none."""
-    beside = (data if data.is_dir() else data.parent) / CROSSET_NAME
-    return Path(asked) if asked else beside if beside.is_file() else None
-
-
 def load_crosset(path: Path, labels: Sequence[str]) -> dict[str, Faces]:
     """The collections of a zip of ``<collection>/<class>/<picture>.png``, resized to 48x48, by name.
 

@@ -13,59 +13,98 @@ import numpy.typing as npt
 from keras import ops
 
 from edgefer.types import Pixels
+from train.data import SIZE_PX
 from train.recipe import Augment, Recipe
 
 Tensor = Any
 """What the backend computes with, or a NumPy array in its place."""
+
+Indices = npt.NDArray[np.intp]
+Targets = npt.NDArray[np.float32]
+Said = npt.NDArray[np.float32]
+"""What teachers say, (views, n, classes)."""
 
 DRAWS = 17
 """Uniform draws -1..1 that decide how one picture is varied."""
 
 
 def training_stream(
-    images: Pixels, targets: npt.NDArray, recipe: Recipe, first_epoch: int = 0, said: npt.NDArray | None = None
-) -> tuple[Iterator[tuple[Tensor, npt.NDArray[np.float32]]], int]:
+    images: Pixels, targets: Targets, recipe: Recipe, first_epoch: int = 0, said: Said | None = None, unlabelled: int = 0
+) -> tuple[Iterator[tuple[Tensor, Targets]], int]:
     """An endless stream of (b, 48, 48, 1) float32 pixels 0..255 and (b, classes) targets, and its steps an epoch.
 
     ``targets`` is (n, classes); ``said`` what teachers say of every view of every picture, (views, n, classes): they have
-    ``recipe.distill.share`` of the target then, and epoch e shows view e modulo views. Every random number is NumPy's and comes
-    from (seed, view): a run resumed at an epoch sees what it would have seen, on any backend.
+    ``recipe.distill.share`` of the target then, all of it for the last ``unlabelled`` pictures, and epoch e shows view e modulo
+    views. Every random number is NumPy's and comes from (seed, view): a run resumed at an epoch sees what it would have seen, on
+    any backend.
     """
-    heard = recipe.distill.share
+    views = None if said is None else len(said)
+    stream, steps = varied(images, recipe, first_epoch, views, unlabelled)
+    return ((x, target(chosen, view, targets, recipe, said, unlabelled, share)) for x, share, chosen, view in stream), steps
 
-    def with_targets() -> Iterator[tuple[Tensor, npt.NDArray[np.float32]]]:
-        for x, share, chosen, view in stream:
-            y = blend(targets[chosen], share)
-            yield x, y if said is None else (1 - heard) * y + heard * said[view, chosen]
 
-    stream, steps = varied(images, recipe, first_epoch, views=None if said is None else len(said))
-    return with_targets(), steps
+def target(
+    chosen: Indices, view: int, targets: Targets, recipe: Recipe, said: Said | None, unlabelled: int = 0, share: float = 1.0
+) -> Targets:
+    """The targets (b, classes) of the pictures ``chosen`` in a view; see `training_stream`."""
+    own = blend(targets[chosen], share)
+    if said is None:
+        return own
+    heard = np.where(chosen < len(targets) - unlabelled, recipe.distill.share, 1.0).astype(np.float32)[:, None]
+    return np.asarray((1 - heard) * own + heard * said[view][chosen], np.float32)
+
+
+def batches(
+    count: int, recipe: Recipe, first_epoch: int = 0, views: int | None = None, unlabelled: int = 0
+) -> tuple[Iterator[tuple[Indices, int, np.random.Generator]], int]:
+    """Which of ``count`` pictures are in each batch, its view and its random numbers; and the steps an epoch.
+
+    An epoch has all pictures but the last ``unlabelled``, and of those as many as are `recipe.distill.unlabelled` of the epoch.
+    """
+    labelled = count - unlabelled
+    drawn = epoch_size(count, recipe, unlabelled) - labelled
+
+    def endless() -> Iterator[tuple[Indices, int, np.random.Generator]]:
+        for epoch in itertools.count(first_epoch):
+            view = epoch % views if views else epoch
+            random = np.random.default_rng([recipe.seed, view])
+            order = random.permutation(labelled)
+            if drawn:
+                order = random.permutation(np.concatenate([order, labelled + random.permutation(unlabelled)[:drawn]]))
+            for first in range(0, len(order), recipe.batch_size):
+                yield order[first : first + recipe.batch_size], view, random
+
+    return endless(), math.ceil((labelled + drawn) / recipe.batch_size)
+
+
+def epoch_size(count: int, recipe: Recipe, unlabelled: int = 0) -> int:
+    """Pictures an epoch; see `batches`."""
+    labelled, part = count - unlabelled, recipe.distill.unlabelled
+    return labelled + min(unlabelled, round(labelled * part / (1 - part)))
 
 
 def varied(
-    images: Pixels, recipe: Recipe, first_epoch: int = 0, views: int | None = None
-) -> tuple[Iterator[tuple[Tensor, float, npt.NDArray[np.intp], int]], int]:
+    images: Pixels, recipe: Recipe, first_epoch: int = 0, views: int | None = None, unlabelled: int = 0
+) -> tuple[Iterator[tuple[Tensor, float, Indices, int]], int]:
     """The pictures of every epoch, shuffled, augmented and blended: batches of (pixels, share, indices into ``images``, view).
 
-    ``share`` is each picture's own share of the blend that `blend` made, 1 without mixup.
+    ``share`` is each picture's own share of the blend that `blend` made, 1 without mixup. Pictures larger than 48x48 are cut to
+    their middle once they are turned, so that what was around the face moves in.
     """
 
     def vary(pixels: Tensor, draw: Tensor, noise: Tensor, share: Tensor) -> Tensor:
         return blend(augment(pixels, recipe.augment, draw, noise), share)
 
-    def batches() -> Iterator[tuple[Tensor, float, npt.NDArray[np.intp], int]]:
-        as_one = in_one_graph(vary)
-        for epoch in itertools.count(first_epoch):
-            view = epoch % views if views else epoch
-            random = np.random.default_rng([recipe.seed, view])
-            order = random.permutation(len(images))
-            for first in range(0, len(images), recipe.batch_size):
-                chosen = order[first : first + recipe.batch_size]
-                share = mixup_share(recipe.mixup, random)
-                draw, noise = draws(random, recipe.augment, images[chosen, ..., None].shape)
-                yield as_one(images[chosen, ..., None], draw, noise, np.array(share, np.float32)), share, chosen, view
+    plan, steps = batches(len(images), recipe, first_epoch, views, unlabelled)
 
-    return batches(), math.ceil(len(images) / recipe.batch_size)
+    def stream() -> Iterator[tuple[Tensor, float, Indices, int]]:
+        as_one = in_one_graph(vary)
+        for chosen, view, random in plan:
+            share = mixup_share(recipe.mixup, random)
+            draw, noise = draws(random, recipe.augment, (len(chosen), SIZE_PX, SIZE_PX, 1))
+            yield as_one(images[chosen, ..., None], draw, noise, np.array(share, np.float32)), share, chosen, view
+
+    return stream(), steps
 
 
 def in_one_graph(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -88,7 +127,7 @@ def draws(random: np.random.Generator, how: Augment, shape: tuple[int, ...]) -> 
 
 
 def augment(images: Tensor, how: Augment, draw: Tensor, noise: Tensor) -> Tensor:
-    """Vary a batch (b, H, W, 1) of pixels 0..255 as `draws` says; float32 out, same shape and range.
+    """Vary a batch (b, H, W, 1) of pixels 0..255 as `draws` says; (b, 48, 48, 1) float32 out, same range.
 
     Rotation, zoom, shear, shift and mirror are one affine transform a picture: one pass, one interpolation.
     """
@@ -96,6 +135,7 @@ def augment(images: Tensor, how: Augment, draw: Tensor, noise: Tensor) -> Tensor
     out = ops.image.affine_transform(
         ops.cast(images, "float32"), _affine(draw[:7], how, size), "bilinear", how.fill, data_format="channels_last"
     )
+    out, size = middle(out), SIZE_PX
     if how.brightness or how.contrast:
         gain = (1 + how.contrast * draw[7])[:, None, None, None]
         offset = (255 * how.brightness * draw[8])[:, None, None, None]
@@ -108,6 +148,12 @@ def augment(images: Tensor, how: Augment, draw: Tensor, noise: Tensor) -> Tensor
     if how.noise:
         out = _noise(out, draw[16], how.noise, noise)
     return out
+
+
+def middle(images: Tensor) -> Tensor:
+    """The 48x48 pixels in the middle of pictures (n, H, W, …)."""
+    rim = (images.shape[1] - SIZE_PX) // 2
+    return images[:, rim : rim + SIZE_PX, rim : rim + SIZE_PX] if rim else images
 
 
 def _affine(draw: Tensor, how: Augment, size: int) -> Tensor:

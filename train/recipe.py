@@ -33,6 +33,7 @@ class Model(Section, frozen=True):
     blocks: Annotated[list[Positive], Meta(min_length=1)]
     dropout: Share
     frozen: str
+    frozen_views: Annotated[int, Meta(ge=0)]
     half: bool
     features: Annotated[int, Meta(ge=0)]
 
@@ -71,12 +72,27 @@ class Augment(Section, frozen=True):
     noise: Annotated[float, Meta(ge=0, le=64)]
 
 
+class Prior(Section, frozen=True):
+    """Which class prior the probabilities assume; see `edgefer.model.prior`."""
+
+    tau: Annotated[float, Meta(ge=0, le=2)]
+
+
+class Gate(Section, frozen=True):
+    """What `python -m convert` allows the int8 file of this recipe to lose."""
+
+    max_loss_points: NotNegative
+    min_agreement: Share
+    reason: str
+
+
 class Distill(Section, frozen=True):
     """Learning from trained networks (Hinton et al. 2015); see `train.distill`."""
 
     teachers: list[str]
     share: Share
     views: Positive
+    unlabelled: Annotated[float, Meta(ge=0, lt=1)]
 
 
 class Recipe(Section, frozen=True):
@@ -92,14 +108,15 @@ class Recipe(Section, frozen=True):
     label_smoothing: Share
     ferplus: Share
     mixup: NotNegative
-    monitor: Literal["val_accuracy", "val_loss"]
-    least_recall: Share
+    monitor: Literal["val_accuracy", "val_loss", "last"]
     early_stop_epochs: Annotated[int, Meta(ge=0)]
     model: Model
     optimizer: Optimizer
     schedule: Schedule
     augment: Augment
     distill: Distill
+    prior: Prior
+    gate: Gate
     name: str
 
     def builds_on(self) -> list[str]:

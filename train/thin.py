@@ -26,7 +26,7 @@ def begin_with(model: keras.Model, start: Path) -> None:
     In a chain of layers also for narrower ones, where what is before them is the same in both. Raises `SettingsError` where no layer fits.
     """
     wider = keras.models.load_model(start, compile=False)
-    chains = _is_chain(wider) and _is_chain(model)
+    chains = is_chain(wider) and is_chain(model)
     wide = _weighty(wider)
     behind = {layer.name: wide[index + 1 :] for index, layer in enumerate(wide)}
     before = {layer.name: previous for previous, layer in zip(["", *(layer.name for layer in wide)], wide, strict=False)}
@@ -82,7 +82,7 @@ def _weighty(model: keras.Model) -> list[layers.Layer]:
     return [layer for layer in model.layers if layer.weights]
 
 
-def _is_chain(model: keras.Model) -> bool:
+def is_chain(model: keras.Model) -> bool:
     """Whether every layer takes what the one before gives, and nothing else."""
     return not any(isinstance(layer.input, list) and len(layer.input) > 1 for layer in model.layers)
 

@@ -53,7 +53,7 @@ def ratio(prior: str | Mapping[str, float], assumed: Mapping[str, float], labels
     return (shares(prior, labels) / shares(assumed, labels)).astype(np.float32)
 
 
-def shifted(scores: Scores, by: npt.NDArray[np.float32]) -> Scores:
+def shifted(scores: Scores, by: npt.NDArray[np.floating]) -> Scores:
     """Probabilities (n, K) or (K,) for another prior, given the `ratio` (K,) of the two; computed in log space."""
     logits = np.log(np.maximum(scores, LEAST)) + np.log(by)
     likely = np.exp(logits - logits.max(axis=-1, keepdims=True))
