@@ -7,7 +7,8 @@ import hashlib
 import json
 import os
 import platform
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,21 +74,52 @@ def _cluster(distribute: str) -> Cluster | None:
     return read_cluster()
 
 
-def _train_all(
-    recipe: Recipe, near: Path, out: Path, options: argparse.Namespace, cluster: Cluster | None, wanted_by: tuple[str, ...] = ()
-) -> None:
+def _train_all(recipe: Recipe, near: Path, out: Path, options: argparse.Namespace, cluster: Cluster | None) -> None:
     """Train what ``recipe`` builds on where its run is not there yet, each beside ``out``, then ``recipe`` itself."""
+    order = _to_train(recipe, near, out)
+    first = order[0]
+    if len(order) > 1 and options.distribute != "none":
+        # A strategy serves one training a process, and the other workers would not see when the chief has finished.
+        raise SettingsError(
+            f"{recipe.name} builds on {first.name}, and there is no {run_of(first.name, out)}: train {first.name} first, the same way"
+        )
+    if recipe.builds_on() and options.distribute == "none" and Path(options.data).exists():
+        with _keras_loaded():
+            from train.plan import announce
+        announce(order, out.parent / "pretrained")
+    for each in order[:-1]:
+        print(f"{recipe.name} builds on {each.name}, and there is no {run_of(each.name, out)}: training that first", flush=True)
+        _train(each, out.parent / each.name, options, None, cluster)
+    _train(recipe, out, options, options.epochs, cluster)
+
+
+def _to_train(recipe: Recipe, near: Path, out: Path, wanted_by: tuple[str, ...] = ()) -> list[Recipe]:
+    """The recipes that have no finished run beside ``out``, each after those it builds on, ``recipe`` last.
+
+    Raises `SettingsError` where recipes build on each other in a circle.
+    """
     if recipe.name in wanted_by:
         raise SettingsError(f"recipes build on each other in a circle: {' -> '.join((*wanted_by, recipe.name))}")
+    order: list[Recipe] = []
     for name in recipe.builds_on():
         if run_of(name, out).is_file():
             continue
-        if options.distribute != "none":
-            # A strategy serves one training a process, and the other workers would not see when the chief has finished.
-            raise SettingsError(f"{recipe.name} builds on {name}, and there is no {run_of(name, out)}: train {name} first, the same way")
-        print(f"{recipe.name} builds on {name}, and there is no {run_of(name, out)}: training that first", flush=True)
-        _train_all(load_recipe(name, near), near, out.parent / name, options, cluster, (*wanted_by, recipe.name))
-    _train(recipe, out, options, None if wanted_by else options.epochs, cluster)
+        below = _to_train(load_recipe(name, near), near, out, (*wanted_by, recipe.name))
+        order += [each for each in below if each.name not in {other.name for other in order}]
+    return [*order, recipe]
+
+
+@contextmanager
+def _keras_loaded() -> Iterator[None]:
+    """Within it Keras is imported; raises `SettingsError` where its backend is not there."""
+    try:
+        with quiet_native():
+            yield
+    except (ImportError, ValueError) as error:  # Keras' own words for a backend that is not there, or that nobody knows
+        backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+        raise SettingsError(
+            f"Keras cannot load its backend {backend} ({error}); set KERAS_BACKEND to one that is installed, or see docs/scaling.md"
+        ) from None
 
 
 def _train(recipe: Recipe, out: Path, options: argparse.Namespace, until_epoch: int | None, cluster: Cluster | None) -> None:
@@ -99,23 +131,17 @@ def _train(recipe: Recipe, out: Path, options: argparse.Namespace, until_epoch: 
         raise SettingsError(f"{out}: cannot keep a run there: {error.strerror}; choose another OUT") from None
 
     spread = options.distribute != "none"
-    # Imported here: a wrong path or recipe is said before the seconds TensorFlow takes to load.
-    try:
-        with quiet_native():
-            import keras
+    # Imported here: a wrong path or recipe is reported before the seconds TensorFlow takes to load.
+    with _keras_loaded():
+        import keras
 
-            from train.distill import ask
-            from train.finish import finish
-            from train.fit import fit
-            from train.pretrained import SHA256
+        from train.distill import ask
+        from train.finish import finish
+        from train.fit import fit
+        from train.pretrained import SHA256
 
-            if spread:
-                from train import distribute  # TensorFlow: the other backends train without it
-    except (ImportError, ValueError) as error:  # Keras' own words for a backend that is not there, or that nobody knows
-        backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-        raise SettingsError(
-            f"Keras cannot load its backend {backend} ({error}); set KERAS_BACKEND to one that is installed, or see docs/scaling.md"
-        ) from None
+        if spread:
+            from train import distribute  # TensorFlow: the other backends train without it
 
     teachers = [run_of(name, out) for name in recipe.distill.teachers]
     start = run_of(recipe.start, out) if recipe.start else None

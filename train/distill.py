@@ -36,7 +36,9 @@ def ask(recipe: Recipe, images: Pixels, teachers: list[Path], out: Path, unlabel
 def _ask(recipe: Recipe, images: Pixels, teacher: Path, out: Path, unlabelled: int) -> npt.NDArray[np.float16]:
     """One teacher's probabilities (views, n, K) float16, from ``out`` where it has been asked before."""
     views = recipe.distill.views
-    how = msgspec.json.encode((recipe.augment, recipe.mixup, recipe.seed, recipe.batch_size, views, recipe.distill.unlabelled))
+    how = msgspec.json.encode(
+        (recipe.augment, recipe.mixup, recipe.seed, recipe.batch_size, views, recipe.distill.unlabelled, recipe.distill.share == 0)
+    )
     key = hashlib.sha256(teacher.read_bytes() + images.tobytes() + how).hexdigest()
     kept = out / f"{teacher.stem}-{key[:12]}.npz"
     try:
@@ -51,7 +53,9 @@ def _ask(recipe: Recipe, images: Pixels, teacher: Path, out: Path, unlabelled: i
     said = np.zeros((views, len(images), network.output_shape[-1]), np.float16)
     begun = time.monotonic()
     for step, (pixels, _, chosen, view) in enumerate(itertools.islice(stream, views * steps), 1):
-        said[view, chosen] = answer(np.asarray(pixels))
+        # Without a share of the labelled pictures' targets, teachers are asked about the other pictures alone.
+        asked = np.flatnonzero(chosen >= len(images) - unlabelled) if recipe.distill.share == 0 else slice(None)
+        said[view, chosen[asked]] = answer(np.asarray(pixels)[asked])
         if step % steps == 0:
             left = (time.monotonic() - begun) / step * (views * steps - step) / 60
             print(f"asking {teacher.stem}: view {step // steps}/{views}, {left:.0f} min to go", flush=True)

@@ -129,7 +129,8 @@ def _people_line(found: People) -> str:
     sets = ", ".join(f"{name} {100 * value:.1f}" for name, value in found.sets.items())
     return (
         f"people score {100 * found.score:.2f} % (standard error {100 * found.standard_error:.2f}): "
-        f"validation {100 * found.original:.2f} %, FER+ majority (mean recall) {100 * found.ferplus:.2f} %, "
+        f"validation {100 * found.original:.2f} %, FER+ majority (mean recall) {100 * found.ferplus:.2f} % "
+        f"(accuracy {100 * found.ferplus_accuracy:.2f} %), "
         f"other collections (mean recall) {100 * found.cross:.2f} %: {sets}"
     )
 

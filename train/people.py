@@ -45,6 +45,8 @@ class People:
     """Accuracy on validation without repeats."""
     ferplus: float
     """Mean recall on the same pictures against FER+'s majority."""
+    ferplus_accuracy: float
+    """Share of those pictures on which the answer is FER+'s majority; no part of the score."""
     sets: dict[str, float]
     """Mean recall on each other collection, over the classes that it has."""
     standard_error: float
@@ -61,7 +63,13 @@ class People:
 
     def numbers(self) -> dict[str, float | dict[str, float]]:
         """Score, parts and sets, rounded."""
-        named = {"score": self.score, "original": self.original, "ferplus": self.ferplus, "cross": self.cross}
+        named = {
+            "score": self.score,
+            "original": self.original,
+            "ferplus": self.ferplus,
+            "ferplus_accuracy": self.ferplus_accuracy,
+            "cross": self.cross,
+        }
         sets = {name: round(value, 4) for name, value in self.sets.items()}
         return {**{name: round(value, 4) for name, value in named.items()}, "standard_error": round(self.standard_error, 4), "sets": sets}
 
@@ -121,7 +129,7 @@ def people(scores: Scores, labels: Classes, majority: Classes, cross: Mapping[st
     for name, (theirs, truth) in cross.items():
         sets[name], parts = _mean_recall(theirs.argmax(axis=1), truth)
         variance += float(np.sum(parts**2)) / len(cross) ** 2
-    return People(float(right.mean()), ferplus, sets, variance**0.5 / 3)
+    return People(float(right.mean()), ferplus, float(np.mean(answers[sure] == majority[sure])), sets, variance**0.5 / 3)
 
 
 def _mean_recall(answers: Classes, truth: Classes) -> tuple[float, npt.NDArray[np.float64]]:

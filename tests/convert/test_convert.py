@@ -20,6 +20,7 @@ from edgefer.model.card import attach_card, read_card, split_card
 from edgefer.model.classifier import Classifier
 from train.data import Split, load
 from train.evaluate import scores_of
+from train.recipe import Gate
 
 ROOT = Path(__file__).parents[2]
 
@@ -190,11 +191,11 @@ def test_a_refused_conversion_leaves_the_file_that_was_there(toy_run: Path, tmp_
 
 def test_the_gate_is_about_points_and_agreement(toy_run: Path, converted: dict[str, Path], validation: Split) -> None:
     found = compare(toy_run / "toy_recipe.keras", converted["int8"], validation, LABELS)
-    check_gate(found, max_loss_points=100, min_agreement=0)
+    check_gate(found, Gate(100, 0, ""))
     with pytest.raises(ModelError, match="agrees with its source"):
-        check_gate(found, max_loss_points=100, min_agreement=1.01)
+        check_gate(found, Gate(100, 1.01, ""))
     with pytest.raises(ModelError, match="accuracy fell by"):
-        check_gate(found, max_loss_points=found.loss_points - 0.1, min_agreement=0)
+        check_gate(found, Gate(found.loss_points - 0.1, 0, ""))
 
 
 def test_converting_twice_gives_the_same_bytes(converted: dict[str, Path], toy_run: Path, tmp_path: Path) -> None:
