@@ -57,7 +57,7 @@ def finish(
     assumed = assumed / assumed.sum()
     by_tau = _people_by_tau(model, material.judged_by, frequency) if material.judged_by else {}
     divisor = temperature(shifted(raw, np.exp(offsets)), split.labels[unique])
-    _calibrate(model, offsets, divisor)
+    _calibrate(model, offsets.astype(np.float32), divisor)
     part = out / f"part.{path.name}"
     model.save(part)
     scores = scores_of(part, split.images)

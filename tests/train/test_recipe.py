@@ -48,7 +48,7 @@ def test_a_recipe_that_is_like_another_lists_only_what_differs_from_that(name: s
     ("like", "said"),
     [
         ('"mine"', "recipes are like each other in a circle: mine -> mine"),
-        ('"huge"', "no recipe 'huge'; there are deep,"),
+        ('"huge"', "no recipe 'huge'; there are compact,"),
         ("3", "key 'like': the name of a recipe is expected"),
     ],
 )
@@ -93,6 +93,6 @@ def test_a_wrong_recipe_names_the_file_and_the_key(tmp_path: Path, text: str, sa
 
 def test_an_unknown_recipe_lists_the_known_ones() -> None:
     with pytest.raises(
-        SettingsError, match="no recipe 'huge'; there are deep, graduate, large, nano, report, small, student, teacher, tiny, wide"
+        SettingsError, match="no recipe 'huge'; there are compact, deep, graduate, large, nano, nano-original"
     ):
         load_recipe("huge")
