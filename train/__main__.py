@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loaded: its banner is not for users
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loaded: it prints a banner
 
 import msgspec
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Train a facial-expression model; an interrupted run goes on at its last epoch when started again."""
+    """Train a facial-expression model; the same command resumes an interrupted run at its last epoch."""
     parser = argparse.ArgumentParser(prog="python -m train", description=main.__doc__)
     parser.add_argument("--data", default="", help="FER2013: the folder, its zip, or fer2013.csv")
     parser.add_argument("--recipe", default="small", help=f"{', '.join(recipe_names())}, or a .toml file (default: small)")
@@ -40,8 +40,8 @@ def main() -> None:
     parser.add_argument(
         "--faces", help=f"a zip of face crops without labels (default: {UNLABELLED_NAME} beside the data, if the recipe asks)"
     )
-    parser.add_argument("--out", help="where the run is kept (default: runs/<recipe>)")
-    parser.add_argument("--epochs", type=_positive, metavar="N", help="stop after N epochs of the recipe's; run again to go on")
+    parser.add_argument("--out", help="folder of the run (default: runs/<recipe>)")
+    parser.add_argument("--epochs", type=_positive, metavar="N", help="stop after N epochs of the recipe; run again to continue")
     parser.add_argument(
         "--distribute",
         choices=("none", "mirrored", "multiworker"),
@@ -59,27 +59,27 @@ def main() -> None:
     except EdgeferError as error:
         raise SystemExit(f"train: {error}") from None
     except KeyboardInterrupt:
-        raise SystemExit("\ntrain: stopped; the same command goes on at the last finished epoch") from None
+        raise SystemExit("\ntrain: stopped; the same command continues after the last finished epoch") from None
 
 
 def _cluster(distribute: str) -> Cluster | None:
-    """This process's place among several workers; raises `SettingsError` where it has none, before TensorFlow is loaded."""
+    """This process among several workers, before TensorFlow is loaded; raises `SettingsError` where `TF_CONFIG` is missing or wrong."""
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if distribute != "none" and backend != "tensorflow":
         raise SettingsError(f"--distribute {distribute} needs Keras' backend tensorflow; KERAS_BACKEND is {backend}")
     if distribute != "multiworker":
         return None
     if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "2":
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # of a lost worker TensorFlow tells pages; we say it in a line
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # TensorFlow prints pages about a lost worker; one line of ours replaces them
     return read_cluster()
 
 
 def _train_all(recipe: Recipe, near: Path, out: Path, options: argparse.Namespace, cluster: Cluster | None) -> None:
-    """Train what ``recipe`` builds on where its run is not there yet, each beside ``out``, then ``recipe`` itself."""
+    """Train the recipes that ``recipe`` builds on and that have no finished run, each beside ``out``, then ``recipe`` itself."""
     order = _to_train(recipe, near, out)
     first = order[0]
     if len(order) > 1 and options.distribute != "none":
-        # A strategy serves one training a process, and the other workers would not see when the chief has finished.
+        # A strategy serves one training per process, and the other workers would not see when the chief has finished.
         raise SettingsError(
             f"{recipe.name} builds on {first.name}, and there is no {run_of(first.name, out)}: train {first.name} first, the same way"
         )
@@ -115,7 +115,7 @@ def _keras_loaded() -> Iterator[None]:
     try:
         with quiet_native():
             yield
-    except (ImportError, ValueError) as error:  # Keras' own words for a backend that is not there, or that nobody knows
+    except (ImportError, ValueError) as error:  # what Keras raises for a backend that is missing or unknown
         backend = os.environ.get("KERAS_BACKEND", "tensorflow")
         raise SettingsError(
             f"Keras cannot load its backend {backend} ({error}); set KERAS_BACKEND to one that is installed, or see docs/scaling.md"
@@ -149,9 +149,9 @@ def _train(recipe: Recipe, out: Path, options: argparse.Namespace, until_epoch: 
         print(f"{cluster}: waiting for the others, {distribute.START_S // 60} minutes at most", flush=True)
     with distribute.workers_watched() if spread else nullcontext():
         strategy = distribute.strategy_for(options.distribute) if spread else None
-        said = ask(recipe, material.images, teachers, out.parent / "soft", material.unlabelled) if teachers else None
+        soft = ask(recipe, material.images, teachers, out.parent / "soft", material.unlabelled) if teachers else None
         on, against = (material.images, material.wanted), (material.validation.images, material.truth)
-        history = fit(recipe, on, against, out, until_epoch, start, strategy, said, material.unlabelled)
+        history = fit(recipe, on, against, out, until_epoch, start, strategy, soft, material.unlabelled)
     if not chief:
         return
     _note_data(out, Path(options.data), recipe)
@@ -165,7 +165,7 @@ def _train(recipe: Recipe, out: Path, options: argparse.Namespace, until_epoch: 
 
 
 def _provenance(recipe: Recipe, source: Path, material: Material, history: list[Epoch], made_from: dict[str, Path]) -> dict[str, str]:
-    """Where a model comes from: recipe, data and their digests, time, versions."""
+    """Provenance of a model: recipe, data and their digests, start time, versions."""
     started = datetime.fromtimestamp(history[0]["ended"] - history[0]["seconds"], UTC)
     return {
         "recipe": recipe.name,
@@ -183,7 +183,7 @@ def _provenance(recipe: Recipe, source: Path, material: Material, history: list[
 
 
 def run_of(name: str, beside: Path) -> Path:
-    """The model of a finished run of recipe ``name``, kept beside the run folder ``beside``; where there is none, the published one."""
+    """The model of a finished run of recipe ``name`` beside the run folder ``beside``; if there is none, the published model."""
     run, published = (folder / name / f"{name}.keras" for folder in (beside.parent, MODELS))
     return published if published.is_file() and not run.is_file() else run
 

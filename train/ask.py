@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from typing import Any
 
 import keras
@@ -24,8 +26,9 @@ def asker(network: keras.Model) -> Ask:
 
     if tf.config.list_physical_devices("GPU"):
         return lambda pixels: np.asarray(network.predict_on_batch(pixels), np.float32)
+    network = _in_float32(network)
     single = keras.Input(batch_shape=(1, *network.input_shape[1:]))
-    with quiet_native():
+    with quiet_native(), redirect_stdout(io.StringIO()):  # Keras prints where it put the copy that is converted
         flatbuffer = tf.lite.TFLiteConverter.from_keras_model(keras.Model(single, network(single, training=False))).convert()
         interpreter = Interpreter(model_content=flatbuffer, num_threads=2)
         interpreter.allocate_tensors()
@@ -40,3 +43,14 @@ def asker(network: keras.Model) -> Ask:
         return answers
 
     return by_litert
+
+
+def _in_float32(network: keras.Model) -> keras.Model:
+    """The same network in float32: the converter has no bfloat16."""
+
+    def in_float32(layer: keras.layers.Layer) -> keras.layers.Layer:
+        return layer.__class__.from_config({**layer.get_config(), "dtype": "float32"})
+
+    same = keras.models.clone_model(network, clone_function=in_float32)
+    same.set_weights(network.get_weights())
+    return same

@@ -1,4 +1,4 @@
-"""``make evaluate``: what a Keras or TFLite model scores on a dataset; a TFLite file goes through edge's classifier."""
+"""``make evaluate``: scores of a Keras or TFLite model on a dataset; a TFLite file goes through edge's classifier."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def open_scorer(model: Path, prior: str = "") -> Scorer:
 
         try:
             network = keras.models.load_model(model, compile=False)
-        except Exception as error:  # Keras raises whatever its reader meets
+        except Exception as error:  # a damaged file can raise nearly any exception
             raise ModelError(f"{model}: Keras cannot load it: {str(error).splitlines()[0]}") from None
         card = read_card(model)
         by = ratio(prior, card.prior, card.labels, str(model)) if prior else np.ones(len(card.labels), np.float32)
@@ -59,10 +59,10 @@ def open_scorer(model: Path, prior: str = "") -> Scorer:
 
 
 def views_of(data: Dataset, split: str, votes: npt.NDArray[np.float32] | None) -> dict[str, tuple[npt.NDArray[np.bool_], Classes]]:
-    """What a model is held against: name -> (which pictures (n,) bool, the class of each (n,) int).
+    """What a model is compared with: name -> (mask of pictures (n,) bool, class of each (n,) int).
 
-    All of a split; of validation also without the pictures that stand in training, and, given FER+ votes, by what
-    most taggers said, over the pictures on which one of the classes leads.
+    All pictures of a split; for validation also those that are not in training; with FER+ votes also the class that most taggers
+    chose, over the pictures on which one class leads.
     """
     of = data.splits[split]
     views = {split: (np.ones(len(of), bool), of.labels)}
@@ -75,7 +75,7 @@ def views_of(data: Dataset, split: str, votes: npt.NDArray[np.float32] | None) -
 
 
 def main() -> None:
-    """Print accuracy, macro-F1, ECE and recalls, with and without the pictures that also stand in training."""
+    """Print accuracy, macro-F1, ECE and recalls, with and without the pictures that are also in training, and the people score."""
     parser = argparse.ArgumentParser(prog="python -m train.evaluate", description=main.__doc__)
     parser.add_argument("model", help="a .keras or .tflite file, or one of edgefer's own models")
     parser.add_argument("data", help="FER2013: folder, zip or csv")
@@ -121,7 +121,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         recalls = " ".join(f"{100 * value:6.0f} %" for value in f.recall.values())
         print(f"{name:{wide}}  {f.images:6,}  {100 * f.accuracy:6.2f} %  {f.macro_f1:8.3f}  {f.ece:.3f}          {recalls}")
     if votes is None:
-        print(f"with {FERPLUS_NAME} of microsoft/FERPlus beside the data, FER+'s majority is shown too")
+        print(f"with {FERPLUS_NAME} of microsoft/FERPlus beside the data, scores against FER+'s majority are printed too")
     print(_people_line(judged) if judged else f"the people score needs {FERPLUS_NAME} and {CROSSET_NAME} (--ferplus, --crosset)")
 
 

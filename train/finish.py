@@ -1,4 +1,4 @@
-"""The end of a run: the best weights become a ``.keras`` file with its card, figures and pictures beside it."""
+"""The end of a run: the chosen weights become a ``.keras`` file with a card, with metrics and charts beside it."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from train.plots import confusion, curves, mistakes
 from train.recipe import Recipe
 
 TAUS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
-"""For these the people score is printed, to choose a recipe's `prior.tau` by."""
+"""Values of a recipe's `prior.tau` for which the people score is printed."""
 
 CROP_MARGIN = 0.0
-"""FER2013's pictures are the face detector's own boxes; see `edgefer.pipeline.crop.crop_square`."""
+"""FER2013's pictures are boxes of a face detector without a margin; see `edgefer.pipeline.crop.crop_square`."""
 
 
 def finish(
@@ -108,7 +108,7 @@ def finish(
     curves(history, best, title, out / "part.curves.png")
     confusion(figures, data.labels, title, out / "part.confusion.png")
     mistakes(split.images[unique], scores[unique], split.labels[unique], data.labels, out / "part.mistakes.png")
-    # The model last: where it is, all that 'publish' takes with it is there.
+    # The model last: once it exists, everything that 'publish' needs exists.
     for name in ("metrics.json", "curves.png", "confusion.png", "mistakes.png", path.name):
         replace_durably(out / f"part.{name}", out / name)
     print(
@@ -130,7 +130,7 @@ def _people_by_tau(model: keras.Model, judged_by: Judges, frequency: npt.NDArray
 
 
 def _calibrate(model: keras.Model, offsets: npt.NDArray[np.float32], divisor: float) -> None:
-    """Add the offsets to the logits and divide by the temperature inside the graph, for every file made of this model."""
+    """Add the offsets to the logits and divide them by the temperature, inside the graph: every converted file has both."""
     last = model.get_layer("scores")
     kernel, bias = last.get_weights()
     last.set_weights([kernel / divisor, (bias + offsets) / divisor])

@@ -1,4 +1,4 @@
-"""The training run: fits a recipe's network, checkpoints every epoch in one file, and resumes from it after a kill."""
+"""The training run: fits a recipe's network, writes one checkpoint file per epoch, and resumes from it."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     import tensorflow as tf  # other backends train without it
 
 Epoch = dict[str, float]
-"""One line of the history: loss, accuracy, val_loss, val_accuracy, learning_rate, seconds, ended (seconds since 1970)."""
+"""One entry of the history: loss, accuracy, val_loss, val_accuracy, learning_rate, seconds, ended (seconds since 1970)."""
 
 MIN_DELTA = 1e-4
-"""What counts as better for the plateau rule; Keras' own default."""
+"""Least improvement that the plateau rule counts; Keras' default."""
 
 CHECKPOINT, BEST = "checkpoint.keras", "best.weights.h5"
 
@@ -45,17 +45,17 @@ def fit(
     until_epoch: int | None = None,
     start: Path | None = None,
     strategy: tf.distribute.Strategy | None = None,
-    said: npt.NDArray | None = None,
+    soft: npt.NDArray | None = None,
     unlabelled: int = 0,
 ) -> list[Epoch]:
-    """Train, or go on where ``out`` stopped; returns the whole history.
+    """Train, or continue where ``out`` stopped; returns the whole history.
 
     ``train`` and ``validation`` are (images (n, 48, 48) uint8, of ``train`` also with a rim, and targets (n, classes) float32).
-    ``said`` is what teachers say, the only target of the last ``unlabelled`` pictures, see `training_stream`. With
+    ``soft`` are the teachers' probabilities, the only target of the last ``unlabelled`` pictures, see `training_stream`. With
     `model.frozen_views` only the layers behind the frozen ones are run, see `train.trunk`. Leaves in ``out`` the checkpoint and
     the weights of the best epoch.
-    ``until_epoch`` stops early, for runs cut short on purpose; ``start`` is a ``.keras`` file to take first weights from;
-    ``strategy`` spreads the same steps over several replicas; of several workers only the chief writes.
+    ``until_epoch`` stops early; ``start`` is a ``.keras`` file to take the first weights from;
+    ``strategy`` spreads the steps over several replicas, of which only the chief writes.
     Raises `SettingsError` when ``out`` holds a run of another recipe, other data or other votes, or ``start`` another network.
     """
     if strategy is not None:
@@ -65,7 +65,7 @@ def fit(
     try:
         identity = {
             "recipe": recipe.digest(),
-            "training": _digest(*train, *(() if said is None else (said,))),
+            "training": _digest(*train, *(() if soft is None else (soft,))),
             "validation": _digest(*validation),
         }
         checkpoint = out / CHECKPOINT
@@ -85,13 +85,13 @@ def fit(
         held = validation[0][..., None]
         if parts:
             levels = kept_levels(parts[0], train[0], recipe, unlabelled, out)
-            stream, _ = levels_stream(levels, train[1], recipe, len(history), said, unlabelled)
+            stream, _ = levels_stream(levels, train[1], recipe, len(history), soft, unlabelled)
             held = levels_of(parts[0], validation[0])
         else:
-            stream, _ = training_stream(*train, recipe, len(history), said, unlabelled)
+            stream, _ = training_stream(*train, recipe, len(history), soft, unlabelled)
         writes = strategy is None or strategy.extended.should_checkpoint
         journal = Journal(recipe, out, history, identity, writes, whole if parts else None)
-        # The journal comes first: it sees the averaged weights in its on_test_end, before they are swapped back.
+        # The journal is first: its on_test_end runs before the averaged weights are swapped back.
         if journal.writes:
             out.mkdir(parents=True, exist_ok=True)
         callbacks = [journal, *([keras.callbacks.SwapEMAWeights()] if recipe.optimizer.ema else [])]
@@ -107,7 +107,7 @@ def fit(
             validation_batch_size=256,
             shuffle=False,  # the stream shuffles
             callbacks=callbacks,
-            verbose=1 if sys.stdout.isatty() else 0,  # elsewhere the journal says a line an epoch
+            verbose=1 if sys.stdout.isatty() else 0,  # elsewhere the journal prints a line per epoch
         )
         return journal.history
     finally:
@@ -135,7 +135,9 @@ def compiled(model: keras.Model, recipe: Recipe, steps: int) -> keras.Model:
     model.compile(
         optimizer=optimizers[how.name](),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
-        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],  # by name it would be made in the first step, too late for a strategy
+        metrics=[
+            keras.metrics.CategoricalAccuracy(name="accuracy")
+        ],  # given by name, it is created in the first step, too late for a strategy
     )
     return model
 
@@ -151,12 +153,12 @@ def _begun(recipe: Recipe, classes: int, start: Path | None, images: Pixels, out
 
 
 def better(value: float, than: float, monitor: str) -> bool:
-    """Whether one epoch's monitored figure beats another's."""
+    """Whether one epoch's monitored value is better than another's."""
     return value > than if monitor == "val_accuracy" else value < than
 
 
 def best_epoch(history: list[Epoch], monitor: str) -> int:
-    """Index of the epoch that the monitored figure chooses, the first of equals; "last" chooses the last."""
+    """Index of the epoch with the best monitored value, the first of equals; "last" is the last epoch."""
     if monitor == "last":
         return len(history) - 1
     best = 0
@@ -173,9 +175,9 @@ def stopped(history: list[Epoch], recipe: Recipe) -> bool:
 
 
 def plateau_rate(history: list[Epoch], recipe: Recipe, rate: float) -> float:
-    """The learning rate after ``history``: cut by ``factor`` at each ``patience_epochs`` without a better epoch.
+    """The learning rate after ``history``: multiplied by ``factor`` after each ``patience_epochs`` without a better epoch.
 
-    The same rule as Keras' ReduceLROnPlateau, but a function of the history, so that a resumed run decides alike.
+    The rule of Keras' ReduceLROnPlateau as a function of the history, so that a resumed run decides alike.
     """
     monitor = "val_loss" if recipe.monitor == "last" else recipe.monitor
     best, waited = history[0][monitor], 0
@@ -191,9 +193,10 @@ def plateau_rate(history: list[Epoch], recipe: Recipe, rate: float) -> float:
 
 
 class Journal(keras.callbacks.Callback):
-    """Writes down each epoch: its figures, the best weights, and one checkpoint that a resumed run starts from.
+    """Writes each epoch to disk: its metrics, the best weights, and one checkpoint that a resumed run starts from.
 
-    With ``writes`` off it only keeps the history and decides by it, as the chief's does.
+    With ``writes`` off it keeps the history in memory only, and makes the same decisions as the chief's. ``whole`` is the whole
+    network where only its last layers are trained.
     """
 
     def __init__(
@@ -216,7 +219,7 @@ class Journal(keras.callbacks.Callback):
         self._begun_s = time.monotonic()
 
     def on_test_end(self, logs: dict[str, float] | None = None) -> None:
-        """Keep these weights if they are the best; here a moving average is still swapped in."""
+        """Keep these weights if they are the best; a moving average is still in place here."""
         figures = {f"val_{name}": float(value) for name, value in (logs or {}).items()}
         if self.writes and best_epoch([*self.history, figures], self._recipe.monitor) == len(self.history):
             part = self._out / f"part.{BEST}"
@@ -233,7 +236,7 @@ class Journal(keras.callbacks.Callback):
         return self._whole
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Write the epoch down, then decide how to go on."""
+        """Write the epoch, then set the learning rate and decide whether to stop."""
         figures = {name: float(value) for name, value in (logs or {}).items()}
         rate = float(self.model.optimizer.learning_rate)
         figures |= {"learning_rate": rate, "seconds": time.monotonic() - self._begun_s, "ended": round(time.time(), 3)}
@@ -247,7 +250,7 @@ class Journal(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def _checkpoint(self) -> None:
-        """Model, optimizer and history in one file and one rename: a kill at any moment leaves a whole checkpoint."""
+        """Model, optimizer and history in one file and one rename: a kill at any time leaves a complete checkpoint."""
         part = self._out / f"part.{CHECKPOINT}"
         self.model.save(part)
         with zipfile.ZipFile(part, "a") as archive:
@@ -259,7 +262,7 @@ class Journal(keras.callbacks.Callback):
         best = best_epoch(self.history, self._recipe.monitor)
         minutes = left * last["seconds"] / 60
         if sys.stdout.isatty():
-            print()  # Keras' progress bar still stands on the line
+            print()  # Keras' progress bar is still on the line
         print(
             f"{datetime.now(UTC):%H:%M:%S} epoch {len(self.history)}/{self._recipe.epochs}: {last['seconds']:.0f} s, "
             f"validation {100 * last['val_accuracy']:.2f} % (best by {self._recipe.monitor}: epoch {best + 1}, "
@@ -276,7 +279,7 @@ def _history(checkpoint: Path, identity: dict[str, str]) -> list[Epoch]:
         with zipfile.ZipFile(checkpoint) as archive:
             kept = json.loads(archive.read("history.json"))
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise SettingsError(f"{checkpoint}: cannot go on from this checkpoint ({error}); move it away to start afresh") from None
+        raise SettingsError(f"{checkpoint}: cannot resume from this checkpoint ({error}); move it away to start again") from None
     if kept["identity"] != identity:
         raise SettingsError(
             f"{checkpoint.parent} holds a run of another recipe, other data or other votes; choose another OUT, or move it away"
@@ -287,5 +290,5 @@ def _history(checkpoint: Path, identity: dict[str, str]) -> list[Epoch]:
 
 
 def _digest(*arrays: npt.NDArray) -> str:
-    """sha256 of what is trained on: other pictures, labels, votes or teachers are another run."""
+    """sha256 of pictures and targets: with others, it is another run."""
     return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()

@@ -1,4 +1,4 @@
-"""Figures of a classifier, from its probabilities and the true classes."""
+"""Metrics of a classifier, from its probabilities and the true classes."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Figures:
     confusion: npt.NDArray[np.int64]
 
     def numbers(self) -> dict[str, float]:
-        """The figures that fit a table or a card, rounded to what the number of images supports."""
+        """The single numbers, rounded to the precision that the number of images supports."""
         named = {"images": self.images, "accuracy": self.accuracy, "macro_f1": self.macro_f1, "ece": self.ece}
         return {name: round(value, 4) for name, value in named.items()}
 
 
 def measure(scores: Scores, truth: Classes, labels: tuple[str, ...]) -> Figures:
-    """Probabilities (n, K) and true classes (n,) -> figures."""
+    """Metrics of probabilities (n, K) against true classes (n,)."""
     answers, count = scores.argmax(axis=1), len(labels)
     confusion = np.zeros((count, count), np.int64)
     np.add.at(confusion, (truth, answers), 1)
@@ -48,9 +48,9 @@ def measure(scores: Scores, truth: Classes, labels: tuple[str, ...]) -> Figures:
 
 
 def temperature(scores: Scores, truth: Classes) -> float:
-    """The divisor of the logits that makes probabilities (n, K) likeliest for ``truth`` (n,) (Guo et al. 2017).
+    """The divisor of the logits with the highest likelihood of ``truth`` (n,), given probabilities (n, K) (Guo et al. 2017).
 
-    Over 1, the model was too sure of itself. Answers do not change.
+    Over 1, the model was overconfident. Answers do not change.
     """
     logits = np.log(np.maximum(scores, 1e-7))
     tried = np.geomspace(0.2, 5, 400)

@@ -20,7 +20,7 @@ from keras import layers
 
 from edgefer.types import Pixels
 from train.ask import asker
-from train.pipeline import Said, Targets, batches, target, varied
+from train.pipeline import Soft, Targets, batches, target, varied
 from train.recipe import Recipe
 from train.thin import is_chain
 
@@ -83,11 +83,11 @@ def kept_levels(trunk: keras.Model, images: Pixels, recipe: Recipe, unlabelled: 
 
 
 def levels_stream(
-    levels: Levels, targets: Targets, recipe: Recipe, first_epoch: int, said: Said | None, unlabelled: int
+    levels: Levels, targets: Targets, recipe: Recipe, first_epoch: int, soft: Soft | None, unlabelled: int
 ) -> tuple[Iterator[tuple[npt.NDArray[np.uint8], Targets]], int]:
     """`train.pipeline.training_stream` with the frozen layers' answers instead of pixels."""
     plan, steps = batches(len(targets), recipe, first_epoch, len(levels), unlabelled)
-    return ((levels[view][chosen], target(chosen, view, targets, recipe, said, unlabelled)) for chosen, view, _ in plan), steps
+    return ((levels[view][chosen], target(chosen, view, targets, recipe, soft, unlabelled)) for chosen, view, _ in plan), steps
 
 
 def _levels(activations: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:

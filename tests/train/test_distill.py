@@ -45,7 +45,7 @@ def test_the_target_is_the_teachers_word_on_the_very_view_the_student_sees(
     sure = msgspec.structs.replace(recipe, mixup=mixup, distill=msgspec.structs.replace(recipe.distill, share=1.0))
     said = ask(sure, split.images, [toy_run / "toy_recipe.keras"], tmp_path)
     assert said.shape == (2, len(split), 7)
-    stream, steps = training_stream(split.images, labels_of(split), sure, said=said)
+    stream, steps = training_stream(split.images, labels_of(split), sure, soft=said)
     for x, y in itertools.islice(stream, 2 * steps):
         # Rounding moves a picture by half a grey level at most.
         seen = scores_of(toy_run / "toy_recipe.keras", np.asarray(x)[..., 0])
@@ -54,7 +54,7 @@ def test_the_target_is_the_teachers_word_on_the_very_view_the_student_sees(
 
 def test_views_come_again_in_turn(toy_run: Path, recipe: Recipe, split: Split, tmp_path: Path) -> None:
     said = ask(recipe, split.images, [toy_run / "toy_recipe.keras"], tmp_path)
-    stream, steps = training_stream(split.images, labels_of(split), recipe, said=said)
+    stream, steps = training_stream(split.images, labels_of(split), recipe, soft=said)
     pixels = [np.asarray(x) for x, _ in itertools.islice(stream, 3 * steps)]
     assert np.array_equal(pixels[0], pixels[2 * steps])
     assert not np.array_equal(pixels[0], pixels[steps])
@@ -62,11 +62,11 @@ def test_views_come_again_in_turn(toy_run: Path, recipe: Recipe, split: Split, t
 
 def test_labels_and_teachers_have_their_shares_of_the_target(recipe: Recipe, split: Split) -> None:
     silent = np.zeros((2, len(split), 7), np.float32)
-    stream, steps = training_stream(split.images, labels_of(split), msgspec.structs.replace(recipe, mixup=1.0), said=silent)
+    stream, steps = training_stream(split.images, labels_of(split), msgspec.structs.replace(recipe, mixup=1.0), soft=silent)
     targets = np.concatenate([y for _, y in itertools.islice(stream, steps)])
     assert targets.sum(axis=1) == pytest.approx(1 - recipe.distill.share)
     assert ((targets > 1e-3).sum(axis=1) == 2).any(), "a blend of two labels"
-    stream, _ = training_stream(split.images, labels_of(split), recipe, said=silent + np.eye(7, dtype=np.float32)[3])
+    stream, _ = training_stream(split.images, labels_of(split), recipe, soft=silent + np.eye(7, dtype=np.float32)[3])
     _, targets = next(iter(stream))
     assert targets[:, 3].min() == pytest.approx(recipe.distill.share)
 

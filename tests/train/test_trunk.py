@@ -63,6 +63,11 @@ def test_levels_are_those_of_the_pictures_in_the_stream(recipe: Recipe, tmp_path
         assert np.abs(trunk.predict(np.asarray(x), verbose=0) * STEPS - seen).max() < 1.5
 
 
+def test_frozen_layers_in_bfloat16_are_asked_in_float32(recipe: Recipe, tmp_path: Path) -> None:
+    data = pictures(32), labels(32)
+    assert len(fit(replace(recipe, precision="mixed_bfloat16", epochs=1), data, data, tmp_path)) == 1
+
+
 def test_a_view_that_is_kept_is_not_asked_again(recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trunk, _ = divided(for_training(build(recipe.model, 7)), recipe) or (None, None)
     assert trunk is not None
@@ -95,7 +100,7 @@ def test_faces_without_a_label_have_the_teachers_word_alone_and_their_surroundin
     taught = replace(recipe, distill=replace(recipe.distill, unlabelled=0.5, share=0.25))
     said = np.full((2, 20, 7), 1 / 7, np.float32)
     wanted = np.concatenate([labels(10), np.zeros((10, 7), np.float32)])
-    stream, steps = training_stream(pictures(20, 60), wanted, taught, said=said, unlabelled=10)
+    stream, steps = training_stream(pictures(20, 60), wanted, taught, soft=said, unlabelled=10)
     found = [(np.asarray(x), y) for x, y in itertools.islice(stream, steps)]
     assert all(x.shape[1:] == (48, 48, 1) for x, _ in found)
     targets = np.concatenate([y for _, y in found])
