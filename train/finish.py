@@ -16,6 +16,7 @@ import numpy.typing as npt
 from edgefer.files import replace_durably
 from edgefer.model.card import Card, InputSpec, write_card
 from edgefer.model.prior import shifted
+from train.ask import Ask, asker
 from train.data import SIZE_PX
 from train.evaluate import scores_of
 from train.fit import BEST, Epoch, best_epoch
@@ -51,11 +52,12 @@ def finish(
     trained.load_weights(out / BEST)
     model.set_weights(trained.get_weights())
     split = data.splits["validation"]
-    raw = np.asarray(model.predict(split.images[unique][..., None], batch_size=256, verbose=0))
+    answer = asker(model)
+    raw = answer(split.images[unique][..., None])
     offsets = -recipe.prior.tau * np.log(frequency)
     assumed = frequency ** (1 - recipe.prior.tau)
     assumed = assumed / assumed.sum()
-    by_tau = _people_by_tau(model, material.judged_by, frequency) if material.judged_by else {}
+    by_tau = _people_by_tau(answer, material.judged_by, frequency) if material.judged_by else {}
     divisor = temperature(shifted(raw, np.exp(offsets)), split.labels[unique])
     _calibrate(model, offsets.astype(np.float32), divisor)
     part = out / f"part.{path.name}"
@@ -123,9 +125,9 @@ def finish(
     return path
 
 
-def _people_by_tau(model: keras.Model, judged_by: Judges, frequency: npt.NDArray[np.float64]) -> dict[str, float]:
+def _people_by_tau(answer: Ask, judged_by: Judges, frequency: npt.NDArray[np.float64]) -> dict[str, float]:
     """The people score, 0..1, under each tau that a recipe may choose."""
-    answers = judged_by.answers(lambda images: np.asarray(model.predict(images[..., None], batch_size=256, verbose=0)))
+    answers = judged_by.answers(lambda images: answer(images[..., None]))
     return {f"{tau:g}": round(answers.through(partial(shifted, by=frequency**-tau)).people.score, 4) for tau in TAUS}
 
 
