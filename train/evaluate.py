@@ -40,14 +40,15 @@ def open_scorer(model: Path, prior: str = "") -> Scorer:
             network = keras.models.load_model(model, compile=False)
         except Exception as error:  # a damaged file can raise nearly any exception
             raise ModelError(f"{model}: Keras cannot load it: {str(error).splitlines()[0]}") from None
-        card = read_card(model)
-        by = ratio(prior, card.prior, card.labels, str(model)) if prior else np.ones(len(card.labels), np.float32)
 
         def by_keras(images: Pixels) -> Scores:
-            scores = np.asarray(network.predict(images[..., None], batch_size=256, verbose=0), np.float32)
-            return shifted(scores, by) if prior else scores
+            return np.asarray(network.predict(images[..., None], batch_size=256, verbose=0), np.float32)
 
-        return by_keras
+        if not prior:
+            return by_keras
+        card = read_card(model)
+        by = ratio(prior, card.prior, card.labels, str(model))
+        return lambda images: shifted(by_keras(images), by)
     classifier = Classifier(model, prior=prior)
     spec = classifier.card.input
 
