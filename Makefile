@@ -1,15 +1,20 @@
-# The verbs of edgefer. Each sets up what it needs in .venv; plain `make` lists them.
+# The commands of edgefer. Each sets up what it needs in .venv; plain `make` lists them.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALL := $(BIN)/python requirements/install.py
 RECIPE ?= small
 MODEL ?=
+WEIGHTS ?=
 DATA ?= $(firstword $(wildcard data/fer2013.zip data/fer2013.csv data/fer2013))
 OUT ?=
 RUN ?= runs/small
 DISTRIBUTE ?=
 ARGS ?=
+# Processes that run tests at the same time; auto: one a core.
+WORKERS ?= auto
+PARALLEL = -n $(WORKERS) --dist loadgroup
 export TF_CPP_MIN_LOG_LEVEL := 2
 
 # Where the system's Python has picamera2, the daemon uses it, with the numpy and OpenCV it was built against.
@@ -17,14 +22,14 @@ ON_PI := $(shell $(PYTHON) -c 'import importlib.util as u; print("yes" if u.find
 EDGE_PACKAGES := $(if $(ON_PI),requirements/pi.txt,requirements/edge.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help run train convert evaluate robustness bench bench-pi benchmarks test test-pi fuzz coverage mutation audit power-cut check wheel pi-install pi-uninstall pi-bundle publish clean
+.PHONY: help run train convert detector evaluate robustness bench bench-pi benchmarks test test-pi fuzz coverage mutation audit power-cut check wheel pi-install pi-uninstall pi-bundle publish clean
 
-help: ## list the verbs
+help: ## list these commands
 	@echo "edgefer: facial-expression recognition for low-power devices"; echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo; echo "  DATA is FER2013 (folder, zip or fer2013.csv; default: data/fer2013.zip, .csv or folder); ARGS are passed on"
 
-run: $(VENV)/.edge ## look at a camera, or at drawn faces without one   [ARGS='--source file:clip.mp4']
+run: $(VENV)/.edge ## your camera, or drawn faces without one            [ARGS='--source file:clip.mp4']
 	@$(BIN)/edgefer run $(ARGS)
 
 train: $(VENV)/.train ## train a model                                     DATA=… [RECIPE=small] [FERPLUS=…] [OUT=…] [DISTRIBUTE=mirrored]
@@ -33,50 +38,57 @@ train: $(VENV)/.train ## train a model                                     DATA=
 convert: $(VENV)/.train ## quantize a trained model to TFLite               MODEL=… [RECIPE=int8] [DATA=…] [OUT=…]
 	@$(BIN)/python -m convert "$(MODEL)" --recipe "$(if $(filter command line,$(origin RECIPE)),$(RECIPE),int8)" $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)") $(if $(MAX_LOSS),--max-loss "$(MAX_LOSS)") $(ARGS)
 
+detector: $(VENV)/.train ## quantize the face detector YuNet to TFLite      WEIGHTS=yunet_n_320_320.onnx DATA=… [OUT=…]
+	@$(BIN)/python -m convert.detector "$(WEIGHTS)" --data "$(DATA)" $(if $(OUT),--out "$(OUT)") $(ARGS)
+
 evaluate: $(VENV)/.train ## score a Keras or TFLite model                    MODEL=… DATA=…
 	@$(BIN)/python -m train.evaluate "$(or $(MODEL),small)" "$(DATA)" $(ARGS)
 
 robustness: $(VENV)/.train ## score models on varied pictures: blur, noise, …   MODEL='a.tflite b.keras' DATA=…
 	@$(BIN)/python -m train.robustness $(foreach model,$(or $(MODEL),small),"$(model)") "$(DATA)" $(ARGS)
 
-bench: $(VENV)/.edge ## measure frames a second, CPU and memory here      [ARGS='--json']
+bench: $(VENV)/.edge ## measure frames per second, CPU and memory here     [ARGS='--json']
 	@$(BIN)/edgefer bench $(ARGS)
 
-benchmarks: $(VENV)/.edge ## what following costs and loses; detectors on photographs
+benchmarks: $(VENV)/.edge ## cost and loss of tracking; detectors on photographs
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/following.py
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/detection.py
 
-test: $(VENV)/.dev ## run the tests
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.dev ## run the tests, except the slow ones                  [WORKERS=auto] [ARGS='-k name']
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" $(ARGS)
 
 test-pi: $(VENV)/.dev ## a Pi's software without a Pi: Debian roots, the real systemd (as root; minutes)
 	@tests/pi/packages.sh && $(BIN)/python -m pytest tests/pi $(ARGS)
 
-fuzz: $(VENV)/.dev ## feed every input what it should not get, COUNT times each; docs/reliability.md
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/fuzz.txt
+fuzz: $(VENV)/.dev ## feed bad input to every parser, COUNT times each; docs/reliability.md
+	@$(INSTALL) -r requirements/fuzz.txt
 	@for target in $(or $(TARGETS),config spec card model mqtt history http frame); do PYTHONPATH=tests/fuzz $(BIN)/python tests/fuzz $$target $(or $(COUNT),100000) || exit 1; done
 
-power-cut: $(VENV)/.dev ## kill whatever writes at random moments, open what is left; docs/reliability.md   [COUNT=200]
+power-cut: $(VENV)/.dev ## kill writing processes at random times, check the files; docs/reliability.md   [COUNT=200]
 	@$(BIN)/python tests/benchmarks/powercut.py $(if $(COUNT),--count $(COUNT)) $(ARGS)
 
-coverage: $(VENV)/.dev ## which lines and branches of edge the tests run
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/quality.txt
-	@$(BIN)/coverage run -m pytest tests/edge tests/fuzz && $(BIN)/coverage combine -q && $(BIN)/coverage report
+coverage: $(VENV)/.dev ## lines and branches of the runtime that tests run
+	@$(INSTALL) -r requirements/quality.txt
+	@$(BIN)/coverage erase && $(BIN)/coverage run -m pytest $(PARALLEL) tests/edge tests/fuzz $(ARGS)
+	@$(BIN)/coverage combine -q && $(BIN)/coverage report
 
-mutation: $(VENV)/.dev ## whether the tests notice each small change to track, smooth, card, crop and settings (half an hour)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/quality.txt
-	@$(BIN)/mutmut run && $(BIN)/mutmut results
+mutation: $(VENV)/.dev ## small changes to five modules: which do tests miss? (half an hour)
+	@$(INSTALL) -r requirements/quality.txt
+	@mkdir -p build/mutation && ln -sfn ../../edge build/mutation/src && ln -sf $(addprefix ../../,tests models README.md pyproject.toml) build/mutation/
+	@cd build/mutation && "$(CURDIR)/$(BIN)/mutmut" run $(ARGS) && "$(CURDIR)/$(BIN)/mutmut" results
 
-audit: $(VENV)/.dev ## known weaknesses of the pinned packages
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/quality.txt
+audit: $(VENV)/.dev ## known vulnerabilities of the pinned packages
+	@$(INSTALL) -r requirements/quality.txt
 	@for file in edge outputs pi train jax; do $(BIN)/pip-audit --no-deps -r requirements/$$file.txt || exit 1; done
 
-bench-pi: $(VENV)/.edge ## instructions a frame on emulated boards; docs/boards.md   [ARGS='a.tflite …']
+bench-pi: $(VENV)/.edge ## instructions per frame on emulated boards; docs/boards.md   [ARGS='a.tflite …']
 	@tests/pi/packages.sh && PYTHONPATH=.:tests $(BIN)/python tests/benchmarks/boards.py $(ARGS)
 
-check: $(VENV)/.dev ## lint, types and tests: what CI runs
+check: $(VENV)/.dev ## lint, types and all tests: what CI runs
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
-	@$(MAKE) --no-print-directory test
+	@echo "the service under the real systemd, where 'make test-pi' has installed its packages:"
+	@$(BIN)/python -m pytest tests/pi/test_installed.py
+	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 wheel: $(VENV)/.edge ## build the lean wheel into dist/
 	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist . && ls dist/*.whl
@@ -84,7 +96,7 @@ wheel: $(VENV)/.edge ## build the lean wheel into dist/
 pi-install: ## on a Raspberry Pi: install into /opt/edgefer               [ARGS=--dry-run]
 	@edge/deploy/pi.sh install $(ARGS)
 
-pi-uninstall: ## remove it again; configuration and data stay      [ARGS=--dry-run]
+pi-uninstall: ## uninstall; configuration and data stay            [ARGS=--dry-run]
 	@edge/deploy/pi.sh uninstall $(ARGS)
 
 pi-bundle: $(VENV)/.edge ## one file to install from without a network, into dist/ [ARGS=--dry-run]
@@ -102,7 +114,7 @@ $(BIN)/python:
 
 # A stamp a set of packages; a changed list installs again.
 $(VENV)/.edge $(VENV)/.train $(VENV)/.dev: $(VENV)/.%: $(wildcard requirements/*.txt) pyproject.toml | $(BIN)/python
-	@echo "setting up $(VENV) for $* …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(if $(filter edge,$*),$(EDGE_PACKAGES),requirements/$*.txt)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@echo "installing into $(VENV) what $* needs (once; minutes for train and dev):" >&2
+	@$(INSTALL) -r $(if $(filter edge,$*),$(EDGE_PACKAGES),requirements/$*.txt)
+	@$(INSTALL) --no-deps -e .
 	@touch $@

@@ -6,7 +6,6 @@ import argparse
 import hashlib
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from convert.quantize import quantize
 from convert.recipes import RECIPES
 from convert.validate import check_all_integer, check_gate, compare, kernels_apart
 from edgefer.errors import DataError, EdgeferError, ModelError
-from edgefer.files import replace_durably
+from edgefer.files import atomic_path
 from edgefer.model.card import Card, attach_card, read_card, read_model
 from edgefer.types import Pixels
 from train.data import WHERE_TO_GET, audit, load
@@ -32,7 +31,7 @@ KERNEL_PICTURES = 200
 """So many validation pictures are answered once more without XNNPACK."""
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Convert a trained model to TFLite and compare the two on the validation images; writes only what passes."""
     parser = argparse.ArgumentParser(prog="python -m convert", description=main.__doc__)
     parser.add_argument("model", nargs="?", default="", help="the .keras file 'make train' wrote")
@@ -41,7 +40,7 @@ def main() -> None:
     parser.add_argument("--out", help="the .tflite file (default: beside the model, <name>-<recipe>.tflite)")
     parser.add_argument("--max-loss", type=float, metavar="POINTS", help="accuracy it may lose (default: its recipe's, else 1.0)")
     parser.add_argument("--min-agreement", type=float, metavar="SHARE", help="answers that must stay (default: its recipe's, else 0.9)")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     try:
         _convert(options)
     except EdgeferError as error:
@@ -75,9 +74,8 @@ def _convert(options: argparse.Namespace) -> None:
         **{f"convert {package}": number for package, number in makers.items()},
     }
     draft = msgspec.structs.replace(card, quantization=options.recipe, provenance=provenance)
-    # Judged as the very file it will be, in a place nobody picks up; renamed into place only when it passes.
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".part-") as folder:
-        part = Path(folder) / out.name
+    # The draft is judged as the very file it will be, and replaces the old one only when it passes.
+    with atomic_path(out) as part:
         part.write_bytes(attach_card(model, draft))
         split = data.splits["validation"].keep(found.validation_unique)
         judged = compare(source, part, split, card.labels)
@@ -101,7 +99,6 @@ def _convert(options: argparse.Namespace) -> None:
             },
         )
         part.write_bytes(attach_card(model, final))
-        replace_durably(part, out)
     print(f"{out}: {out.stat().st_size / 1e3:.0f} kB\nnext: edgefer run --model {out}")
 
 

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import numpy.typing as npt
 
 from convert.__main__ import data_path
 from edgefer.errors import DataError, EdgeferError, ModelError, SettingsError
-from edgefer.files import replace_durably
+from edgefer.files import draft_folder, write_atomic
 from edgefer.model.card import read_card
 from edgefer.model.golden import write_golden
 from edgefer.model.prior import PRIORS
@@ -46,14 +45,14 @@ Metrics = dict[str, Any]
 Views = Mapping[str, tuple[npt.NDArray[np.bool_], Classes]]
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Publish a trained and converted model: measure every file, draw, write the card, the comparison and the digests."""
     parser = argparse.ArgumentParser(prog="python -m convert.publish", description=main.__doc__)
     parser.add_argument("run", help="the folder 'make train' and 'make convert' wrote, such as runs/small")
     parser.add_argument("--data", help="FER2013 (default: what the model was trained on)")
     parser.add_argument("--models", default=str(MODELS), help="where published models live (default: models/ of this checkout)")
     parser.add_argument("--replace", action="store_true", help="replace a published model of the same name")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     try:
         _publish(Path(options.run), options.data, Path(options.models), options.replace)
     except EdgeferError as error:
@@ -78,11 +77,12 @@ def _publish(run: Path, asked_data: str | None, models: Path, replace: bool) -> 
     votes = load_ferplus(votes_path)
     views = views_of(data, "validation", votes)
     models.mkdir(parents=True, exist_ok=True)
-    # Everything is made in a folder nobody reads, and put in place whole.
-    with tempfile.TemporaryDirectory(dir=models, prefix=".part-") as folder:
-        part = Path(folder)
-        crosset = find_beside(source, CROSSET_NAME)
-        judged_by = judges(data, votes, crosset) if crosset else None
+    crosset = find_beside(source, CROSSET_NAME)
+    judged_by = judges(data, votes, crosset) if crosset else None
+    # Everything is made in a draft folder, which replaces the published one as a whole.
+    with draft_folder(models) as folder:
+        part = folder / name
+        part.mkdir()
         described = {path.name: _measure(path, part, data, views, judged_by) for path in files.values() if path.is_file()}
         shutil.copy(run / CURVES, part)
         figures: Metrics = {**json.loads((run / METRICS).read_text(encoding="utf-8")), "uncertain_below": card.uncertain_below}
@@ -98,7 +98,7 @@ def _publish(run: Path, asked_data: str | None, models: Path, replace: bool) -> 
         for home in cards.keys() - {place}:
             _describe(home, cards[home], _baseline(models, home.name), agreement)
     published = sorted(cards.values(), key=lambda metrics: -metrics["macs"])
-    _write(models / "README.md", _page("models.md", published=published))
+    write_atomic(models / "README.md", _page("models.md", published=published))
     _write_sums(models)
     write_golden(models)
     print(f"{place}: {', '.join(sorted(path.name for path in place.iterdir()))}\nlook at it, then commit {models}")
@@ -141,23 +141,19 @@ def _describe(place: Path, figures: Metrics, baseline: dict[str, Metrics], agree
     """Write a model's card and its chart of robustness into ``place``, beside the baseline's figures."""
     files, name = figures["files"], figures["name"]
     varied = {file: of["robustness"] for file, of in {**baseline, **files}.items()}
-    chart = place / ".part-robustness.png"
-    robustness_chart(varied, f"{name}: where a camera differs", chart)
-    replace_durably(chart, place / "robustness.png")
+    robustness_chart(varied, f"{name}: where a camera differs", place / "robustness.png")
     int8 = next(of for file, of in files.items() if file.endswith(SHIPPED[0]))
     page = _page("model-card.md", m=figures, int8=int8, varied=varied, agreement=agreement, pretrained=_pretrained(figures["recipe"]))
-    _write(place / "README.md", page)
+    write_atomic(place / "README.md", page)
 
 
 def _swap(part: Path, place: Path) -> None:
     """Put the folder ``part`` where ``place`` is."""
-    old = part.parent / f".old-{place.name}"
+    old = place.with_name(f".old-{place.name}")
     if place.exists():
         shutil.rmtree(old, ignore_errors=True)  # of one who was killed here
         place.rename(old)
     part.rename(place)
-    part.mkdir()  # its owner removes it
-    place.chmod(0o755)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -198,14 +194,7 @@ def _write_sums(models: Path) -> None:
     """Digests of every published file, in the form ``sha256sum -c`` reads."""
     files = sorted(path for pattern in ("[!.]*/*.tflite", "[!.]*/*.keras") for path in models.glob(pattern))
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(models).as_posix()}\n" for path in files]
-    _write(models / SUMS, "".join(lines))
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole, or not at all."""
-    part = path.with_name(f".part-{path.name}")
-    part.write_text(text, encoding="utf-8")
-    replace_durably(part, path)
+    write_atomic(models / SUMS, "".join(lines))
 
 
 if __name__ == "__main__":

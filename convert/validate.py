@@ -9,7 +9,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from edgefer.errors import ModelError
-from edgefer.native_stderr import quiet_native
+from edgefer.native_stderr import silence_native_stderr
 from edgefer.types import Pixels
 from train.data import Split
 from train.evaluate import scores_of
@@ -60,7 +60,7 @@ def kernels_apart(model: bytes, images: Pixels) -> int:
     """How far, in 256ths of probability, XNNPACK's kernels and TensorFlow Lite's own are apart at most on ``images`` (n, H, W) uint8."""
     answers = []
     for kernels in (OpResolverType.AUTO, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES):
-        with quiet_native():
+        with silence_native_stderr():
             interpreter = Interpreter(model_content=model, experimental_op_resolver_type=kernels)
             interpreter.allocate_tensors()
         (pixels,), (scores,) = interpreter.get_input_details(), interpreter.get_output_details()

@@ -1,18 +1,24 @@
-"""The classifier alone, on a face you cut yourself: python examples/crop_scores.py picture.jpg X Y SIDE"""
+"""Print the classifier's scores for a face that you cut out yourself."""
 
-import sys
+import argparse
 
 import cv2
 
-from edgefer.luma import luma_of
-from edgefer.model.classifier import Classifier
-from edgefer.model.store import find_model
-from edgefer.pipeline.crop import crop_face
-from edgefer.types import Box
+import edgefer
 
-path, x, y, side = sys.argv[1], *map(int, sys.argv[2:5])
-classifier = Classifier(find_model("small"))
-card = classifier.card
-crop = crop_face(luma_of(cv2.imread(path)), Box(x, y, side, side), card.crop_margin, card.input.height_px, card.input.width_px)
-for label, score in sorted(zip(card.labels, classifier(crop[None])[0], strict=True), key=lambda pair: -pair[1]):
-    print(f"{label:10}{score:6.1%}")
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("picture")
+parser.add_argument("x", type=int, help="left edge of the face, in pixels")
+parser.add_argument("y", type=int, help="top edge")
+parser.add_argument("side", type=int, help="width and height")
+args = parser.parse_args()
+
+classifier = edgefer.Classifier("small")
+size = (classifier.card.input.width_px, classifier.card.input.height_px)
+try:
+    for frame in edgefer.open_source(f"images:{args.picture}"):
+        crop = cv2.resize(frame.luma[args.y : args.y + args.side, args.x : args.x + args.side], size)
+        for label, score in zip(classifier.labels, classifier(crop[None])[0], strict=True):
+            print(f"{label:10}{score:6.1%}")
+except edgefer.EdgeferError as error:
+    parser.error(str(error))

@@ -1,15 +1,20 @@
-"""Print each change of expression in front of a camera, or in the demonstration: python examples/live.py [SOURCE]"""
+"""Print each change of expression in front of a camera, or in the demonstration."""
 
-import sys
+import argparse
 
-from edgefer.pipeline.loop import open_pipeline
-from edgefer.settings import Settings
-from edgefer.sources import open_source
+import edgefer
 
-pipeline = open_pipeline(Settings())
-shown: dict[int, str] = {}
-for frame in open_source(sys.argv[1] if len(sys.argv) > 1 else "synthetic:?seconds=30"):
-    for face in pipeline.process(frame).faces:
-        if shown.get(face.track) != face.expression:
-            shown[face.track] = face.expression
-            print(f"{frame.time_s:8.2f} s  face {face.track} looks {face.expression}", flush=True)
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("source", nargs="?", default="synthetic:?seconds=30", help="such as opencv:0, picamera: or file:clip.mp4")
+args = parser.parse_args()
+
+last: dict[int, str] = {}
+try:
+    with edgefer.camera(args.source) as observations:
+        for observation in observations:
+            for face in observation.faces:
+                if last.get(face.track) != face.expression:
+                    last[face.track] = face.expression
+                    print(f"{observation.frame.time_s:8.2f} s  face {face.track}: {face.expression}", flush=True)
+except edgefer.EdgeferError as error:
+    parser.error(str(error))

@@ -1,22 +1,21 @@
-"""An output of your own: count the faces, once a second. python examples/own_sink.py"""
+"""An output of your own: the number of faces, once a second, as CSV."""
 
-import threading
+import argparse
 
-from edgefer.pipeline.loop import open_pipeline, run
-from edgefer.settings import Settings
-from edgefer.sources import open_source
-from edgefer.types import Observation
+import edgefer
 
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("source", nargs="?", default="synthetic:?faces=4&seconds=10&paced=false")
+parser.add_argument("--out", type=argparse.FileType("w"), default="-", help="the file to write (default: the terminal)")
+args = parser.parse_args()
 
-class Counter:
-    main_thread = True
-
-    def write(self, observation: Observation) -> None:
-        if observation.frame.index % 30 == 0:
-            print(f"{observation.frame.time_s:4.0f} s: {len(observation.faces)} faces", flush=True)
-
-    def close(self) -> None: ...
-
-
-source = open_source("synthetic:?faces=4&seconds=10&paced=false")
-print(run(source, open_pipeline(Settings()), [Counter()], threading.Event(), timeout_s=5))
+next_s = 0.0
+try:
+    with edgefer.camera(args.source) as observations:
+        print("time_s,faces", file=args.out)
+        for observation in observations:
+            if observation.frame.time_s >= next_s:
+                next_s = observation.frame.time_s + 1
+                print(f"{observation.frame.time_s:.1f},{len(observation.faces)}", file=args.out, flush=True)
+except edgefer.EdgeferError as error:
+    parser.error(str(error))

@@ -1,12 +1,15 @@
-"""Name the expressions in one photograph: python examples/photo.py picture.jpg"""
+"""Name the expressions in one photograph."""
 
-import sys
+import argparse
 
-from edgefer.pipeline.loop import open_pipeline
-from edgefer.settings import Settings
-from edgefer.sources import open_source
+import edgefer
 
-pipeline = open_pipeline(Settings(), tracked=False)
-for frame in open_source(f"images:{sys.argv[1]}"):
-    for face in pipeline.process(frame).faces:
-        print(f"{frame.name}: {face.expression} ({face.score:.0%}) at {face.box}")
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("picture", help="the path of an image file")
+args = parser.parse_args()
+
+try:
+    for face in edgefer.photo(args.picture):
+        print(f"{face.expression} ({face.score:.0%}) at {face.box}")
+except edgefer.EdgeferError as error:
+    parser.error(str(error))

@@ -1,21 +1,25 @@
-"""Keep a picture whenever somebody smiles: python examples/smile_camera.py [SOURCE] [FOLDER]"""
+"""Keep a picture whenever somebody smiles, every 5 seconds at most."""
 
-import sys
+import argparse
 from pathlib import Path
 
 import cv2
 
-from edgefer.pipeline.loop import open_pipeline
-from edgefer.settings import Settings
-from edgefer.sources import open_source
+import edgefer
 
-source = sys.argv[1] if len(sys.argv) > 1 else "synthetic:?seconds=10"
-folder = Path(sys.argv[2] if len(sys.argv) > 2 else "smiles")
-folder.mkdir(exist_ok=True)
-pipeline, last_s = open_pipeline(Settings()), -10.0
-for frame in open_source(source):
-    smiling = any(face.expression == "happy" and face.score > 0.6 for face in pipeline.process(frame).faces)
-    if smiling and frame.time_s - last_s >= 5:
-        last_s, path = frame.time_s, folder / f"smile-{frame.index:06d}.jpg"
-        cv2.imwrite(str(path), frame.luma if frame.bgr is None else frame.bgr)
-        print(path)
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("source", nargs="?", default="synthetic:?seconds=10", help="such as opencv:0 or picamera:")
+parser.add_argument("--out", type=Path, default=Path("smiles"), help="the folder for the pictures")
+args = parser.parse_args()
+args.out.mkdir(exist_ok=True)
+
+last_s = -5.0
+try:
+    with edgefer.camera(args.source) as observations:
+        for frame, faces in ((observation.frame, observation.faces) for observation in observations):
+            if frame.time_s - last_s >= 5 and any(face.expression == "happy" and face.score > 0.6 for face in faces):
+                last_s, path = frame.time_s, args.out / f"smile-{frame.index:06d}.jpg"
+                cv2.imwrite(str(path), frame.luma if frame.bgr is None else frame.bgr)
+                print(path, flush=True)
+except edgefer.EdgeferError as error:
+    parser.error(str(error))

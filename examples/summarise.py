@@ -1,12 +1,16 @@
-"""Shares of each expression in a JSON lines file, without edgefer: python examples/summarise.py out.jsonl"""
+"""Print how often each expression occurs in a JSON lines file; needs only Python."""
 
+import argparse
 import json
-import sys
 from collections import Counter
-from pathlib import Path
 
-lines = [json.loads(line) for line in Path(sys.argv[1]).read_text().splitlines()]
-seen = Counter(face["expression"] for line in lines for face in line["faces"])
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("file", type=argparse.FileType(), help="written by: edgefer run --sink jsonl:out.jsonl")
+args = parser.parse_args()
+
+lines = [json.loads(line) for line in args.file]
+lines = [line for line in lines if "faces" in line]  # the others report the state of the camera
+counts = Counter(face["expression"] for line in lines for face in line["faces"])
 print(f"{len(lines)} frames, {sum(bool(line['faces']) for line in lines)} with a face")
-for expression, count in seen.most_common():
-    print(f"{expression:10}{count / seen.total():6.1%}")
+for expression, count in counts.most_common():
+    print(f"{expression:10}{count / counts.total():6.1%}")

@@ -1,4 +1,4 @@
-"""What the tests of every stage share. Nothing here needs TensorFlow: tests/edge also runs from the built wheel."""
+"""Fixtures of all tests. Nothing here needs TensorFlow: tests/edge also runs from the built wheel."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from edgefer.model.card import Card, InputSpec
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real pictures for development; never part of the project."""
-    place = Path(os.environ.get("EDGEFER_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
-    if not place.is_dir():
+    """The folder of real pictures for development; they are never part of the project."""
+    path = Path(os.environ.get("EDGEFER_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not path.is_dir():
         pytest.skip("no shared development data here (set EDGEFER_SHARED_DATA)")
-    return place
+    return path
 
 
 @pytest.fixture

@@ -1,10 +1,9 @@
-"""A network camera that misbehaves as real ones do: a real MJPEG server on this machine, told from outside what to do."""
+"""A network camera that fails as real ones do: an MJPEG server on this machine, steered by the test."""
 
 from __future__ import annotations
 
 import http.server
 import threading
-import time
 from collections.abc import Callable
 from itertools import count
 
@@ -18,7 +17,7 @@ Push = Callable[[bytes], None]
 
 
 class Camera:
-    """``connections`` says how each connection behaves in turn, the last of them ever after; `follows` does what ``fault`` says now."""
+    """``connections`` has one behaviour a connection, in order; the last one serves all later connections. `follows` obeys ``fault``."""
 
     def __init__(self, scene: Scene, port: int = 0) -> None:
         self.over, self.connected, self.fault = threading.Event(), 0, ""
@@ -56,44 +55,44 @@ class Camera:
         self.address = f"http://127.0.0.1:{self.port}/camera.mjpg"
 
     def stop(self) -> None:
-        """Hang up on everybody and listen no more."""
+        """Close every connection and stop listening."""
         self.over.set()
         self.server.shutdown()
         self.server.server_close()
 
     def steady(self, push: Push) -> None:
-        """As it should be."""
+        """A camera without a fault."""
         for index in count():
             push(self.pictures[index % len(self.pictures)])
 
     def hangs_up(self, push: Push) -> None:
-        """Some pictures, then the end."""
+        """Six pictures, then the end of the connection."""
         for picture in self.pictures[:6]:
             push(picture)
 
     def stalls(self, push: Push) -> None:
-        """Some pictures, then silence on an open line."""
+        """Six pictures, then nothing on an open connection."""
         self.hangs_up(push)
         self.over.wait()
 
     def freezes(self, push: Push) -> None:
-        """Some pictures, then the last of them again and again."""
+        """Six pictures, then the last one for ever."""
         self.hangs_up(push)
         while True:
             push(self.pictures[5])
 
     def thaws(self, push: Push) -> None:
-        """The picture at which `freezes` stopped, five times, then as it should be."""
+        """The picture at which `freezes` stopped, five times, then a camera without a fault."""
         for _ in range(5):
             push(self.pictures[5])
         self.steady(push)
 
     def follows(self, push: Push) -> None:
-        """What ``fault`` says, picture by picture."""
+        """The fault named by ``fault``, read before each picture."""
         for index in count():
             match self.fault:
                 case "hang":
-                    time.sleep(0.05)
+                    self.over.wait(0.05)
                 case "repeat":
                     push(self.pictures[0])
                 case "black":
@@ -103,7 +102,7 @@ class Camera:
                 case "wrong size":
                     push(self.larger[index % len(self.larger)])
                 case "slow":
-                    time.sleep(1)
+                    self.over.wait(1)
                     push(self.pictures[index % len(self.pictures)])
                 case "end":
                     return
@@ -112,5 +111,5 @@ class Camera:
 
 
 def jpeg(picture: np.ndarray) -> bytes:
-    """A picture as a camera sends it."""
+    """A picture as JPEG bytes."""
     return cv2.imencode(".jpg", picture)[1].tobytes()

@@ -1,4 +1,4 @@
-"""A real Mosquitto on a free port of this machine, and a client that remembers what it heard."""
+"""A real Mosquitto on a free port of this machine, and a client that keeps every message."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def free_port() -> int:
 
 
 class Mosquitto:
-    """Start, stop and start again on the same port; ``config`` are lines of its configuration."""
+    """A broker that can stop and start on the same port; ``config``: lines of its configuration."""
 
     def __init__(self, folder: Path, *config: str) -> None:
         pytest.importorskip("paho.mqtt", reason="paho-mqtt is not installed (pip install 'edgefer[mqtt]')")
@@ -36,12 +37,12 @@ class Mosquitto:
         self._command = [program, "-c", str(self._file)]
         self._file.write_text("\n".join([f"listener {self.port} 127.0.0.1", "user root", *(config or ("allow_anonymous true",))]) + "\n")
         self._process: subprocess.Popen[str] | None = None
-        # Also after a test that failed before it stopped us.
+        # A test that fails may not reach its own stop().
         atexit.register(self.stop)
         self.start()
 
     def start(self) -> None:
-        """Returns once it listens: it says so."""
+        """Start the broker and wait until it listens."""
         self._process = subprocess.Popen(self._command, stderr=subprocess.PIPE, text=True)
         assert self._process.stderr
         for line in self._process.stderr:
@@ -58,14 +59,20 @@ class Mosquitto:
 
     def stop(self) -> None:
         if self._process:
-            for number in (signal.SIGTERM, signal.SIGCONT):
-                self._process.send_signal(number)
-            self._process.wait(10)
+            # A SIGTERM that comes before the broker's main loop is lost.
+            for _ in range(30):
+                for number in (signal.SIGTERM, signal.SIGCONT):
+                    self._process.send_signal(number)
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(1)
+                    break
+            else:
+                pytest.fail("Mosquitto did not stop")
             self._process = None
 
 
 class Listener:
-    """Remembers every message; `wait` returns the first that fits."""
+    """Keeps every message in ``heard``; `wait` returns the first that fits."""
 
     def __init__(self, port: int, topic: str = "#") -> None:
         from paho.mqtt.client import Client
@@ -80,7 +87,7 @@ class Listener:
         self.client.on_subscribe = lambda *_: subscribed.set()
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
-        assert subscribed.wait(10)
+        assert subscribed.wait(30)
 
     def _keep(self, message: Any) -> None:
         with self._changed:
@@ -90,14 +97,14 @@ class Listener:
     def find(self, topic: str, fits: Callable[[Any], bool] = lambda _: True, after: int = 0) -> list[Any]:
         return [message for message in self.heard[after:] if message.topic == topic and fits(message)]
 
-    def wait(self, topic: str, fits: Callable[[Any], bool] = lambda _: True, within_s: float = 15, after: int = 0) -> Any:
+    def wait(self, topic: str, fits: Callable[[Any], bool] = lambda _: True, within_s: float = 30, after: int = 0) -> Any:
         with self._changed:
             if not self._changed.wait_for(lambda: self.find(topic, fits, after), within_s):
-                pytest.fail(f"nothing fitting on {topic} in {within_s} s; heard {[(m.topic, m.payload[:80]) for m in self.heard]}")
+                pytest.fail(f"no message that fits on {topic} in {within_s} s; there are {[(m.topic, m.payload[:80]) for m in self.heard]}")
             return self.find(topic, fits, after)[0]
 
     def publish(self, topic: str, payload: bytes | str, retain: bool = False) -> None:
-        self.client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(10)
+        self.client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(30)
 
     def close(self) -> None:
         self.client.disconnect()

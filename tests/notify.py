@@ -14,7 +14,7 @@ class Listener:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind("\0" + address[1:] if address.startswith("@") else address)
 
-    def hear(self, within_s: float = 20.0) -> Message:
+    def hear(self, within_s: float = 30.0) -> Message:
         """The next message; raises TimeoutError when none comes."""
         self._socket.settimeout(within_s)
         return dict(line.split("=", 1) for line in self._socket.recv(4096).decode().splitlines())

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import ast
-import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,18 +44,24 @@ ROOMS = (
         "types",
         "errors",
         "files",
+        "log_once",
+        "html_template",
         "machine",
         "queues",
         "native_stderr",
+        "builtin",
         "redact",
         "settings",
+        "options",
         "spec",
+        "plug",
+        "plug_help",
         "luma",
         "overlay",
         "observation_json",
         "output",
     ),
-    *("model", "sources", "history", "mqtt", "detectors", "web", "pipeline", "sinks", "update", "cli", "__init__", "__main__"),
+    *("model", "sources", "history", "mqtt", "detectors", "web", "pipeline", "sinks", "update", "api", "cli", "__init__", "__main__"),
 )
 """Modules and folders of the runtime, from the base to the command line: each imports only what stands to its left."""
 
@@ -75,6 +81,12 @@ def test_imports_between_rooms_run_one_way(path: Path) -> None:
     room = path.relative_to(PACKAGE).with_suffix("").parts[0]
     assert room in ROOMS, f"{path}: give this new room its place in ROOMS"
     assert rooms_imported(path) - {room} <= set(ROOMS[: ROOMS.index(room)])
+
+
+def test_only_the_command_line_imports_the_command_line() -> None:
+    for path in EDGE:
+        if path.relative_to(PACKAGE).parts[0] not in ("cli", "__main__.py"):
+            assert "cli" not in rooms_imported(path), path
 
 
 def test_convert_imports_what_it_needs_of_train_and_train_nothing_of_convert() -> None:
@@ -117,7 +129,7 @@ def test_every_example_runs(tmp_path: Path) -> None:
     arguments = {
         "photo": ["face.png"],
         "live": ["synthetic:?seconds=2&paced=false&size=320x240"],
-        "smile_camera": ["synthetic:?seconds=3&paced=false", "smiles"],
+        "smile_camera": ["synthetic:?seconds=3&paced=false", "--out", "smiles"],
         "own_sink": [],
         "crop_scores": ["face.png", str(box.x), str(box.y), str(box.w)],
         "summarise": ["out.jsonl"],
@@ -131,8 +143,34 @@ def test_every_example_runs(tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
-            env={"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "edge")))},
+            env={"PYTHONPATH": str(ROOT / "edge")},
         )
         assert done.returncode == 0, done.stderr
-        if path.stem != "smile_camera":
-            assert done.stdout.strip(), path
+        assert done.stdout.strip(), path
+    assert list((tmp_path / "smiles").glob("smile-*.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("example", "arguments", "missing"),
+    [
+        ("photo", [], "picture"),
+        ("photo", ["none.jpg"], "none.jpg"),
+        ("live", ["opencv:63"], "/dev/video63"),
+        ("summarise", ["none.jsonl"], "none.jsonl"),
+    ],
+)
+def test_an_example_names_what_is_missing_in_its_last_line(example: str, arguments: list[str], missing: str) -> None:
+    command = [sys.executable, str(ROOT / "examples" / f"{example}.py"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT / "edge")})
+    assert done.returncode == 2
+    assert missing in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_examples_use_only_the_public_names_of_edgefer() -> None:
+    import edgefer
+
+    for path in EXAMPLES:
+        text = path.read_text(encoding="utf-8")
+        assert "from edgefer" not in text, path
+        assert set(re.findall(r"\bedgefer\.(\w+)", text.replace("edgefer.EdgeferError", ""))) <= set(edgefer.__all__), path

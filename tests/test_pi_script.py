@@ -1,4 +1,4 @@
-"""edge/deploy/pi.sh by what it says it would do; tests/pi lets it do it."""
+"""edge/deploy/pi.sh by its dry run; tests/pi runs it."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def run(environment: dict[str, str], *arguments: str, script: Path = SCRIPT) -> 
     return subprocess.run([script, *arguments], env=environment, capture_output=True, text=True, check=False)
 
 
-def steps(said: str) -> list[str]:
-    return [line.removeprefix("+ ") for line in said.splitlines() if line.startswith("+ ")]
+def steps(output: str) -> list[str]:
+    return [line.removeprefix("+ ") for line in output.splitlines() if line.startswith("+ ")]
 
 
-def test_a_dry_run_prints_every_step_and_does_none(pi: dict[str, str], tmp_path: Path) -> None:
+def test_a_dry_run_prints_every_step_and_runs_none(pi: dict[str, str], tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     done = run(pi, "install", "--dry-run")
     assert done.returncode == 0, done.stderr
@@ -69,21 +69,21 @@ def test_a_dry_run_prints_every_step_and_does_none(pi: dict[str, str], tmp_path:
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_what_is_there_is_not_installed_again(pi: dict[str, str], tmp_path: Path) -> None:
+def test_an_existing_installation_is_not_repeated(pi: dict[str, str], tmp_path: Path) -> None:
     pi["INSTALLED"] = "python3-venv python3-numpy python3-opencv python3-picamera2"
     environment = tmp_path / "opt/edgefer"
     (environment / "bin").mkdir(parents=True)
     (environment / "bin/python").symlink_to("/bin/true")
     (environment / "lib/python3.11/site-packages").mkdir(parents=True)
-    said = run(pi, "install", "--dry-run").stdout
-    assert "apt-get" not in said
-    assert "-m venv" not in said
+    output = run(pi, "install", "--dry-run").stdout
+    assert "apt-get" not in output
+    assert "-m venv" not in output
     (environment / "lib/python3.11").rename(environment / "lib/python3.9")
     (environment / "pyvenv.cfg").touch()
     assert "-m venv --clear" in run(pi, "install", "--dry-run").stdout, "the system's Python is another now"
 
 
-def test_a_folder_that_is_not_ours_is_left_alone(pi: dict[str, str], tmp_path: Path) -> None:
+def test_a_folder_of_somebody_else_is_not_changed(pi: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "opt/edgefer").mkdir(parents=True)
     assert "is not edgefer's" in one_line(run(pi, "install", "--dry-run").stderr)
     done = run(pi, "uninstall", "--dry-run")
@@ -92,7 +92,7 @@ def test_a_folder_that_is_not_ours_is_left_alone(pi: dict[str, str], tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("architecture", "machine", "release", "said"),
+    ("architecture", "machine", "release", "fact"),
     [
         ("armhf", "armv7l", "311", None),
         ("armhf", "aarch64", "311", None),
@@ -103,17 +103,17 @@ def test_a_folder_that_is_not_ours_is_left_alone(pi: dict[str, str], tmp_path: P
     ],
 )
 def test_the_runtime_follows_the_system_and_a_system_without_one_is_refused_before_any_step(
-    pi: dict[str, str], architecture: str, machine: str, release: str, said: str | None
+    pi: dict[str, str], architecture: str, machine: str, release: str, fact: str | None
 ) -> None:
     pi |= {"ARCHITECTURE": architecture, "MACHINE": machine, "RELEASE": release}
     done = run(pi, "install", "--dry-run")
-    if said is None:
+    if fact is None:
         assert "tflite-runtime==2.14.0" in done.stdout
         assert "ai-edge-litert" not in done.stdout
         assert "gcc libc6-dev python3-dev" in done.stdout, "msgspec has no 32-bit wheel"
     else:
         assert done.returncode == 1
-        assert said in one_line(done.stderr)
+        assert fact in one_line(done.stderr)
         assert steps(done.stdout) == []
 
 
@@ -123,10 +123,10 @@ def test_a_bundle_is_installed_without_a_network_and_has_no_32_bit_wheels(pi: di
     (folder / "wheels/edgefer-9.9-py3-none-any.whl").touch()
     for file in (SCRIPT, ROOT / "requirements/pi.txt", ROOT / "requirements/outputs.txt"):
         shutil.copy(file, folder)
-    said = steps(run(pi, "install", "--dry-run", script=folder / "pi.sh").stdout)
-    assert not any("update" in step for step in said)
-    assert all(f"--no-index --find-links {folder}/wheels" in step for step in said if " install --" in step and "pip" in step)
-    assert any(f"{folder}/wheels/edgefer-9.9-py3-none-any.whl" in step for step in said)
+    output = steps(run(pi, "install", "--dry-run", script=folder / "pi.sh").stdout)
+    assert not any("update" in step for step in output)
+    assert all(f"--no-index --find-links {folder}/wheels" in step for step in output if " install --" in step and "pip" in step)
+    assert any(f"{folder}/wheels/edgefer-9.9-py3-none-any.whl" in step for step in output)
     pi["ARCHITECTURE"] = "armhf"
     assert "this bundle is for 64-bit" in one_line(run(pi, "install", script=folder / "pi.sh").stderr)
     assert "this is a bundle" in one_line(run(pi, "bundle", script=folder / "pi.sh").stderr)
@@ -141,14 +141,14 @@ def test_a_bundle_would_hold_wheels_of_both_pythons_of_the_pi(pi: dict[str, str]
 
 
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["install", "--nonsense"], ["install", "--purge"], ["bundle", "--machine", "z80"]])
-def test_a_wrong_word_is_refused(pi: dict[str, str], arguments: list[str]) -> None:
+def test_an_unknown_command_is_refused(pi: dict[str, str], arguments: list[str]) -> None:
     done = run(pi, *arguments)
     assert done.returncode != 0
     assert done.stdout == ""
     assert "usage" in done.stderr or "aarch64 or x86_64" in done.stderr
 
 
-def test_help_teaches_and_make_passes_its_words_on(pi: dict[str, str]) -> None:
+def test_help_prints_the_commands_and_make_passes_its_arguments_on(pi: dict[str, str]) -> None:
     assert "--dry-run prints every step" in run(pi, "install", "--help").stdout
     done = subprocess.run(["make", "pi-install", "ARGS=--dry-run"], cwd=ROOT, env=pi, capture_output=True, text=True, check=False)
     assert "+ sudo apt-get update" in done.stdout, done.stderr

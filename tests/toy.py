@@ -1,4 +1,4 @@
-"""A toy FER2013 of drawn faces: real pictures of the seven expressions that may be made anywhere, in the three forms."""
+"""A toy FER2013 of drawn faces with the seven expressions, as a folder, a zip and a csv."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Picture = tuple[str, str, int, np.ndarray]
 
 
 def draw_pictures(train_people: int = 24, validation_people: int = 6) -> list[Picture]:
-    """Every person with every expression, cut as the detector would; other people in validation than in training."""
+    """Every person with every expression, cropped at the true box. People of validation are not in training."""
     pictures: list[Picture] = []
     for seed in range(train_people + validation_people):
         split = "train" if seed < train_people else "validation"

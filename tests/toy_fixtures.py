@@ -1,13 +1,38 @@
-"""The toy dataset, drawn once, and a model trained on it."""
+"""The toy dataset, a model trained on it, and its int8 file: each made once in a session."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from toy import Picture, draw_pictures, write_csv, write_folder, write_votes, write_zip
+
+ROOT = Path(__file__).parents[1]
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """The path ``name``, which ``make`` writes once for all workers of pytest-xdist. Tests only read it."""
+    root = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # each worker has its own folder in the folder of the session
+    with (root / f"{name}.lock").open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.seek(0)
+        if not lock.read():
+            make(root / name)
+            lock.write("made")
+    return root / name
+
+
+def command(module: str, *arguments: object) -> None:
+    """Run ``python -m module`` as a user does; it must succeed."""
+    done = subprocess.run([sys.executable, "-m", module, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="session")
@@ -17,28 +42,33 @@ def pictures() -> list[Picture]:
 
 @pytest.fixture(scope="session")
 def folder(pictures: list[Picture], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_folder(pictures, tmp_path_factory.mktemp("toy") / "folder")
+    return made_once(tmp_path_factory, "folder", lambda path: write_folder(pictures, path))
 
 
 @pytest.fixture(scope="session")
-def zipped(folder: Path) -> Path:
-    return write_zip(folder, folder.with_name("toy.zip"))
+def zipped(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_once(tmp_path_factory, "toy.zip", lambda path: write_zip(folder, path))
 
 
 @pytest.fixture(scope="session")
-def table(pictures: list[Picture], folder: Path) -> Path:
-    return write_csv(pictures, folder.with_name("fer2013.csv"))
+def table(pictures: list[Picture], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_once(tmp_path_factory, "fer2013.csv", lambda path: write_csv(pictures, path))
 
 
 @pytest.fixture(scope="session")
-def votes(pictures: list[Picture], folder: Path) -> Path:
-    return write_votes(pictures, folder.with_name("votes.csv"))
+def votes(pictures: list[Picture], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_once(tmp_path_factory, "votes.csv", lambda path: write_votes(pictures, path))
 
 
 @pytest.fixture(scope="session")
 def toy_run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished run on the toy dataset, trained once for all tests, as a user would train it."""
-    out, root = tmp_path_factory.mktemp("runs") / "toy_recipe", Path(__file__).parents[1]
-    command = [sys.executable, "-m", "train", "--data", folder, "--recipe", root / "tests/toy_recipe.toml", "--out", out]
-    subprocess.run(command, cwd=root, check=True, capture_output=True)
-    return out
+    """The folder of a finished run on the toy dataset, trained by the command."""
+    recipe = ROOT / "tests/toy_recipe.toml"
+    return made_once(tmp_path_factory, "toy_recipe", lambda out: command("train", "--data", folder, "--recipe", recipe, "--out", out))
+
+
+@pytest.fixture(scope="session")
+def toy_int8(toy_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The int8 file of the toy model, converted by the command."""
+    model = toy_run / "toy_recipe.keras"
+    return made_once(tmp_path_factory, "toy_recipe-int8.tflite", lambda out: command("convert", model, "--max-loss", 10, "--out", out))

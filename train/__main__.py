@@ -18,9 +18,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loade
 import msgspec
 
 from edgefer.errors import DataError, EdgeferError, SettingsError
-from edgefer.files import replace_durably
+from edgefer.files import write_atomic
 from edgefer.model.card import read_card
-from edgefer.native_stderr import quiet_native
+from edgefer.native_stderr import silence_native_stderr
 from train.cluster import Cluster, read_cluster
 from train.data import FERPLUS_NAME, UNLABELLED_NAME, WHERE_TO_GET, Dataset
 from train.material import Material, gather
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from train.fit import Epoch  # loads Keras
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Train a facial-expression model; the same command resumes an interrupted run at its last epoch."""
     parser = argparse.ArgumentParser(prog="python -m train", description=main.__doc__)
     parser.add_argument("--data", default="", help="FER2013: the folder, its zip, or fer2013.csv")
@@ -48,7 +48,7 @@ def main() -> None:
         default="none",
         help="mirrored: over this machine's GPUs; multiworker: over the machines of TF_CONFIG; see docs/scaling.md",
     )
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     try:
         if not options.data:
             raise DataError(f"which dataset? {WHERE_TO_GET}")
@@ -113,7 +113,7 @@ def _to_train(recipe: Recipe, near: Path, out: Path, wanted_by: tuple[str, ...] 
 def _keras_loaded() -> Iterator[None]:
     """Within it Keras is imported; raises `SettingsError` where its backend is not there."""
     try:
-        with quiet_native():
+        with silence_native_stderr():
             yield
     except (ImportError, ValueError) as error:  # what Keras raises for a backend that is missing or unknown
         backend = os.environ.get("KERAS_BACKEND", "tensorflow")
@@ -196,9 +196,7 @@ def _positive(text: str) -> int:
 
 def _note_data(out: Path, data: Path, recipe: Recipe) -> None:
     """Write, beside the model and not in it, where the data was and what a conversion may lose: `convert` reads it."""
-    part = out / "part.run.json"
-    part.write_text(json.dumps({"data": str(data.resolve()), "gate": msgspec.to_builtins(recipe.gate)}), encoding="utf-8")
-    replace_durably(part, out / "run.json")
+    write_atomic(out / "run.json", json.dumps({"data": str(data.resolve()), "gate": msgspec.to_builtins(recipe.gate)}))
 
 
 def _sha256(path: Path) -> str:

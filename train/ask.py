@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from edgefer.native_stderr import quiet_native
+from edgefer.native_stderr import silence_native_stderr
 
 Ask = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
 """Pixels (b, H, W, 1) float32 0..255 -> what the network answers, (b, …) float32."""
@@ -28,7 +28,7 @@ def asker(network: keras.Model) -> Ask:
         return lambda pixels: np.asarray(network.predict_on_batch(pixels), np.float32)
     network = _in_float32(network)
     single = keras.Input(batch_shape=(1, *network.input_shape[1:]))
-    with quiet_native(), redirect_stdout(io.StringIO()):  # Keras prints where it put the copy that is converted
+    with silence_native_stderr(), redirect_stdout(io.StringIO()):  # Keras prints where it put the copy that is converted
         flatbuffer = tf.lite.TFLiteConverter.from_keras_model(keras.Model(single, network(single, training=False))).convert()
         interpreter = Interpreter(model_content=flatbuffer, num_threads=2)
         interpreter.allocate_tensors()

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from edgefer.files import atomic_path
 from edgefer.types import Pixels
 from train.ask import asker
 from train.pipeline import Soft, varied
@@ -51,9 +52,8 @@ def _ask(recipe: Recipe, images: Pixels, teacher: Path, out: Path, unlabelled: i
         for pixels, _, chosen, _ in itertools.islice(stream, steps):
             asked = np.flatnonzero(chosen >= len(images) - unlabelled) if only_unlabelled else slice(None)
             soft[chosen[asked]] = answer(np.asarray(pixels)[asked])
-        part = out / f"part.{file.name}"
-        np.savez(part, key=np.array(key), soft=soft)
-        part.replace(file)
+        with atomic_path(file) as draft:
+            np.savez(draft, key=np.array(key), soft=soft)
         found[view] = soft
         left_min = (time.monotonic() - begun) * (views - view - 1) / 60
         print(f"asking {teacher.stem}: view {view + 1}/{views}, {left_min:.0f} min to go", flush=True)

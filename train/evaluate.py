@@ -14,7 +14,7 @@ from edgefer.model.card import read_card
 from edgefer.model.classifier import Classifier
 from edgefer.model.prior import PRIORS, ratio, shifted
 from edgefer.model.store import find_model
-from edgefer.native_stderr import quiet_native
+from edgefer.native_stderr import silence_native_stderr
 from edgefer.pipeline.crop import crop_face
 from edgefer.types import Box, Pixels, Scores
 from train.data import FERPLUS_NAME, WHERE_TO_GET, Dataset, audit, ferplus_majority, find_beside, find_ferplus, load, load_ferplus
@@ -33,7 +33,7 @@ def open_scorer(model: Path, prior: str = "") -> Scorer:
     ``prior`` is a named prior of `edgefer.model.prior`; empty: the one that the model's card states.
     """
     if model.suffix == ".keras":
-        with quiet_native():
+        with silence_native_stderr():
             import keras
 
         try:
@@ -75,7 +75,7 @@ def views_of(data: Dataset, split: str, votes: npt.NDArray[np.float32] | None) -
     return views
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Print accuracy, macro-F1, ECE and recalls, with and without the pictures that are also in training, and the people score."""
     parser = argparse.ArgumentParser(prog="python -m train.evaluate", description=main.__doc__)
     parser.add_argument("model", help="a .keras or .tflite file, or one of edgefer's own models")
@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--prior", default="", choices=("", "even", *PRIORS), help="answer for this class prior (default: the model's own)")
     parser.add_argument("--split", default="validation", choices=("train", "validation", "test"))
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     try:
         _evaluate(options)
     except EdgeferError as error:

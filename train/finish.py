@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from edgefer.files import replace_durably
+from edgefer.files import draft_folder, replace_durably
 from edgefer.model.card import Card, InputSpec, write_card
 from edgefer.model.prior import shifted
 from train.ask import Ask, asker
@@ -34,17 +34,16 @@ CROP_MARGIN = 0.0
 """FER2013's pictures are boxes of a face detector without a margin; see `edgefer.pipeline.crop.crop_square`."""
 
 
-def finish(
-    recipe: Recipe,
-    material: Material,
-    history: list[Epoch],
-    provenance: dict[str, str],
-    out: Path,
-) -> Path:
+def finish(recipe: Recipe, material: Material, history: list[Epoch], provenance: dict[str, str], out: Path) -> Path:
     """Write ``metrics.json``, ``curves.png``, ``confusion.png``, ``mistakes.png`` and ``<name>.keras`` into ``out``, each whole.
 
     The recipe's prior and a temperature go into the last layer.
     """
+    with draft_folder(out) as drafts:
+        return _finish(recipe, material, history, provenance, out, drafts)
+
+
+def _finish(recipe: Recipe, material: Material, history: list[Epoch], provenance: dict[str, str], out: Path, drafts: Path) -> Path:
     data, frequency, unique = material.data, material.frequency, material.found.validation_unique
     path = out / f"{recipe.name}.keras"
     model = build(recipe.model, len(recipe.labels))
@@ -60,7 +59,7 @@ def finish(
     by_tau = _people_by_tau(answer, material.judged_by, frequency) if material.judged_by else {}
     divisor = temperature(shifted(raw, np.exp(offsets)), split.labels[unique])
     _calibrate(model, offsets.astype(np.float32), divisor)
-    part = out / f"part.{path.name}"
+    part = drafts / path.name
     model.save(part)
     scores = scores_of(part, split.images)
     figures = measure(scores[unique], split.labels[unique], data.labels)
@@ -105,14 +104,14 @@ def finish(
         "ended": ended,
         "history": history,
     }
-    (out / "part.metrics.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (drafts / "metrics.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     title = f"{recipe.name}: {100 * figures.accuracy:.2f} % of {figures.images:,} validation images"
-    curves(history, best, title, out / "part.curves.png")
-    confusion(figures, data.labels, title, out / "part.confusion.png")
-    mistakes(split.images[unique], scores[unique], split.labels[unique], data.labels, out / "part.mistakes.png")
+    curves(history, best, title, drafts / "curves.png")
+    confusion(figures, data.labels, title, drafts / "confusion.png")
+    mistakes(split.images[unique], scores[unique], split.labels[unique], data.labels, drafts / "mistakes.png")
     # The model last: once it exists, everything that 'publish' needs exists.
     for name in ("metrics.json", "curves.png", "confusion.png", "mistakes.png", path.name):
-        replace_durably(out / f"part.{name}", out / name)
+        replace_durably(drafts / name, out / name)
     print(
         f"{path}: validation accuracy {100 * figures.accuracy:.2f} % without repeats ({figures.images:,} images), "
         f"{100 * everything.accuracy:.2f} % with them ({everything.images:,}); macro-F1 {figures.macro_f1:.3f}; "

@@ -16,7 +16,7 @@ import keras
 import numpy.typing as npt
 
 from edgefer.errors import SettingsError
-from edgefer.files import replace_durably
+from edgefer.files import atomic_path
 from edgefer.types import Pixels
 from train.model import build, for_training
 from train.pipeline import batches, epoch_size, middle, training_stream
@@ -222,9 +222,8 @@ class Journal(keras.callbacks.Callback):
         """Keep these weights if they are the best; a moving average is still in place here."""
         figures = {f"val_{name}": float(value) for name, value in (logs or {}).items()}
         if self.writes and best_epoch([*self.history, figures], self._recipe.monitor) == len(self.history):
-            part = self._out / f"part.{BEST}"
-            self._of_the_whole().save_weights(part)
-            replace_durably(part, self._out / BEST)
+            with atomic_path(self._out / BEST) as draft:
+                self._of_the_whole().save_weights(draft)
 
     def _of_the_whole(self) -> keras.Model:
         """The network with the weights that are trained now: what is trained may be its last layers alone."""
@@ -251,11 +250,10 @@ class Journal(keras.callbacks.Callback):
 
     def _checkpoint(self) -> None:
         """Model, optimizer and history in one file and one rename: a kill at any time leaves a complete checkpoint."""
-        part = self._out / f"part.{CHECKPOINT}"
-        self.model.save(part)
-        with zipfile.ZipFile(part, "a") as archive:
-            archive.writestr("history.json", json.dumps({"identity": self._identity, "history": self.history}))
-        replace_durably(part, self._out / CHECKPOINT)
+        with atomic_path(self._out / CHECKPOINT) as draft:
+            self.model.save(draft)
+            with zipfile.ZipFile(draft, "a") as archive:
+                archive.writestr("history.json", json.dumps({"identity": self._identity, "history": self.history}))
 
     def _tell(self) -> None:
         last, left = self.history[-1], self._recipe.epochs - len(self.history)

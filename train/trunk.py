@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from keras import layers
 
+from edgefer.files import atomic_path
 from edgefer.types import Pixels
 from train.ask import asker
 from train.pipeline import Soft, Targets, batches, target, varied
@@ -71,13 +72,13 @@ def kept_levels(trunk: keras.Model, images: Pixels, recipe: Recipe, unlabelled: 
     for view, file in enumerate(files):
         if file.is_file() or ask is None:
             continue
-        begun, part = time.monotonic(), file.with_name(f"part.{file.name}")
-        levels = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
-        stream, steps = varied(images, recipe, first_epoch=view, views=views, unlabelled=unlabelled)
-        for pixels, _, chosen, _ in itertools.islice(stream, steps):
-            levels[chosen] = _levels(ask(np.asarray(pixels)))
-        levels.flush()
-        part.replace(file)
+        begun = time.monotonic()
+        with atomic_path(file) as draft:
+            levels = np.lib.format.open_memmap(draft, mode="w+", dtype=np.uint8, shape=shape)
+            stream, steps = varied(images, recipe, first_epoch=view, views=views, unlabelled=unlabelled)
+            for pixels, _, chosen, _ in itertools.islice(stream, steps):
+                levels[chosen] = _levels(ask(np.asarray(pixels)))
+            levels.flush()
         print(f"frozen layers: view {view + 1}/{views}, {time.monotonic() - begun:.0f} s", flush=True)
     return [np.load(file, mmap_mode="r") for file in files]
 

@@ -7,7 +7,7 @@ USAGE="usage: pi.sh install   [--dry-run]             into /opt/edgefer, from th
        pi.sh uninstall [--dry-run] [--purge]   remove it; --purge takes configuration and data too
        pi.sh bundle    [--dry-run] [--machine aarch64|x86_64]
                                                one file to install from without a network, into dist/
---dry-run prints every step and does none. PREFIX is where it goes, PYTHON the system's python3."
+--dry-run prints every step and runs none. PREFIX is the folder to install into, PYTHON the system's python3."
 
 HERE=$(cd "$(dirname "$0")" && pwd)
 PREFIX=${PREFIX:-/opt/edgefer}
@@ -15,7 +15,7 @@ PYTHON=${PYTHON:-/usr/bin/python3}
 COMMAND=/usr/local/bin/edgefer
 dry_run='' purge='' machine=aarch64
 
-# What stands in a bundle's folder, or in a checkout.
+# The wheels and pins of a bundle, or those of a checkout.
 if [ -d "$HERE/wheels" ]; then
     WHEELS=$HERE/wheels PINS=("$HERE/pi.txt" "$HERE/outputs.txt") SOURCE=''
 else
@@ -28,31 +28,31 @@ fail() {
     exit 1
 }
 
-# A step: said, and done unless this is a dry run.
+# Print a step, and run it unless this is a dry run.
 step() {
     echo "+ $*"
     [ -n "$dry_run" ] || "$@"
 }
 
-# A step that only root may do.
+# A step that needs root.
 root_step() {
     if [ "$(id -u)" = 0 ]; then step "$@"; else step sudo "$@"; fi
 }
 
-# What every Pi needs: the lines of requirements/pi.txt and outputs.txt without a marker.
+# The packages of every Pi: the lines of requirements/pi.txt and outputs.txt without a marker.
 pins() {
     grep -hxE '[a-z][^ ;]*==[^ ;]+' "${PINS[@]}"
 }
 
-# "name==version" of a runtime in requirements/pi.txt. Its marker is not asked: a 32-bit system on a 64-bit kernel, as Raspberry Pi OS
-# has it, answers "aarch64" there.
+# "name==version" of a runtime in requirements/pi.txt. Its marker is ignored: on a 32-bit system with a 64-bit kernel, which Raspberry
+# Pi OS often is, it would see "aarch64".
 pin() {
     grep -hoE "^$1==[^ ;]+" "${PINS[@]}" || fail "${PINS[0]}: no $1 in it"
 }
 
 # ---------------------------------------------------------------- install
 
-# The TFLite runtime for this system: what dpkg says of the system counts, not what uname says of the kernel.
+# The TFLite runtime for this system: the architecture of dpkg (the system) counts, not that of uname (the kernel).
 pick_runtime() {
     local release architecture
     command -v dpkg >/dev/null || fail "no dpkg here: this installs on Raspberry Pi OS and Debian; elsewhere 'pip install edgefer'"
@@ -64,7 +64,7 @@ pick_runtime() {
     arm64 | amd64) RUNTIME=ai-edge-litert ;;
     armhf)
         [ "$(uname -m)" != armv6l ] || fail "this processor (ARMv6: Pi 1, Zero, Zero W) has no TFLite runtime; a Zero 2 W, 3, 4 or 5 has"
-        [ "$release" -lt 312 ] || fail "no TFLite runtime is made for 32-bit systems newer than Bookworm; install the 64-bit Raspberry Pi OS"
+        [ "$release" -lt 312 ] || fail "no TFLite runtime exists for 32-bit systems newer than Bookworm; install the 64-bit Raspberry Pi OS"
         [ -z "$WHEELS" ] || fail "this bundle is for 64-bit systems; on a 32-bit one 'make pi-install' in a checkout, with a network"
         RUNTIME=tflite-runtime
         ;;
@@ -76,10 +76,10 @@ has_package() {
     dpkg-query --show --showformat='${db:Status-Status}\n' "$1" 2>/dev/null | grep -qx installed
 }
 
-# The camera library, OpenCV and numpy come from apt: picamera2 is built against the system's numpy and dies on another.
+# The camera library, OpenCV and numpy come from apt: picamera2 is built against the system's numpy and fails with another.
 install_packages() {
     local package wanted=(python3-venv python3-numpy python3-opencv python3-picamera2) missing=()
-    # Not every library has a ready wheel for 32 bits: pip may have to build one.
+    # Some libraries have no wheel for 32 bits: pip builds them.
     [ "$RUNTIME" != tflite-runtime ] || wanted+=(gcc libc6-dev python3-dev)
     for package in "${wanted[@]}"; do
         has_package "$package" || missing+=("$package")
@@ -87,7 +87,7 @@ install_packages() {
     if [ ${#missing[@]} -gt 0 ] && [ -z "$WHEELS" ]; then
         root_step apt-get update -q
     fi
-    # Plain Debian has no picamera2 in every release: USB cameras do without.
+    # Not every Debian release has picamera2; USB cameras work without it.
     if [[ " ${missing[*]} " == *" python3-picamera2 "* && -z $dry_run ]] && ! apt-cache show python3-picamera2 >/dev/null 2>&1; then
         echo "no package python3-picamera2 here: USB cameras and streams only"
         missing=("${missing[@]/python3-picamera2/}")
@@ -98,23 +98,23 @@ install_packages() {
         if [ -z "$WHEELS" ] || ! has_package python3-venv; then
             fail "apt cannot install ${missing[*]}; the system's python3-venv at least is needed, then run this again"
         fi
-        echo "without a network, without ${missing[*]}: OpenCV and numpy are taken from the bundle"
+        echo "no network and no ${missing[*]}: OpenCV and numpy come from the bundle"
     fi
 }
 
-# A virtual environment that sees the system's picamera2; one of another Python, left by a system upgrade, is made anew.
+# A virtual environment that sees the system's picamera2; one of another Python, after a system upgrade, is replaced.
 make_environment() {
     local version
     version=$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     if [ -x "$PREFIX/bin/python" ] && [ -d "$PREFIX/lib/python$version/site-packages" ]; then
-        echo "$PREFIX is there"
+        echo "$PREFIX exists"
     else
-        [ ! -e "$PREFIX" ] || [ -e "$PREFIX/pyvenv.cfg" ] || fail "$PREFIX is there and is not edgefer's; move it away, or choose another with PREFIX=…"
+        [ ! -e "$PREFIX" ] || [ -e "$PREFIX/pyvenv.cfg" ] || fail "$PREFIX exists and is not edgefer's; move it, or choose another folder with PREFIX=…"
         root_step "$PYTHON" -m venv --clear --system-site-packages "$PREFIX"
     fi
 }
 
-# numpy stays as the system has it, for this installation and for whatever is installed into it later.
+# numpy stays at the system's version, for this installation and for later ones into it.
 hold_numpy() {
     local numpy
     numpy=$("$PYTHON" -c 'import numpy; print(numpy.__version__)' 2>/dev/null || true)
@@ -133,7 +133,7 @@ install() {
     packages=($(pins) "$(pin "$RUNTIME")")
     "$PYTHON" -c 'import cv2; cv2.CascadeClassifier' 2>/dev/null || [ -z "$WHEELS" ] || packages+=(opencv-python-headless)
     root_step "${pip[@]}" install "${from[@]}" "${packages[@]}"
-    # Its dependencies are these; and the same version may hold newer code.
+    # No dependencies: they are the packages above. Force: the same version may have newer code.
     root_step "${pip[@]}" install "${from[@]}" --no-deps --force-reinstall "${SOURCE:-$(echo "$WHEELS"/edgefer-*.whl)}"
     root_step ln -sfn "$PREFIX/bin/edgefer" "$COMMAND"
     local user=${SUDO_USER:-$(id -un)}
@@ -164,14 +164,14 @@ uninstall() {
     if [ -n "$purge" ]; then
         root_step rm -rf /etc/edgefer /var/lib/edgefer /var/lib/private/edgefer
     else
-        echo "left: /etc/edgefer and /var/lib/edgefer (--purge takes them too), and the packages from apt"
+        echo "not removed: /etc/edgefer and /var/lib/edgefer (--purge removes them), and the packages from apt"
     fi
 }
 
 # ---------------------------------------------------------------- bundle
 
-# Wheels for one Python of the Pi, chosen here by pip for there. OpenCV and numpy are for a system without apt's: of OpenCV the last
-# that still does with the numpy 1.24 of Bookworm.
+# Wheels for one Python of the Pi. OpenCV and numpy are for a system without apt's: the last OpenCV that works with the numpy 1.24 of
+# Bookworm.
 download() {
     local python=$1 numpy=$2 to=$3 platforms=() packages tag
     # shellcheck disable=SC2207  # one word a package
@@ -216,12 +216,12 @@ while [ $# -gt 0 ]; do
     *--dry-run) dry_run=yes ;;
     uninstall--purge) purge=yes ;;
     bundle--machine)
-        [ $# -gt 1 ] || fail "--machine: which? aarch64 or x86_64"
+        [ $# -gt 1 ] || fail "--machine needs a value: aarch64 or x86_64"
         machine=$2
         shift
         ;;
     *-h | *--help) echo "$USAGE" && exit 0 ;;
-    *) echo "edgefer: pi.sh $verb knows no $1" >&2 && echo "$USAGE" >&2 && exit 2 ;;
+    *) echo "edgefer: pi.sh $verb: unknown argument $1" >&2 && echo "$USAGE" >&2 && exit 2 ;;
     esac
     shift
 done

@@ -1,4 +1,4 @@
-"""Every error edgefer raises on purpose; the commands print the message as one line and exit non-zero.
+"""The errors that edgefer raises; a command prints the message as one line and exits non-zero.
 
 EdgeferError
 ├── SettingsError    (ValueError)         a config key, a spec or a flag is wrong
@@ -6,15 +6,15 @@ EdgeferError
 ├── DataError        (ValueError)         a dataset is missing, incomplete or damaged
 ├── SourceError      (OSError)            a camera, a clip or a folder cannot be read
 ├── SinkError        (OSError)            an output cannot be opened or written
-├── ServiceError     (OSError)            the systemd service cannot be installed or asked
-├── MemoryLimit      (MemoryError)        the process grew beyond what the settings allow
-├── WorkerLost       (ConnectionError)    another process of a training on several machines is gone
-└── MissingLibrary   (ImportError)        an optional library is absent
+├── ServiceError     (OSError)            the systemd service cannot be installed or queried
+├── MemoryLimit      (MemoryError)        the process uses more memory than the settings allow
+├── WorkerLost       (ConnectionError)    another process of a distributed training ended
+└── MissingLibrary   (ImportError)        an optional library is not installed
 """
 
 
 class EdgeferError(Exception):
-    """Root of all errors whose text is meant for the user: what was asked, what was found, what to do."""
+    """Base of all errors. The text is for the user: what was asked, what was found, what to do."""
 
 
 class SettingsError(EdgeferError, ValueError):
@@ -22,7 +22,7 @@ class SettingsError(EdgeferError, ValueError):
 
 
 class ModelError(EdgeferError, ValueError):
-    """A model file is missing, damaged, changed, or disagrees with its own card."""
+    """A model file is missing, damaged or changed, or does not match its card."""
 
 
 class DataError(EdgeferError, ValueError):
@@ -38,16 +38,16 @@ class SinkError(EdgeferError, OSError):
 
 
 class ServiceError(EdgeferError, OSError):
-    """The systemd service cannot be installed, started or asked."""
+    """The systemd service cannot be installed, started or queried."""
 
 
 class MemoryLimit(EdgeferError, MemoryError):
-    """The process holds more memory than the settings allow."""
+    """The process uses more memory than the settings allow."""
 
 
 class WorkerLost(EdgeferError, ConnectionError):
-    """Another process of a training on several machines is gone."""
+    """Another process of a distributed training ended."""
 
 
 class MissingLibrary(EdgeferError, ImportError):
-    """An optional library is absent; the text names what to install."""
+    """An optional library is not installed; the text names the package."""

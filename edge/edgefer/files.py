@@ -1,51 +1,103 @@
-"""Folders that edgefer ships and keeps, and files that a reader sees whole or not at all."""
+"""Folders that edgefer ships or keeps its state in, and atomic writes."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 
 from edgefer.errors import SettingsError
 
 _PACKAGE = Path(__file__).parent
 ASSETS = _PACKAGE / "assets"
+DRAFTS = ".part-edgefer-"
+"""How the name of every folder of unfinished files begins."""
 
 
 def shipped(name: str) -> Path:
-    """The folder "deploy" or "models": inside the package in a wheel, at its place in the tree in a checkout."""
-    places = {"deploy": _PACKAGE.parent / "deploy", "models": _PACKAGE.parents[1] / "models"}
+    """The folder "deploy" or "models": part of the package in a wheel, part of the repository in a checkout."""
+    checkout = {"deploy": _PACKAGE.parent / "deploy", "models": _PACKAGE.parents[1] / "models"}
     installed = ASSETS / name
-    return installed if installed.is_dir() else places[name]
+    return installed if installed.is_dir() else checkout[name]
 
 
 def state_dir() -> Path:
-    """Where edgefer keeps what must outlive it: systemd's state directory, else the user's."""
+    """Folder of the files that outlive the process: systemd's state directory, else the user's."""
     state = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
     home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(state or Path(home) / "edgefer")
 
 
-def replace_durably(part: Path, path: Path) -> None:
-    """Give a finished file its name, once it is on the disk: a power cut leaves the old file or the new one, whole."""
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    part.replace(path)
+@contextmanager
+def draft_folder(parent: Path) -> Iterator[Path]:
+    """A new folder in ``parent`` that only this user may open, for unfinished files; it is removed at the end.
 
-
-def write_whole(path: Path, content: str | bytes, flag: str = "") -> None:
-    """Write a file that a reader sees whole or not at all; raises `SettingsError` where it cannot be written.
-
-    ``flag``: where the user typed the path; the message begins with it, and the folder must be there.
+    Folders that killed processes left in ``parent`` are removed first. Raises `OSError`.
     """
-    part = path.parent / f".part-{path.name}"
+    import tempfile  # slow to import, and most commands write nothing
+
+    _remove_stale(parent)
+    with tempfile.TemporaryDirectory(prefix=DRAFTS, dir=parent, ignore_cleanup_errors=True) as name:
+        lock = os.open(name, os.O_RDONLY)
+        try:
+            with suppress(OSError):  # some network file systems have no locks
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield Path(name)
+        finally:
+            os.close(lock)
+
+
+@lru_cache(maxsize=64)
+def _remove_stale(parent: Path) -> None:
+    """Remove draft folders that no process holds; once a process and folder, because listing a large folder is slow."""
+    for folder in parent.glob(f"{DRAFTS}*"):
+        with suppress(OSError):
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                # The lock of a process ends with it, whatever ends it.
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A path for the new content of ``path``, which replaces ``path`` when the block ends without an error.
+
+    Readers see the old file or the new one, also after a power cut. The file name is the same, since libraries choose the format
+    by its suffix; the file mode is that of the old file. Raises `OSError`.
+    """
+    with draft_folder(path.parent) as folder:
+        draft = folder / path.name
+        yield draft
+        replace_durably(draft, path)
+
+
+def replace_durably(draft: Path, path: Path) -> None:
+    """Rename a complete draft to ``path``, once it is on the disk; it gets the mode of the old file."""
+    with suppress(FileNotFoundError):
+        draft.chmod(stat.S_IMODE(path.stat().st_mode))
+    with draft.open("rb") as file:
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def write_atomic(path: Path, content: str | bytes, flag: str = "") -> None:
+    """Replace ``path`` by ``content``; raises `SettingsError` where it cannot be written.
+
+    ``flag``: the option that names the path; the message begins with it, and the folder must exist. Without it, the folder is created.
+    """
     try:
         if not flag:
             path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            part.write_bytes(content.encode() if isinstance(content, str) else content)
-            replace_durably(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        with atomic_path(path) as draft:
+            draft.write_bytes(content.encode() if isinstance(content, str) else content)
     except OSError as error:
         advice = "; try it with sudo" if isinstance(error, PermissionError) else ""
         raise SettingsError(f"{flag}{path}: cannot be written: {error.strerror}{advice}") from None

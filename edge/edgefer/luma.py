@@ -1,4 +1,4 @@
-"""Colour to luma: the one conversion, made once, at the source."""
+"""Colour to luma: one conversion, made once, at the source."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edgefer.types import Frame, Pixels
 
 
 def colour_frame(index: int, time_s: float, bgr: cv2.typing.MatLike, name: str | None = None) -> Frame:
-    """A frame of an (H, W, 3) uint8 BGR picture, with its luma (ITU-R BT.601 weights)."""
+    """A frame from an (H, W, 3) uint8 BGR picture, with its luma (ITU-R BT.601 weights)."""
     return Frame(index, time_s, luma_of(bgr), np.asarray(bgr, np.uint8), name)
 
 

@@ -1,4 +1,4 @@
-"""Facts about the machine: board, temperature, governor, throttling, memory. Nothing here needs root or a Pi."""
+"""Facts about the machine: board, temperature, governor, throttling, memory. They need neither root nor a Pi."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ THROTTLE_BITS = {
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A machine as a benchmark should name it; None where it does not say."""
+    """The machine of a benchmark; None for what it does not report."""
 
     board: str
     cores: int
@@ -31,12 +31,12 @@ class Machine:
 
 
 def machine(root: Path = Path("/")) -> Machine:
-    """The machine this runs on; ``root`` is where /proc and /sys are looked for."""
+    """This machine; ``root`` is the folder that holds /proc and /sys."""
     return Machine(board(root), len(_cpus(root)), governor(root), temperature_c(root), throttled())
 
 
 def board(root: Path = Path("/")) -> str:
-    """Model of the board ("Raspberry Pi Zero 2 W Rev 1.0"), else of the processor."""
+    """Name of the board ("Raspberry Pi Zero 2 W Rev 1.0"), else of the processor."""
     if model := _read(root / "proc/device-tree/model"):
         return model.rstrip("\0")
     for line in _read(root / "proc/cpuinfo").splitlines():
@@ -57,18 +57,18 @@ def governor(root: Path = Path("/")) -> str | None:
 
 
 def throttle_bits() -> int | None:
-    """The firmware's own word on it, see `THROTTLE_BITS`; None on other machines, and where it does not answer."""
+    """Bits of the Pi's firmware, see `THROTTLE_BITS`; None on other machines, and where it does not answer."""
     if not shutil.which("vcgencmd"):
         return None
     try:
-        said = subprocess.run(["vcgencmd", "get_throttled"], capture_output=True, text=True, timeout=5, check=True).stdout
-        return int(said.partition("=")[2], 16)
+        output = subprocess.run(["vcgencmd", "get_throttled"], capture_output=True, text=True, timeout=5, check=True).stdout
+        return int(output.partition("=")[2], 16)
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
 
 
 def throttled(now_only: bool = False) -> tuple[str, ...]:
-    """What the Pi's firmware says of power and heat, now and since boot; empty where all is well or it does not say."""
+    """Power and heat problems that the Pi's firmware reports, now and since boot; empty on other machines."""
     bits = throttle_bits() or 0
     return tuple(name for bit, name in THROTTLE_BITS.items() if bits >> bit & 1 and (bit < 16 or not now_only))
 
@@ -82,12 +82,12 @@ def version() -> str:
 
 
 def peak_rss_mb() -> float:
-    """The most memory this process has held so far, in megabytes (10^6 bytes)."""
+    """Peak resident memory of this process in megabytes (10^6 bytes)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 def process_age_s() -> float:
-    """Seconds since this process was started, the interpreter's own start included; 0 where the system does not say."""
+    """Seconds since the start of this process, including the interpreter's start; 0 where the system does not report it."""
     try:
         # Field 22 of stat, after the name in brackets: clock ticks after boot.
         ticks = int(Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
@@ -108,7 +108,7 @@ def _read(path: Path) -> str:
 
 
 def resident_bytes() -> int:
-    """Memory of this process that is really there; 0 where the system does not say."""
+    """Resident memory of this process in bytes; 0 where the system does not report it."""
     try:
         return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
@@ -116,8 +116,8 @@ def resident_bytes() -> int:
 
 
 def trim_memory() -> None:
-    """Give the system back what loading and drawing left free: glibc keeps it for later. Elsewhere nothing is done."""
-    import ctypes  # two milliseconds that other verbs need not wait for
+    """Return free memory to the system, which glibc keeps; other C libraries do nothing here."""
+    import ctypes  # slow to import, and most commands do not need it
 
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,4 +1,4 @@
-"""Silences native libraries that write to the terminal past Python, for the moment in which they load."""
+"""Silences native libraries, which write to standard error without Python."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def quiet_native() -> Iterator[None]:
-    """While inside, nothing reaches the process's standard error; Python's own errors are raised as ever.
+def silence_native_stderr() -> Iterator[None]:
+    """Inside, the process's standard error is discarded; Python still raises its errors.
 
-    TFLite and TensorFlow announce themselves there in words no user asked for, and offer no switch.
+    TFLite and TensorFlow print banners there, and have no option against it.
     """
     try:
-        kept = os.dup(2)
-    except OSError:  # closed already: quiet enough
+        saved = os.dup(2)
+    except OSError:  # closed already
         yield
         return
     if sys.stderr is not None:
         sys.stderr.flush()
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    null = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(null, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)

@@ -1,14 +1,18 @@
-"""What every output is: the protocol of a sink, what a run tells it, and the thread it works in."""
+"""What every output is: the base class of sinks, what a run tells them, and the thread they work in."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
+from edgefer.errors import SinkError
+from edgefer.log_once import LogOnce
+from edgefer.plug import Plug
 from edgefer.queues import Mailbox
 from edgefer.types import CameraState, Observation
 
@@ -16,58 +20,72 @@ _LOG = logging.getLogger(__name__)
 
 
 class QuitRun(Exception):
-    """Raised by a sink on the main thread when the person in front of it asks to stop."""
+    """Raised by a sink on the main thread when the user asks to stop."""
 
 
-class Sink(Protocol):
-    """Takes observations; closing twice is safe and flushes."""
+class Sink(Plug, ABC):
+    """Takes observations. A subclass has `write` and `close`, and overrides of the rest what it needs.
 
-    main_thread: bool
-    """Must be written from the main thread, as windows must."""
+    One that is named by specs is called with a checked `Spec`, and raises `SinkError` if it cannot be opened.
+    """
 
+    kind = "sink"
+    fault = SinkError
+    main_thread: bool = False
+    """Works on the main thread, as windows must. Every other sink gets a thread of its own."""
+    images_leave: bool = False
+    """Images can be seen from another machine."""
+
+    def begin(self, about: About) -> str:
+        """Called once before the first frame; returns a line for people, or nothing."""
+        return ""
+
+    @abstractmethod
     def write(self, observation: Observation) -> None:
-        """Take one observation; may be slow."""
+        """Take one observation; may be slow. An error is logged and counted, and the next observation comes."""
 
+    def camera(self, state: CameraState) -> None:
+        """Called when a live camera's state changes: it is silent, frozen, blocked, or live again."""
+
+    def idle(self) -> None:
+        """Called a few times a second, on the main thread, while a source that may pause gives no frame."""
+
+    @abstractmethod
     def close(self) -> None:
-        """Flush and release."""
-
-    # Where a sink has them: ``begin(about)``, see `begin`; ``camera(state)``, called when a live camera's state changes;
-    # the static ``check(spec)``, which raises without opening anything.
+        """Write what is left, and release; safe to call twice."""
 
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a sink may want to say of the run it is part of."""
+    """The run that a sink is part of."""
 
     version: str
     source: str
     """The source's description of itself."""
     model: Callable[[], Mapping[str, Any]]
-    """What `edgefer.model.describe` says of the model in use, which may change in a long run."""
+    """Facts about the model in use, as `edgefer.model.describe` gives them; it may change in a long run."""
     sinks: Sequence[Sink]
     """All sinks of the run, those in threads of their own as `Background`."""
 
 
 def begin(sinks: Sequence[Sink], about: About) -> list[str]:
-    """Tell every sink that asks (has a method ``begin(about)``) what it is part of; returns what they want people to know."""
-    bare = (sink.sink if isinstance(sink, Background) else sink for sink in sinks)
-    return [said for sink in bare if hasattr(sink, "begin") and (said := sink.begin(about))]
+    """Tell every sink which run it is part of; returns their lines for people."""
+    return [line for sink in sinks if (line := sink.begin(about))]
 
 
-class Background:
-    """A sink in a thread of its own behind a bounded mailbox, so that a slow one never holds up the frames.
+class Background(Sink):
+    """A sink in a thread of its own behind a bounded mailbox: a slow one never holds up the frames.
 
     ``stop`` ends the run: it is set when the reader of a pipe goes away. ``lossless`` makes the frames wait, until then,
     instead of dropping observations: for files, which have no clock.
     """
 
-    main_thread = False
     SLOTS = 64
 
     def __init__(self, sink: Sink, name: str, stop: threading.Event, lossless: bool) -> None:
         self.sink, self.name, self._stop, self._lossless = sink, name, stop, lossless
         self._mailbox: Mailbox[Observation | CameraState] = Mailbox(self.SLOTS)
-        self._faults: set[type[Exception]] = set()
+        self._log_once = LogOnce(_LOG)
         self.failed = 0
         """Observations that could not be written."""
         self._thread = threading.Thread(target=self._work, name=f"sink {name}", daemon=True)
@@ -78,14 +96,17 @@ class Background:
         """Observations this sink was too slow for."""
         return self._mailbox.dropped
 
+    def begin(self, about: About) -> str:
+        """The sink's own, on the caller's thread."""
+        return self.sink.begin(about)
+
     def write(self, observation: Observation) -> None:
         """Hand over; returns at once unless lossless and full."""
         self._mailbox.put(observation, wait_until=self._stop if self._lossless else None)
 
     def camera(self, state: CameraState) -> None:
-        """Hand over what the camera is up to, where the sink wants to know."""
-        if hasattr(self.sink, "camera"):
-            self._mailbox.put(state)
+        """Hand over the camera's state."""
+        self._mailbox.put(state)
 
     def finish(self) -> None:
         """No more observations; what is queued is still written, then the sink is closed. Returns at once."""
@@ -99,15 +120,18 @@ class Background:
             _LOG.error("%s: did not finish writing in time", self.name)
 
     def complaint(self) -> str:
-        """What went wrong, for the end of a run; empty when all is well."""
+        """What went wrong, for the end of a run; empty if nothing did."""
         counts = ((self.failed, "could not be written"), (self.dropped, "dropped because it was slow"))
-        said = ", ".join(f"{count} observations {what}" for count, what in counts if count)
-        return f"{self.name}: {said}" if said else ""
+        lost = ", ".join(f"{count} observations {what}" for count, what in counts if count)
+        return f"{self.name}: {lost}" if lost else ""
 
     def _work(self) -> None:
         while (item := self._mailbox.get()) is not None:
-            self._guard(self.sink.camera if isinstance(item, CameraState) else self.sink.write, item)  # type: ignore[attr-defined]
-        # Here, so that no sink waits for another's closing.
+            if isinstance(item, CameraState):
+                self._guard(self.sink.camera, item)
+            else:
+                self._guard(self.sink.write, item)
+        # Here, so that no sink waits until another is closed.
         self._guard(self.sink.close)
 
     def _guard(self, call: Callable[..., None], *arguments: Observation | CameraState) -> None:
@@ -115,17 +139,15 @@ class Background:
         try:
             call(*arguments)
         except BrokenPipeError:
-            # The reader of a pipe went away ("| head"): nobody wants the rest.
+            # The reader of a pipe went away ("| head"): nobody reads the rest.
             self._stop.set()
         except Exception as error:
             self.failed += 1
-            if type(error) not in self._faults:
-                self._faults.add(type(error))
-                _LOG.error("%s: %s (said once; counted from here on)", self.name, error)
+            self._log_once(logging.ERROR, f"{self.name}: {error}", kind=type(error).__name__)
 
 
 def close_all(sinks: Sequence[Sink], within_s: float = 2.0) -> None:
-    """Close every sink; all those in threads of their own share the one time limit."""
+    """Close every sink; those in threads of their own share one time limit."""
     deadline_s = time.monotonic() + within_s
     background = [sink for sink in sinks if isinstance(sink, Background)]
     for sink in background:

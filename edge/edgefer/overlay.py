@@ -1,4 +1,4 @@
-"""Boxes and labels drawn on a frame, for people to look at."""
+"""The overlay: boxes and labels drawn on a frame, for people."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ _BOX_BGR, _UNSURE_BGR, _TEXT_BGR = (60, 145, 40), (120, 120, 120), (255, 255, 25
 
 
 def annotate(observation: Observation) -> npt.NDArray[np.uint8]:
-    """A new (H, W, 3) uint8 BGR picture of the frame with each face's box, label and probability.
-
-    Without a face it says "No Face Found".
-    """
+    """A new (H, W, 3) uint8 BGR picture of the frame with each face's box, label and probability, or "No Face Found"."""
     frame = observation.frame
     picture = cv2.cvtColor(frame.luma, cv2.COLOR_GRAY2BGR) if frame.bgr is None else frame.bgr.copy()
     scale = max(0.4, min(picture.shape[:2]) / 700)
@@ -31,7 +28,7 @@ def annotate(observation: Observation) -> npt.NDArray[np.uint8]:
 
 
 def _text(picture: cv2.typing.MatLike, text: str, at: tuple[int, int], scale: float, colour: tuple[int, int, int]) -> None:
-    """White on a filled bar: readable on any background, and kept inside the picture."""
+    """White text on a filled bar, readable on any background and inside the picture."""
     thickness = max(1, round(1.6 * scale))
     (width, height), below = cv2.getTextSize(text, _FONT, 0.7 * scale, thickness)
     x = max(0, min(at[0], picture.shape[1] - width))

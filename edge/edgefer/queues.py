@@ -1,4 +1,4 @@
-"""Mailboxes between threads: bounded, the oldest is dropped when full, and what was dropped is counted."""
+"""Bounded queues between threads: when full, the oldest item is dropped and counted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Mailbox(Generic[T]):
-    """A queue of at most ``slots`` items, where a newcomer pushes out the oldest; one slot is "newest wins"."""
+    """A queue of at most ``slots`` items: a new item replaces the oldest one. With one slot only the newest item is kept."""
 
     def __init__(self, slots: int) -> None:
         self._items: deque[T] = deque()
@@ -20,9 +20,9 @@ class Mailbox(Generic[T]):
         self.dropped = 0
 
     def put(self, item: T, wait_until: threading.Event | None = None) -> None:
-        """Add an item; when full, drop the oldest. Ignored once closed.
+        """Add an item; when full, drop the oldest. Does nothing once closed.
 
-        With ``wait_until`` a full mailbox is waited for instead, until that event is set.
+        With ``wait_until``, wait for a free slot instead of dropping, until that event is set.
         """
         with self._changed:
             while wait_until and len(self._items) >= self._slots and not (self._closed or wait_until.is_set()):
@@ -36,16 +36,16 @@ class Mailbox(Generic[T]):
             self._changed.notify_all()
 
     def get(self, timeout_s: float | None = None) -> T | None:
-        """The oldest item; None once closed and empty. Raises `TimeoutError` when nothing came in time."""
+        """The oldest item; None once closed and empty. Raises `TimeoutError` when no item arrives in time."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._items or self._closed, timeout_s):
-                raise TimeoutError(f"nothing in {timeout_s} s")
+                raise TimeoutError(f"no item within {timeout_s} s")
             item = self._items.popleft() if self._items else None
             self._changed.notify_all()
             return item
 
     def close(self) -> None:
-        """No more items; what is inside can still be taken. Safe to call twice."""
+        """Accept no more items; those inside can still be taken. Safe to call twice."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""What is never shown: users, passwords, tokens and queries, cut out of addresses and of any text that may hold some."""
+"""Secrets are replaced by ``…`` in every text that leaves the program: users, passwords, tokens, queries of addresses."""
 
 from __future__ import annotations
 
@@ -7,132 +7,162 @@ import re
 import sys
 import threading
 import traceback
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from urllib.parse import unquote
 
+from edgefer.builtin import DETECTORS, SINKS, SOURCES
+
 CUT = "…"
-"""Stands for what was cut out."""
+"""Replaces a secret."""
 ESCAPES = "in a user or a password / ? # @ and blanks are written %2F %3F %23 %40 %20"
 
-_HERE = "file|images|jsonl|snapshots|history|opencv|picamera|synthetic|status|display|systemd"
-"""Kinds of spec that lead nowhere in the network: what follows the colon is shown."""
-_START = re.compile(rf"(?<![\w+.-])(?!(?:{_HERE}):)[A-Za-z][\w+.-]*:/+")
-_ADDRESS = re.compile(rf"{_START.pattern}[^\s'\"]*")
+_ALL = *SOURCES, *DETECTORS, *SINKS
+_NETWORK = {beginning.removesuffix("://") for beginning in _ALL if beginning.endswith("://")}
+_LOCAL = {beginning.removesuffix(":") for beginning in _ALL if not beginning.endswith("://")}
+"""Schemes of specs that are no addresses in the network: their paths are not redacted. An unknown scheme counts as an address."""
+_SECRET_OPTIONS = set[str]()
 _NAMED = re.compile(
     r"(?i)(?<![a-z])(pass(?:word|wd|phrase)?|pwd|token|secret|api[_-]?key|authorization|credentials?)(['\"]?[ \t]*[=:][ \t]*['\"]?)"
     r"(?:(?:bearer|basic|digest)[ \t]+)?[^\s'\"&;,]+"
 )
 _OPTIONS = re.compile(r"#(?:[a-z_]+=[\d.]+&?)+")
-"""Options of a stream, which are edgefer's own and no secret."""
+"""Options of a stream with numbers as values: no secret."""
 
 
-def shown(address: str) -> str:
-    """The address of a source, a sink or a broker as anybody may read it: without user, password and query.
+def declare(local: Iterable[str], secret_options: Iterable[str]) -> None:
+    """Add schemes that are no addresses in the network, and options whose values are secrets."""
+    _LOCAL.update(set(local) - _NETWORK)
+    _SECRET_OPTIONS.update(secret_options)
 
-    Where a password holds / ? # or @ as they are, which no address may, the host is shown only where it cannot be a part of it.
 
-    >>> shown("rtsp://me:secret@camera/live?token=1")
+def _local() -> str:
+    """A pattern for a local scheme and its colon; with two slashes it is an address nevertheless."""
+    return rf"(?:{'|'.join(sorted(_LOCAL))}):(?!//)"
+
+
+def _start() -> str:
+    """A pattern for the beginning of an address in the network."""
+    return rf"(?<![\w+.-])(?!{_local()})[A-Za-z][\w+.-]*:/+"
+
+
+def redact_url(address: str) -> str:
+    """The address of a source, a sink or a broker without user, password and query.
+
+    A password with an unescaped / ? # or @ makes the address ambiguous: the host is kept only if it cannot be part of the password.
+
+    >>> redact_url("rtsp://me:secret@camera/live?token=1")
     'rtsp://…@camera/live?…'
     """
     scheme, colon, rest = address.partition(":")
-    if not colon or re.fullmatch(_HERE, scheme):
-        return scheme + colon + scrub(rest) if colon else address
+    if not colon:
+        return address
+    if re.match(_local(), address):
+        return scheme + colon + redact(rest)
     body = rest.lstrip("/")
     slashes = rest[: len(rest) - len(body)]
     lead = f"{scheme}:{slashes}" if slashes or "@" not in body else ""
     before, at, after = body.rpartition("@")
     if "?" in before:
-        # Either the password holds a ?, or the query an @: nothing tells.
+        # Either the password has a ?, or the query has an @: both are possible.
         return lead + CUT
-    place = re.split(r"[?#]|/[^/?#]*=", after, maxsplit=1)[0]
-    # What stands for a port and is no number may be a password that lacks its @.
-    host = re.match(r"(?:\[[^]]*\]|[^:/]*)(?::\d{0,5}(?=/|$))?(?=/|$)", place)
+    visible = re.split(r"[?#]|/[^/?#]*=", after, maxsplit=1)[0]
+    # A port that is no number may be a password without its @.
+    host = re.match(r"(?:\[[^]]*\]|[^:/]*)(?::\d{0,5}(?=/|$))?(?=/|$)", visible)
     if not host:
-        place = re.split("[:/]", place, maxsplit=1)[0] + f":{CUT}"
-    elif place != after:
-        options = _OPTIONS.search(after) if after.startswith("#", len(place)) else None
-        place += options[0] if options and len(place) + len(options[0]) == len(after) else after[len(place)] + CUT
-    return lead + (CUT + at if at else "") + place
+        visible = re.split("[:/]", visible, maxsplit=1)[0] + f":{CUT}"
+    elif visible != after:
+        options = _OPTIONS.search(after) if after.startswith("#", len(visible)) else None
+        visible += options[0] if options and len(visible) + len(options[0]) == len(after) else after[len(visible)] + CUT
+    return _redact_options(lead + (CUT + at if at else "") + visible)
 
 
-def without(text: str, known: Collection[str]) -> str:
-    """Any text without the secrets that are known."""
+def redact_known(text: str, known: Collection[str]) -> str:
+    """A text without the known secrets."""
     for secret in sorted(known, key=len, reverse=True):
         text = text.replace(secret, CUT)
     return text
 
 
-def scrub(text: str) -> str:
-    """Any text, such as a line of a log, without what looks like a secret in it."""
-    return _NAMED.sub(rf"\1\2{CUT}", re.sub(".+", lambda line: _scrub_line(line[0]), text))
+def redact(text: str) -> str:
+    """A text, such as a line of a log, without anything that looks like a secret."""
+    return _redact_options(_NAMED.sub(rf"\1\2{CUT}", re.sub(".+", lambda line: _redact_line(line[0]), text)))
 
 
-def _scrub_line(line: str) -> str:
-    """Takes time that grows with the length alone: whoever writes to the broker or answers as a server has a say in it."""
+def _redact_line(line: str) -> str:
+    """Runs in linear time: brokers and servers, which may be hostile, choose parts of the text."""
     last = re.match(r".*@(?=\S)", line)
-    start = _START.search(line, 0, last.end()) if last else None
+    start = re.compile(_start()).search(line, 0, last.end()) if last else None
     begin = end = start.start() if start else len(line)
     if last and start:
-        # Up to the last @ of the line: a password that is not written as it should be may hold anything, blanks too.
+        # Up to the last @ of the line: an unescaped password may hold anything, also blanks.
         end = last.end() + len(re.split(r"[\s'\"]", line[last.end() :], maxsplit=1)[0])
     before, address, after = line[:begin], line[begin:end], line[end:]
     if last:
-        before = re.sub(r"\S+", lambda word: _without_login(word[0]), before)
+        before = re.sub(r"\S+", lambda word: _redact_login(word[0]), before)
     if not start:
-        before = _ADDRESS.sub(lambda found: _shown_in_text(found[0]), before)
-    return before + _shown_in_text(address) + _ADDRESS.sub(lambda found: _shown_in_text(found[0]), after)
+        before = _redact_addresses(before)
+    return before + _redact_in_text(address) + _redact_addresses(after)
 
 
-def _without_login(word: str) -> str:
-    """``user:password@host`` alone, or after a kind of spec that no address belongs after."""
+def _redact_options(text: str) -> str:
+    names = "|".join(map(re.escape, sorted(_SECRET_OPTIONS)))
+    return re.sub(rf"([?&#](?:{names})=)[^\s'\"&]+", rf"\1{CUT}", text) if names else text
+
+
+def _redact_addresses(text: str) -> str:
+    return re.sub(rf"{_start()}[^\s'\"]*", lambda found: _redact_in_text(found[0]), text)
+
+
+def _redact_login(word: str) -> str:
+    """Redact ``user:password@host`` as a word, or after a local scheme."""
     login, at, host = word.rpartition("@")
-    lead = re.match(rf"['\"(]*(?:(?:{_HERE}):)?", login)
+    lead = re.match(rf"['\"(]*(?:{_local()})?", login)
     kept = lead[0] if lead else ""
     return f"{kept}{CUT}{at}{host}" if ":" in login[len(kept) :] else word
 
 
-def _shown_in_text(found: str) -> str:
+def _redact_in_text(found: str) -> str:
     address = found.rstrip(".,:;)")
-    return shown(address) + found[len(address) :]
+    return redact_url(address) + found[len(address) :]
 
 
-def hidden(address: str) -> list[str]:
-    """The parts of an address that `shown` leaves out, as they may turn up elsewhere; short ones would hit innocent words."""
+def secret_parts(address: str) -> list[str]:
+    """The parts that `redact_url` removes from an address, for `redact_known`; parts of up to 3 characters would match ordinary words."""
     body = address.partition(":")[2].lstrip("/")
     user = body.rpartition("@")[0]
     parts = [user, user.partition(":")[2], *(option.partition("=")[2] or option for option in body.partition("?")[2].split("&"))]
     return [part for part in {*parts, *map(unquote, parts)} if len(part) > 3]
 
 
-def shown_file(name: str) -> str:
-    """The name of a file that cannot be read; in its stead the folder looked in, where the name may be the secret that belongs inside."""
+def redact_file_name(name: str) -> str:
+    """The name of a file that cannot be read; the current folder if the name may be a secret that belongs into the file."""
     return name if re.fullmatch(r"[\w~ -]*[./][\w./~ -]*", name) else f"{CUT} in {Path.cwd()}"
 
 
 def reason(error: BaseException) -> str:
-    """Why an address could not be reached, in words; what Python says of a malformed one repeats parts of it."""
+    """Why an address cannot be reached; Python's own message about a malformed address would repeat parts of it."""
     from http.client import InvalidURL
 
     inner = getattr(error, "reason", None) or error
     if isinstance(inner, InvalidURL | ValueError):
         return f"the address, or a proxy's, is malformed: {ESCAPES}"
-    return getattr(inner, "strerror", None) or scrub(str(inner)) or type(inner).__name__
+    return getattr(inner, "strerror", None) or redact(str(inner)) or type(inner).__name__
 
 
-class Scrubbed(logging.Formatter):
-    """A log without secrets, tracebacks included."""
+class RedactingFormatter(logging.Formatter):
+    """Log entries without secrets, in tracebacks too."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The whole entry, scrubbed."""
-        return scrub(super().format(record))
+        """The entry, redacted."""
+        return redact(super().format(record))
 
 
 def print_crash(error: BaseException) -> None:
-    """A traceback on standard error, scrubbed: an error's text may quote an address."""
-    print(scrub("".join(traceback.format_exception(error))), end="", file=sys.stderr, flush=True)
+    """Print a traceback on standard error, redacted: an error may quote an address."""
+    print(redact("".join(traceback.format_exception(error))), end="", file=sys.stderr, flush=True)
 
 
-def scrub_crashes() -> None:
-    """From here on the crash of a thread is printed by `print_crash`."""
+def redact_crashes() -> None:
+    """Print crashes of threads with `print_crash` from now on."""
     threading.excepthook = lambda crash: print_crash(crash.exc_value or crash.exc_type())

@@ -1,4 +1,4 @@
-"""Typed settings: TOML into frozen structs, where an unknown key or a wrong value stops the start with one line."""
+"""Typed settings: TOML becomes frozen structs; an unknown key or a wrong value is an error of one line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from msgspec import Meta
 from edgefer.errors import SettingsError
 
 CONFIG = Path("/etc/edgefer/config.toml")
-"""Where ``edgefer setup`` writes, and the service reads."""
+"""The file that ``edgefer setup`` writes and the service reads."""
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Seconds = Annotated[float, Meta(ge=0, le=3600)]
@@ -30,101 +30,101 @@ class DetectorSettings(Table, frozen=True):
     """``[detector]``: how faces are found."""
 
     name: str = "blazeface"
-    """The detector of `edgefer.detectors` that finds new faces in the frames of a camera or a clip."""
+    """Detector of new faces in the frames of a camera or a clip, see `edgefer.detectors`."""
     follow_name: str = "haar"
-    """The one that looks for a known face around where it was: a small part of the frame, many times a second."""
+    """Detector of known faces: it searches around their last position, many times a second."""
     photo_name: str = "blazeface"
-    """The one that single photographs are shown: it may take its time."""
+    """Detector of faces in single photographs; it may be slow."""
     max_side_px: Annotated[int, Meta(ge=0, le=8192)] = 480
-    """Frames with a longer side are shrunk to this before Haar searches them; 0: the full size. BlazeFace has a size of its own."""
+    """Longest side of the frames that Haar searches, larger frames are shrunk; 0: full size. BlazeFace has its own size."""
     photo_max_side_px: Annotated[int, Meta(ge=0, le=8192)] = 0
-    """The same for single photographs, where there is time."""
+    """The same for single photographs."""
     every_s: Seconds = 0.3
-    """What moves apart from the known faces is searched for new ones after this many seconds; 0: in every frame."""
+    """Seconds between two searches of moving parts for new faces; 0: in every frame."""
     scale_factor: Annotated[float, Meta(gt=1, le=2)] = 1.1
-    """Ratio of one search size to the next: smaller finds more and takes longer."""
+    """Ratio of one search size to the next; a smaller ratio finds more and is slower."""
     min_neighbors: Annotated[int, Meta(ge=0, le=50)] = 5
-    """Overlapping finds that make a face: more means fewer false faces and fewer faces."""
+    """Overlapping detections that make a face; a higher number gives fewer false faces and fewer faces."""
     min_size_px: Annotated[int, Meta(ge=20, le=4096)] = 24
-    """Smallest face, in pixels of the picture searched (after shrinking)."""
+    """Smallest face, in pixels of the searched image (after shrinking)."""
 
 
 class GateSettings(Table, frozen=True):
-    """``[gate]``: which parts of a frame are not looked at because nothing moved there."""
+    """``[gate]``: parts of a frame in which nothing moves are not searched."""
 
     threshold: Annotated[float, Meta(ge=0, le=255)] = 6.0
-    """Levels of 0..255 by which a part of the picture must change to be looked at again; 0 looks at all, always."""
+    """Change, in levels of 0..255, from which a part of the frame is searched again; 0: always."""
     refresh_s: Seconds = 5.0
-    """The whole frame is searched after this many seconds, whatever moved."""
+    """Seconds between two searches of the whole frame."""
 
 
 class TrackSettings(Table, frozen=True):
-    """``[track]``: how faces are followed."""
+    """``[track]``: how faces are tracked."""
 
     min_iou: Share = 0.3
     """Overlap, 0..1, below which a box is another face."""
     lost_s: Seconds = 0.4
-    """Seconds a face that is no longer found stays."""
+    """Seconds until a face that is no longer found is dropped."""
     min_hits: Annotated[int, Meta(ge=1, le=30)] = 2
-    """Searches in which a face must be found before it is shown; a find with evidence to spare counts twice."""
+    """Searches that must find a face before it is reported; a clear detection counts twice."""
     steady: Annotated[float, Meta(ge=0, lt=1)] = 0.5
-    """0..1, how much of a face's last box stays in the next, against jitter."""
+    """0..1, weight of a face's last box in the next one, against jitter."""
 
 
 class ClassifySettings(Table, frozen=True):
     """``[classify]``: when a face is classified again."""
 
     change: Annotated[float, Meta(ge=0, le=255)] = 4.0
-    """Mean change, in levels of 0..255, of the part of the face that changed most, from which it is classified again; 0: at every look."""
+    """A face is classified again when the mean change of one of its parts exceeds this, in levels of 0..255; 0: in every frame."""
     every_s: Seconds = 0.5
-    """A face that hardly changes is classified again after this many seconds."""
+    """Longest time, in seconds, until a face is classified again."""
     calm_s: Seconds = 0.5
-    """For so many seconds a face whose last two answers agree may change the more, the clearer they are, up to 2.5 times; 0: off."""
+    """While the last two answers agree, and for at most this many seconds, the change threshold is multiplied by up to 2.5; 0: off."""
     prior: str | dict[str, Share] = ""
-    """How often each expression is expected: "everyday", "even", "fer2013", or a share a label; empty: what the model's card states."""
+    """How often each expression is expected: "everyday", "even", "fer2013", or a share a label; empty: as the model's card states."""
 
 
 class SmoothSettings(Table, frozen=True):
-    """``[smooth]``: how answers are steadied over time."""
+    """``[smooth]``: how answers are smoothed over time."""
 
     window_s: Seconds = 0.4
-    """Time constant, in seconds, of the average over a face's answers; 0 is off."""
+    """Time constant, in seconds, of the average over a face's answers; 0: off."""
     margin: Share = 0.1
-    """0..1, how much likelier another expression must be before the label changes."""
+    """0..1, lead in probability that another expression needs to become the label."""
     uncertain_below: Share | Literal["model"] = "model"
-    """0..1, below this probability the answer is "uncertain"; "model" takes what the model's card says."""
+    """0..1, below this probability the answer is "uncertain"; "model": the threshold of the model's card."""
 
 
-class PaceSettings(Table, frozen=True):
-    """``[pace]``: how much a camera's frames may cost; files and pictures go as fast as they can."""
+class ThrottleSettings(Table, frozen=True):
+    """``[pace]``: limits for a camera's frames; files and pictures are processed without a limit."""
 
     max_fps: Annotated[float, Meta(ge=0, le=240)] = 0.0
-    """Frames a second at most; 0: as many as the camera gives."""
+    """Maximum frames per second; 0: all that the camera gives."""
     max_cpu_percent: Annotated[float, Meta(ge=0, le=1600)] = 0.0
-    """CPU of the whole process at most, in per cent of one core; 0: no limit."""
+    """Maximum CPU time of the process, in per cent of one core; 0: no limit."""
     hot_c: Annotated[float, Meta(ge=0, le=120)] = 80.0
-    """From this temperature on, in degrees Celsius, or while the board is throttled, half the frames; 0: never."""
+    """Temperature in degrees Celsius from which half of the frames are processed, as while the board is throttled; 0: never."""
 
 
 class ActionSettings(Table, frozen=True):
-    """``[[action]]``: what is done when a face looks a certain way; there may be several."""
+    """``[[action]]``: a command or webhook for an expression; there may be several."""
 
     name: str = ""
-    """What the log calls it; empty: its place in the file."""
+    """Name in the log; empty: its number in the file."""
     expression: str = "any"
     """A label of the model, "uncertain", "no_face" or "any" (face)."""
     min_score: Share = 0.0
-    """0..1, probability from which on it counts."""
+    """0..1, lowest probability that counts."""
     for_s: Seconds = 0.0
-    """Seconds the same face must look so, without a break."""
+    """Seconds for which the same face must show the expression, without a break."""
     cooldown_s: Annotated[float, Meta(ge=0, le=604_800)] = 60.0
-    """Seconds to the next time, at least."""
+    """Shortest time, in seconds, between two runs of this action."""
     command: list[str] = []
     """A program and its arguments, run without a shell; the event is JSON on its standard input."""
     webhook: str = ""
-    """Or an http(s) address that the same JSON is sent to."""
+    """Or an http(s) address that the JSON is posted to."""
     timeout_s: Annotated[float, Meta(gt=0, le=600)] = 10.0
-    """Seconds after which command or webhook is given up."""
+    """Seconds after which the command is ended, or the webhook given up."""
 
     def __post_init__(self) -> None:
         if bool(self.command) == bool(self.webhook):
@@ -139,47 +139,47 @@ class UpdateSettings(Table, frozen=True):
     """``[update]``: models over the air, by a retained message on ``<base>/<node>/update`` of the first mqtt sink."""
 
     enabled: bool = False
-    """Whether such messages are followed at all."""
+    """Whether these messages are followed."""
     schemes: list[Literal["https", "http", "file"]] = msgspec.field(default_factory=lambda: ["https"])
-    """Where models may come from."""
+    """Allowed schemes of a model's url."""
     public_key: str = ""
-    """PEM file with an Ed25519 public key: only models its owner signed are taken; empty: all are that the broker lets through."""
+    """PEM file with an Ed25519 public key: only models that it signed are installed; empty: every model that the broker lets through."""
     max_mb: Annotated[float, Meta(gt=0, le=500)] = 20.0
     """Largest download, in megabytes."""
     timeout_s: Annotated[float, Meta(ge=1, le=3600)] = 120.0
     """Seconds a download may take."""
     max_ms: Annotated[float, Meta(gt=0, le=10_000)] = 200.0
-    """Milliseconds an answer may take in the self-test on this device."""
+    """Longest time of an answer in the self-test on this device, in milliseconds."""
     trial_s: Annotated[float, Meta(ge=0, le=86_400)] = 180.0
-    """Seconds in which a failing frame or a crash brings the model before back."""
+    """Seconds of the trial, in which a failing frame or a crash brings the previous model back."""
 
 
 class Settings(Table, frozen=True):
-    """The whole configuration; every key has a default, and ``deploy/config.toml`` shows them all."""
+    """The whole configuration; ``deploy/config.toml`` shows every key with its default."""
 
     model: str = "small"
     """One of edgefer's own models, or the path of a .tflite file."""
     source: str = ""
-    """Where frames come from; empty takes a camera where there is one, else the synthetic demonstration."""
+    """Where frames come from; empty: the first camera, or without one the synthetic demonstration."""
     sinks: list[str] = []
-    """Where observations go; empty shows a status line and keeps annotated pictures in ./snapshots."""
+    """Where observations go; empty: a status line, and annotated pictures in ./snapshots."""
     threads: Annotated[int, Meta(ge=1, le=16)] = 1
     """Threads of the TFLite runtime."""
     source_timeout_s: Annotated[float, Meta(ge=0.5, le=600)] = 20.0
-    """Seconds without a frame from a live source after which the run ends with an error; a stream connects again meanwhile."""
+    """Seconds without a frame of a live source after which the run ends with an error; a stream reconnects meanwhile."""
     max_memory_mb: Annotated[float, Meta(ge=0, le=65_536)] = 400.0
-    """Megabytes of resident memory beyond which the run ends with an error, for systemd to start it anew; 0: never."""
+    """Megabytes of resident memory beyond which the run ends with an error, so that systemd restarts it; 0: never."""
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
-    """How much is logged to standard error."""
+    """Lowest level that is logged to standard error."""
     detector: DetectorSettings = DetectorSettings()
     gate: GateSettings = GateSettings()
     track: TrackSettings = TrackSettings()
     classify: ClassifySettings = ClassifySettings()
     smooth: SmoothSettings = SmoothSettings()
-    pace: PaceSettings = PaceSettings()
+    pace: ThrottleSettings = ThrottleSettings()
     update: UpdateSettings = UpdateSettings()
     action: list[ActionSettings] = []
-    """What is done when a face looks a certain way."""
+    """Commands and webhooks for expressions."""
 
 
 def load_settings(path: Path | None) -> Settings:
@@ -190,11 +190,11 @@ def load_settings(path: Path | None) -> Settings:
     try:
         return msgspec.convert(table, Settings)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"{place(path, _keys(str(error)))}: {_explain(str(error), Settings)}") from None
+        raise SettingsError(f"{location(path, _keys(str(error)))}: {_explain(str(error), Settings)}") from None
 
 
-def place(path: Path, keys: list[str]) -> str:
-    """A key's file and line for a message: ``config.toml, line 3``; the keys as in ``["action[1]", "webhook"]``."""
+def location(path: Path, keys: list[str]) -> str:
+    """File and line of a key, for messages: ``config.toml, line 3``; the keys as in ``["action[1]", "webhook"]``."""
     line = _line_of(path.read_text(encoding="utf-8").splitlines(), keys)
     return f"{path}, line {line}" if line else str(path)
 
@@ -218,7 +218,7 @@ def read_toml(path: Path) -> dict[str, object]:
 def checked(table: Mapping[str, object], kind: type[T], where: str, strict: bool = True) -> T:
     """``table`` as a ``kind``; raises `SettingsError` naming ``where``, the key and the nearest valid one.
 
-    Not ``strict`` reads numbers out of strings, as the options of a spec are.
+    Without ``strict``, numbers may be strings, as the options of a spec are.
     """
     try:
         return msgspec.convert(table, kind, strict=strict)
@@ -227,7 +227,7 @@ def checked(table: Mapping[str, object], kind: type[T], where: str, strict: bool
 
 
 def _explain(message: str, kind: type[msgspec.Struct]) -> str:
-    """Turn msgspec's words into ours: key path first, nearest valid key where there is one."""
+    """A message of msgspec in our form: the key first, and the nearest valid key."""
     text, _, _ = message.partition(" - at ")
     keys = _keys(message)
     if unknown := _UNKNOWN.match(text):
@@ -243,14 +243,14 @@ _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`$")
 
 
 def _keys(message: str) -> list[str]:
-    """The key that msgspec complains of, table by table: ``["action[1]", "webhook"]``."""
+    """The key of a message of msgspec, table by table: ``["action[1]", "webhook"]``."""
     text, _, path = message.partition(" - at ")
     unknown = _UNKNOWN.match(text)
     return [*(key for key in path.strip("`$").split(".") if key), *([unknown[1]] if unknown else [])]
 
 
 def _line_of(lines: list[str], keys: list[str]) -> int:
-    """The line of a TOML file, from 1, that holds a key, or the value or table it lies in; 0 where it is written in no plain way."""
+    """The line, from 1, of a key in a TOML file, or of the value or table that holds it; 0 where none is found."""
     found, table, counts = 0, list[str](), Counter[str]()
     for number, line in enumerate(lines, 1):
         if header := re.match(r"\s*(\[\[?)\s*([\w.\-]+)\s*\]", line):

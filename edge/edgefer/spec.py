@@ -1,16 +1,18 @@
-"""Plug points: URI-like specs (``opencv:0?fps=15``) and the tables that name what implements them."""
+"""Specs: short texts that name a source, a detector or a sink, such as ``opencv:0?fps=15``."""
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeVar
 from urllib.parse import parse_qsl
 
 from edgefer.errors import SettingsError
-from edgefer.redact import shown
+from edgefer.redact import redact_url
+from edgefer.settings import Table, checked
+
+T = TypeVar("T", bound=Table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,45 +25,32 @@ class Spec:
     options: Mapping[str, str] = field(repr=False)
 
     def __str__(self) -> str:
-        return shown(self.text)
+        return redact_url(self.text)
+
+    def read(self, options: type[T]) -> T:
+        """The options as a struct; raises `SettingsError` that names the key, and the nearest one that exists."""
+        return checked(self.options, options, str(self), strict=False)
 
 
 def parse_spec(text: str) -> Spec:
-    """Split ``scheme:path?key=value&...``; a URL (``rtsp://…``) keeps its own query and is all path.
+    """Split ``scheme:path?key=value&...``; an address such as ``rtsp://…`` is all path.
 
-    Raises `SettingsError` where there is no scheme.
+    Raises `SettingsError` if there is no scheme.
     """
     match = re.fullmatch(r"([a-z][a-z0-9]*):(.*)", text, re.DOTALL)
     if not match:
-        raise SettingsError(f"{shown(text)!r} is not a spec: write kind:place, such as opencv:0, file:clip.mp4 or jsonl:-")
+        raise SettingsError(f"{redact_url(text)!r} is not a spec: write scheme:path, such as opencv:0, file:clip.mp4 or jsonl:-")
     scheme, rest = match.groups()
     if rest.startswith("//"):
         return Spec(text, scheme, text, {})
-    # Only a tail that reads as options is one: a question mark is a fair character in a file name.
-    path, mark, query = rest.rpartition("?")
-    if not mark or (query and "=" not in query):
-        path, query = rest, ""
-    return Spec(text, scheme, path, dict(parse_qsl(query, keep_blank_values=True)))
+    path, options = split_options(rest, "?")
+    return Spec(text, scheme, path, options)
 
 
-def without_path(spec: Spec) -> None:
-    """Raises `SettingsError` where something stands between the scheme and the options, and would go unheard."""
-    if spec.path:
-        raise SettingsError(f"{spec}: {spec.scheme}: takes no path; options follow a question mark, {spec.scheme}:?key=value")
-
-
-def check_spec(table: Mapping[str, str], text: str, what: str) -> None:
-    """Raises `EdgeferError` for a spec that ``table`` has no class for, or that the class itself would refuse; opens nothing."""
-    spec = parse_spec(text)
-    getattr(resolve(table, spec.scheme, what), "check", lambda _: None)(spec)
-
-
-def resolve(table: Mapping[str, str], name: str, what: str) -> Any:
-    """The class that ``table`` names "module:Class" for ``name``, imported now.
-
-    Raises `SettingsError` listing the table where there is no such name.
-    """
-    if name not in table:
-        raise SettingsError(f"no {what} {name!r}; there are {', '.join(table)}")
-    module, _, attribute = table[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+def split_options(text: str, mark: str) -> tuple[str, dict[str, str]]:
+    """``path?key=value&…`` in its two parts; ``mark`` is the character between them."""
+    # Only a tail that reads as options is one: a question mark may be part of a file name.
+    path, found, tail = text.rpartition(mark)
+    if not found or (tail and "=" not in tail):
+        return text, {}
+    return path, dict(parse_qsl(tail, keep_blank_values=True))

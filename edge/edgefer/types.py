@@ -1,9 +1,10 @@
-"""The values that pass between the stages: frozen, slotted, without behaviour beyond geometry."""
+"""The values that pass between the stages: frozen, without behaviour beyond geometry."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Literal
 
 import numpy as np
@@ -13,19 +14,23 @@ Pixels = npt.NDArray[np.uint8]
 Scores = npt.NDArray[np.float32]
 
 UNCERTAIN = "uncertain"
-"""The answer given when no class is likely enough. An answer, not a class."""
+"""The label when no class is likely enough; it is not a class of the model."""
 NO_FACE = "no_face"
-"""What outputs that name one expression say where there is no face."""
+"""The label for a frame without a face, in outputs that name one expression."""
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A rectangle in pixels of the source frame: left, top, width, height."""
+    """A rectangle in pixels of the source frame."""
 
     x: int
+    """Left edge."""
     y: int
+    """Top edge."""
     w: int
+    """Width."""
     h: int
+    """Height."""
 
     @property
     def area_px(self) -> int:
@@ -53,20 +58,41 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One picture from a source.
-
-    ``luma`` is (H, W) uint8, all that detection and classification need. ``bgr`` is (H, W, 3) uint8 where the
-    source has colour, for people to look at. ``time_s`` is the time of capture: seconds since 1970 for a live
-    camera, seconds since its beginning for a file. ``name`` is the file name for sources of pictures.
-    """
+    """One picture from a source."""
 
     index: int
+    """Its number, from 0."""
     time_s: float
+    """Time of capture: seconds since 1970 for a live camera, seconds since its start for a file."""
     luma: Pixels
+    """Brightness, (H, W) uint8: detection and classification need nothing else."""
     bgr: Pixels | None = None
+    """Colour for people to look at, (H, W, 3) uint8 blue, green, red; None if the source has none."""
     name: str | None = None
+    """File name, for sources of pictures."""
     dropped: int = 0
-    """Frames of a live source thrown away so far because newer ones came first."""
+    """Frames of a live source dropped so far because newer ones came first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """A face that a detector found in a frame; ``confirmed``: with so much evidence that it counts twice."""
+
+    box: Box
+    confirmed: bool = False
+
+
+class TrackState(Enum):
+    """How a track got its box in a frame."""
+
+    FOUND = "found"
+    """Found in this frame."""
+    STATIC = "static"
+    """Not searched, because nothing moved around it."""
+    SKIPPED = "skipped"
+    """Not searched, because the last search was a moment ago; its box is predicted."""
+    LOST = "lost"
+    """Searched and not found; its box is predicted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,28 +103,40 @@ class Track:
     box: Box
     first_s: float
     seen_s: float
-    """Time of the last frame in which it was found, or in which nothing moved around it."""
-    looked_s: float
-    """Time of the last frame in which it was looked for."""
-    shown: bool
-    """Whether it was found often enough to be believed."""
+    """Time of the last frame in which it was found or static."""
+    searched_s: float
+    """Time of the last frame in which it was searched or static."""
+    confirmed: bool
+    """Found often enough to be a face; before that it is a candidate."""
+    hits: int = 1
+    state: TrackState = TrackState.FOUND
+    velocity_px_s: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def missed(self) -> bool:
+        """Whether the last search for it failed; it may have been skipped since."""
+        return self.searched_s > self.seen_s
 
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """A tracked face with its expression: ``expression`` is a label of the model, or ``uncertain``."""
+    """A face with its expression."""
 
     track: int
+    """Number of the face; it keeps it from frame to frame."""
     box: Box
+    """Where it is in the frame."""
     expression: str
+    """A label of the model, or ``uncertain``."""
     score: float
-    """Probability of the most likely class, 0..1, smoothed over time."""
+    """Probability of the likeliest class, 0..1, smoothed over time."""
     scores: Mapping[str, float]
+    """Probability of every class, 0..1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """Which model answered; ``labels`` are its classes in the order of its outputs."""
+    """The model that classified; ``labels`` are its classes in the order of its outputs."""
 
     name: str
     sha256: str
@@ -107,14 +145,16 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What was seen in one frame."""
+    """The faces of one frame."""
 
     frame: Frame
+    """The frame."""
     faces: tuple[Face, ...]
+    """The faces in it, in the order in which they appeared."""
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     """Milliseconds spent in capture, gate, detect and classify."""
     model: Model | None = None
-    """Whose answers these are: it may change while edgefer runs."""
+    """The model that classified the faces: an update may change it during a run."""
 
 
 CameraHow = Literal["live", "silent", "frozen", "blocked"]
@@ -122,11 +162,11 @@ CameraHow = Literal["live", "silent", "frozen", "blocked"]
 
 @dataclass(frozen=True, slots=True)
 class CameraState:
-    """What a live camera is up to, as `edgefer.sources.camera_health` notices it."""
+    """The state of a live camera, as `edgefer.sources.camera_health` detects it."""
 
     how: CameraHow
     for_s: float
-    """Seconds it has been so; where it is live again, seconds it was not."""
+    """Seconds in this state; when live again, seconds of the interruption."""
 
     def __str__(self) -> str:
         return {

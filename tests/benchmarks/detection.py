@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 
 from edgefer.detectors import DETECTORS, Detector, open_detector
-from edgefer.pipeline.search import Search
-from edgefer.settings import DetectorSettings, GateSettings
+from edgefer.pipeline.new_faces import NewFaceSearch
+from edgefer.settings import DetectorSettings
 from edgefer.types import Box, Pixels
 
 DATA = Path(os.environ.get("EDGEFER_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -71,8 +71,9 @@ def score(name: str, detector: Detector) -> str:
 
 def far(detector: Detector) -> str:
     """How many faces of each size are found in frames of 640x480 that hold one, four or nine photographs."""
-    settings, width, height = DetectorSettings(), 640, 480
-    search = Search(detector, detector, settings, GateSettings())
+    width, height = 640, 480
+    # As the frames of a camera are searched: scaled down.
+    search = NewFaceSearch(detector, detector, DetectorSettings(photo_max_side_px=DetectorSettings().max_side_px), refresh_s=0)
     photos, sizes_px = list(truth().items()), [32, 40, 53, 80, 128, 480]
     found, there = np.zeros(len(sizes_px), int), np.zeros(len(sizes_px), int)
     for side in (1, 2, 3):
@@ -86,7 +87,7 @@ def far(detector: Detector) -> str:
                 x, y = place % side * (width // side), place // side * (height // side)
                 frame[y : y + small.shape[0], x : x + small.shape[1]] = small
                 faces += [Box(round(x + b.x * scale), round(y + b.y * scale), round(b.w * scale), round(b.h * scale)) for b in boxes]
-            seen = search.whole(frame, settings.max_side_px).boxes
+            seen = [found.box for found in search.photograph(frame)]
             for face in faces:
                 size = np.searchsorted(sizes_px, 0.87 * face.h)  # Haar's square is 0.87 of FDDB's height
                 there[size] += 1

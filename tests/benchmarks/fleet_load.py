@@ -21,7 +21,8 @@ import msgspec
 import numpy as np
 
 from edgefer.machine import peak_rss_mb
-from edgefer.mqtt.connection import Connection, Message, parse_address
+from edgefer.mqtt.address import parse_address
+from edgefer.mqtt.connection import Connection, Message
 from edgefer.mqtt.device import OFFLINE, ONLINE, State, Topics
 from tests.mosquitto import Mosquitto
 
@@ -35,8 +36,8 @@ def devices(port: int, first: int, count: int, seconds: int, ready: Any, begin: 
     everyone = []
     for number in range(first, first + count):
         topics = Topics(BASE, f"device{number}")
-        will, hello = (Message(topics.status, word, retain=True) for word in (OFFLINE, ONLINE))
-        connection = Connection(parse_address(f"mqtt://127.0.0.1:{port}"), f"load-{number}", will=will, hello=hello)
+        will, birth = (Message(topics.status, word, retain=True) for word in (OFFLINE, ONLINE))
+        connection = Connection(parse_address(f"mqtt://127.0.0.1:{port}"), f"load-{number}", will=will, birth=birth)
         connection.open()
         everyone.append((topics, connection))
     assert all(connection.wait_up(120) for _, connection in everyone), "not every device was taken by the broker"

@@ -22,12 +22,12 @@ from edgefer.detectors import open_detector
 from edgefer.model.classifier import Classifier
 from edgefer.model.store import find_model
 from edgefer.pipeline.crop import crop_face
-from edgefer.pipeline.loop import open_pipeline
 from edgefer.pipeline.smoother import Smoother
+from edgefer.pipeline.stages import open_pipeline
 from edgefer.pipeline.tracker import Tracker
 from edgefer.settings import ClassifySettings, DetectorSettings, Settings
 from edgefer.sources import open_source
-from edgefer.types import Box, Face, Frame, Pixels, Track
+from edgefer.types import Box, Detection, Face, Frame, Pixels, Track, TrackState
 
 DATA = Path(os.environ.get("EDGEFER_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
 DRAWN = ("synthetic:?paced=false&seconds=10", "synthetic:?paced=false&seconds=10&faces=3")
@@ -49,7 +49,8 @@ class Reference:
     def see(self, frame: Frame) -> tuple[list[Box], list[tuple[Track, str]]]:
         """Boxes found, and the faces found in this very frame with their labels."""
         boxes = self._fine(frame.luma, 30)
-        found = [track for track in self._tracker.update(boxes, frame.time_s) if track.seen_s == frame.time_s]
+        tracks = self._tracker.update(list(map(Detection, boxes)), frame.time_s)
+        found = [track for track in tracks if track.state is TrackState.FOUND]
         labels = [self._smoother.update(track.id, self._score(frame.luma, track.box), frame.time_s)[0] for track in found]
         begun = time.process_time()
         for box in self._naive(frame.luma, 30):

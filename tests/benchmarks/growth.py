@@ -17,7 +17,7 @@ import matplotlib
 import msgspec
 import numpy as np
 
-from edgefer.pipeline.loop import open_pipeline
+from edgefer.pipeline.stages import open_pipeline
 from edgefer.settings import Settings
 from edgefer.sources import open_source
 

@@ -2,9 +2,10 @@
 
     python tests/benchmarks/memory.py [FRAMES [CHART.png]]      default: 1000000; needs Mosquitto, web, mqtt, matplotlib
 
-What runs is the verb ``run`` (`edgefer.cli.run.look`) with jsonl, snapshots, history, status, web and MQTT; no sink may lose an observation, so
-every frame goes through all of them. The frames are a loop of one second, drawn once, so that the program's own memory is seen and not the
-drawing's; at every look the web page's state, metrics and picture are fetched. Ctrl-C ends it early, and what was reached is reported.
+What runs is the verb ``run`` (`edgefer.cli.daemon.run`) with jsonl, snapshots, history, status, web and MQTT; no sink may lose an
+observation, so every frame goes through all of them. The frames are a loop of one second, drawn once, so that the program's own
+memory is measured and not the drawing's. With each sample the web page's state, metrics and picture are fetched. Ctrl-C ends it
+early, and what was reached is reported.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from mosquitto import Mosquitto, free_port
 
-from edgefer.cli.main import _stop_on_signal
-from edgefer.cli.run import look
+from edgefer import builtin
+from edgefer.cli import daemon
+from edgefer.cli.terminal import on_stop_signal
 from edgefer.settings import Settings
-from edgefer.sources import SOURCES, open_source
+from edgefer.sources import Source, open_source
 from edgefer.spec import Spec
 from edgefer.types import Frame
 
@@ -38,10 +40,10 @@ WARM_UP = 0.2
 """The share of the frames reached after which nothing may grow."""
 
 
-class Grown:
+class Grown(Source):
     """``__main__:Grown``, a source: the clip again and again, and a look at this process now and then."""
 
-    live, tracked, description = False, True, "one drawn second for ever"
+    forms, description = ("grown:",), "one drawn second for ever"
     frames: ClassVar[int] = 0
     web: ClassVar[str] = ""
     seen: ClassVar[list[tuple[int, float, int, int]]] = []
@@ -104,13 +106,15 @@ def main() -> None:
     """Run and report."""
     cv2.setNumThreads(1)
     Grown.frames = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-    SOURCES["grown"] = "__main__:Grown"
+    builtin.SOURCES["grown:"] = "__main__:Grown"
     with tempfile.TemporaryDirectory() as folder:
         broker, port, place = Mosquitto(Path(folder)), free_port(), Path(folder)
         Grown.web = f"http://127.0.0.1:{port}"
         sinks = [f"jsonl:{place}/seen.jsonl", f"snapshots:{place}/pictures?keep=100", f"history:{place}/history.db", "status:"]
         sinks += [Grown.web, f"mqtt://127.0.0.1:{broker.port}/home/desk"]
-        failed = look(Settings(source="grown:", sinks=sinks), _stop_on_signal(), lambda line: print(line, flush=True))
+        stop = threading.Event()
+        on_stop_signal(stop.set)
+        failed = daemon.run(Settings(source="grown:", sinks=sinks), stop, lambda line: print(line, flush=True))
         broker.stop()
     seen = np.array(Grown.seen)
     later = seen[seen[:, 0] >= WARM_UP * seen[-1, 0]]

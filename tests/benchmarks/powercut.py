@@ -28,6 +28,7 @@ import random
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -53,7 +54,7 @@ from edgefer.model.classifier import Classifier
 from edgefer.model.store import find_model
 from edgefer.mqtt.device import ONLINE
 from edgefer.settings import Settings, UpdateSettings
-from edgefer.update import order
+from edgefer.update.ledger import Ledger
 from edgefer.update.updater import Updater
 
 ROOT = Path(__file__).parents[2]
@@ -133,7 +134,8 @@ class HistoryKind:
 
     def _frames_in(self, mode: str) -> int:
         with closing(History(self._path, mode)) as history:  # type: ignore[arg-type]
-            assert history._base.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            with closing(sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+                assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
             return sum(bucket.frames for bucket in history.buckets(0, 4e9, 86_400))
 
 
@@ -171,8 +173,8 @@ class UpdateKind:
 
     def check(self, told: Told) -> int:
         file, models = self._state / "update.json", self._state / "models"
-        halves = [*self._state.glob("*.part"), *models.glob("*/*.part")]
-        ledger = msgspec.json.decode(file.read_bytes(), type=order.Ledger) if file.exists() else order.Ledger()
+        halves = [*self._state.glob(".part-*"), *models.glob("*/.part-*")]
+        ledger = msgspec.json.decode(file.read_bytes(), type=Ledger) if file.exists() else Ledger()
         for path in models.glob("*/*.tflite"):
             assert hashlib.sha256(path.read_bytes()).hexdigest() == path.parent.name, f"{path} is not whole"
         self.tried += ledger.trial == "running"
@@ -209,7 +211,7 @@ class SetupKind:
 
 def whole_pictures(folder: Path) -> None:
     for path in folder.glob("[!.]*.png"):
-        assert path.name.startswith("part.") or path.read_bytes().endswith(PNG_END), f"{path} is not whole"
+        assert path.read_bytes().endswith(PNG_END), f"{path} is not whole"
 
 
 def whole_zip(path: Path) -> None:
@@ -289,7 +291,7 @@ class TrainKind:
             assert read_card(model).name == "toy"
             assert figures.exists(), "a model without its figures"
             assert (out / "mistakes.png").exists(), "a model without its pictures"
-        halves = len(list(out.glob("part.*")))
+        halves = len(list(out.glob(".part-*")))
         if told.status == 0:
             assert model.exists()
             assert not halves, "a finished run left parts behind"

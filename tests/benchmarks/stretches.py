@@ -26,9 +26,11 @@ from edgefer.model.card import read_model, split_card
 from edgefer.model.classifier import Classifier
 from edgefer.model.runtime import open_interpreter
 from edgefer.pipeline.crop import crop_face
-from edgefer.pipeline.loop import Pipeline, run
+from edgefer.pipeline.loop import run
+from edgefer.pipeline.stages import Pipeline
 from edgefer.settings import DetectorSettings, Settings
 from edgefer.sinks.jsonl import JsonLines
+from edgefer.sources import Source
 from edgefer.spec import parse_spec
 from edgefer.types import Frame, Pixels
 
@@ -48,11 +50,9 @@ def mark(label: str) -> None:
         os.getpgid(MARK)
 
 
-class Frames:
+class Frames(Source):
     """Frames kept as an array, without their making."""
 
-    live = False
-    tracked = True
     description = "kept frames"
 
     def __init__(self, kept: Pixels) -> None:

@@ -9,47 +9,51 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import one_line
+from command import in_process, one_line
 from PIL import Image
 from toy import LABELS
 
+from convert.__main__ import main as convert
+from convert.publish import main
 from edgefer.model.card import read_card
 from edgefer.model.classifier import Classifier
 from edgefer.model.golden import golden_answers
 from train.data import FERPLUS_NAME
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.xdist_group("publish")  # tests change the published models in turn
 
 
-def run(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", module, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False)
+def publish(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return in_process(main, *arguments)
 
 
 @pytest.fixture(scope="module")
-def finished(toy_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(toy_run: Path, toy_int8: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with its int8 file."""
-    place = tmp_path_factory.mktemp("publish") / "toy_recipe"
-    shutil.copytree(toy_run, place)
-    done = run("convert", place / "toy_recipe.keras", "--max-loss", 10)
-    assert done.returncode == 0, done.stderr
-    return place
+    folder = tmp_path_factory.mktemp("publish") / "toy_recipe"
+    shutil.copytree(toy_run, folder)
+    shutil.copy(toy_int8, folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
 def data(folder: Path, votes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The toy pictures with their votes in the same folder, where people put them."""
-    place = tmp_path_factory.mktemp("data") / "fer2013"
-    shutil.copytree(folder, place)
-    shutil.copy(votes, place / FERPLUS_NAME)
-    return place
+    copied = tmp_path_factory.mktemp("data") / "fer2013"
+    shutil.copytree(folder, copied)
+    shutil.copy(votes, copied / FERPLUS_NAME)
+    return copied
 
 
 @pytest.fixture(scope="module")
 def models(finished: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("models")
-    done = run("convert.publish", finished, "--data", data, "--models", place)
+    """The published model, by the command as a user runs it."""
+    folder = tmp_path_factory.mktemp("models")
+    command = [sys.executable, "-m", "convert.publish", finished, "--data", data, "--models", folder]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return place
+    return folder
 
 
 def test_a_published_model_has_its_files_figures_and_pictures_and_no_picture_of_the_dataset(models: Path) -> None:
@@ -60,7 +64,7 @@ def test_a_published_model_has_its_files_figures_and_pictures_and_no_picture_of_
         assert np.asarray(Image.open(models / "toy_recipe" / name)).std() > 3
 
 
-def test_the_model_card_says_what_was_measured(models: Path) -> None:
+def test_the_model_card_has_the_measured_figures(models: Path) -> None:
     card, figures = (models / "toy_recipe" / "README.md").read_text(), json.loads((models / "toy_recipe" / "metrics.json").read_text())
     int8 = figures["files"]["toy_recipe-int8.tflite"]
     assert f"{100 * int8['views']['validation without repeats']['accuracy']:.2f} %" in card
@@ -92,7 +96,7 @@ def test_the_comparison_lists_every_file(models: Path) -> None:
     assert "| `toy_recipe.keras` |" in page
 
 
-def test_the_reports_network_stands_beside_every_model_whichever_was_published_first(
+def test_the_reports_network_is_compared_with_every_model_published_before_or_after_it(
     models: Path, toy_run: Path, data: Path, tmp_path: Path
 ) -> None:
     both = tmp_path / "models"
@@ -103,8 +107,7 @@ def test_the_reports_network_stands_beside_every_model_whichever_was_published_f
     card = both / "toy_recipe" / "README.md"
     assert "report-int8.tflite" not in card.read_text()
     chart = card.with_name("robustness.png").read_bytes()
-    for module, *arguments in (("convert", report / "report.keras", "--max-loss", 10), ("convert.publish", report, "--models", both)):
-        done = run(module, *arguments, "--data", data)
+    for done in (in_process(convert, report / "report.keras", "--max-loss", 10), publish(report, "--models", both, "--data", data)):
         assert done.returncode == 0, done.stderr
     variation = json.loads((both / "report" / "metrics.json").read_text())["files"]["report-int8.tflite"]["robustness"]
     assert f"| {100 * variation['blur, sigma 2 px']:.1f} % |" in card.read_text()
@@ -112,46 +115,44 @@ def test_the_reports_network_stands_beside_every_model_whichever_was_published_f
     assert card.with_name("robustness.png").read_bytes() != chart
 
 
-def test_a_published_model_is_replaced_only_when_asked(models: Path, finished: Path, data: Path) -> None:
+def test_a_published_model_is_replaced_only_when_asked_and_one_made_by_hand_is_left_out_of_the_comparison(
+    models: Path, finished: Path, data: Path
+) -> None:
     before = (models / "toy_recipe" / "metrics.json").stat().st_mtime_ns
-    done = run("convert.publish", finished, "--data", data, "--models", models)
+    done = publish(finished, "--data", data, "--models", models)
     assert done.returncode == 1
-    assert "published already" in one_line(done.stderr)
+    assert "--replace" in one_line(done.stderr)
     assert (models / "toy_recipe" / "metrics.json").stat().st_mtime_ns == before
-    # As one leaves it who is killed while he takes the old model away.
+    # What a kill leaves while the old model is being removed.
     (models / ".old-toy_recipe").mkdir()
     (models / ".old-toy_recipe" / "metrics.json").touch()
-    assert run("convert.publish", finished, "--data", data, "--models", models, "--replace").returncode == 0
+    (models / "by_hand").mkdir()
+    (models / "by_hand" / "metrics.json").write_text('{"name": "by_hand", "macs": 1}')
+    done = publish(finished, "--data", data, "--models", models, "--replace")
+    assert done.returncode == 0, done.stderr
     assert (models / "toy_recipe" / "metrics.json").stat().st_mtime_ns > before
     assert not list(models.glob(".*"))
-
-
-def test_a_model_published_by_hand_is_left_out_of_the_comparison(models: Path, finished: Path, data: Path) -> None:
-    (models / "old").mkdir()
-    (models / "old" / "metrics.json").write_text('{"name": "old", "macs": 1}')
-    done = run("convert.publish", finished, "--data", data, "--models", models, "--replace")
-    assert done.returncode == 0, done.stderr
     assert "| `toy_recipe-int8.tflite` |" in (models / "README.md").read_text()
 
 
-def test_a_run_whose_figures_are_not_all_there_is_one_line(finished: Path, data: Path, tmp_path: Path) -> None:
+def test_a_run_with_a_missing_figure_is_one_line(finished: Path, data: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "toy_recipe")
     figures = json.loads((tmp_path / "toy_recipe" / "metrics.json").read_text())
     del figures["temperature"]
     (tmp_path / "toy_recipe" / "metrics.json").write_text(json.dumps(figures))
-    done = run("convert.publish", tmp_path / "toy_recipe", "--data", data, "--models", tmp_path / "models")
+    done = publish(tmp_path / "toy_recipe", "--data", data, "--models", tmp_path / "models")
     assert done.returncode == 1
-    assert "train it again" in one_line(done.stderr)
+    assert "metrics.json" in one_line(done.stderr)
     assert not (tmp_path / "models" / "toy_recipe").exists()
 
 
-def test_what_is_missing_is_said_in_one_line_and_nothing_is_published(finished: Path, folder: Path, tmp_path: Path) -> None:
-    for run_folder, of, said in (
-        (tmp_path / "none", folder, "run make train RECIPE=none, then make convert"),
-        (finished, folder, f"no {FERPLUS_NAME} beside it"),
-        (finished, "/nowhere", "no such file or folder"),
+def test_missing_input_is_one_line_and_nothing_is_published(finished: Path, folder: Path, tmp_path: Path) -> None:
+    for run_folder, pictures, fact in (
+        (tmp_path / "none", folder, "make train RECIPE=none"),
+        (finished, folder, FERPLUS_NAME),
+        (finished, "/nowhere", "/nowhere"),
     ):
-        done = run("convert.publish", run_folder, "--data", of, "--models", tmp_path / "models")
+        done = publish(run_folder, "--data", pictures, "--models", tmp_path / "models")
         assert done.returncode == 1
-        assert said in one_line(done.stderr)
+        assert fact in one_line(done.stderr)
     assert not (tmp_path / "models").exists()

@@ -9,14 +9,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgefer.errors import EdgeferError
-from edgefer.redact import Scrubbed, hidden, reason, scrub, shown, shown_file, without
+from edgefer.redact import RedactingFormatter, reason, redact, redact_file_name, redact_known, redact_url, secret_parts
 from edgefer.spec import parse_spec
 
 LIKE_A_PASSWORD = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")), max_size=6)
 
 
 @pytest.mark.parametrize(
-    ("address", "said"),
+    ("address", "expected"),
     [
         ("rtsp://me:secret@camera:554/live?token=1", "rtsp://…@camera:554/live?…"),
         ("rtsp://me:pa/ss@camera/live", "rtsp://…@camera/live"),
@@ -33,7 +33,7 @@ LIKE_A_PASSWORD = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Z
         ("rtsp:me:secret@cam", "…@cam"),
         ("me:secret@cam", "…@cam"),
         ("file:rtsp://me:secret@cam", "file:rtsp://…@cam"),
-        # Nothing secret, nothing lost.
+        # No secret, so nothing changes.
         ("rtsp://me:secret@camera/live#timeout_s=5&frozen_s=0", "rtsp://…@camera/live#timeout_s=5&frozen_s=0"),
         ("http://[::1]:8080/video", "http://[::1]:8080/video"),
         ("mqtt://broker.lan/edgefer/kitchen", "mqtt://broker.lan/edgefer/kitchen"),
@@ -45,28 +45,28 @@ LIKE_A_PASSWORD = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Z
         ("", ""),
     ],
 )
-def test_an_address_is_shown_without_user_password_and_query(address: str, said: str) -> None:
-    assert shown(address) == said
-    assert scrub(f"{said}: no") == f"{said}: no", "what is cut already stays"
+def test_an_address_loses_user_password_and_query(address: str, expected: str) -> None:
+    assert redact_url(address) == expected
+    assert redact(f"{expected}: no") == f"{expected}: no", "redacting twice changes nothing"
     if "://" in address:
-        assert scrub(f"source {address}: no such camera") == f"source {said}: no such camera"
+        assert redact(f"source {address}: no such camera") == f"source {expected}: no such camera"
 
 
-# No blank in front: "rtsp://me: x@" would be two words, the second of them innocent.
+# No blank in front: "rtsp://me: x@" is two words, and the second one is no address.
 @given(LIKE_A_PASSWORD, LIKE_A_PASSWORD, st.sampled_from(["rtsp://me:{}@camera/live", "http://{}@camera", "mqtt://me:{}@broker/base/node"]))
 @example("/", "?", "rtsp://me:{}@camera/live")
 @example("@", "#", "http://{}@camera")
-def test_no_password_shows_whatever_stands_in_it(before: str, after: str, form: str) -> None:
+def test_no_password_is_shown_whatever_characters_it_has(before: str, after: str, form: str) -> None:
     address = form.format(f"{before}hunter2{after}")
-    assert "hunter2" not in shown(address)
-    assert "hunter2" not in scrub(f"cannot open {address}: no")
+    assert "hunter2" not in redact_url(address)
+    assert "hunter2" not in redact(f"cannot open {address}: no")
     with pytest.raises(EdgeferError) as error:
         parse_spec(address.upper().replace("HUNTER2", "hunter2"))
     assert "hunter2" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("--password=hunter2 on", "--password=… on"),
         ('{"api_key": "hunter2"}', '{"api_key": "…"}'),
@@ -75,7 +75,7 @@ def test_no_password_shows_whatever_stands_in_it(before: str, after: str, form: 
         ("proxy me:hunter2@host refused", "proxy …@host refused"),
         ("from rtsp://a:hunter2@one/x to rtsp://b:hunter2@two/y", "from rtsp://…@two/y"),
         ("it said 'http://h/x?hunter2', then ended", "it said 'http://h/x?…', then ended"),
-        # As edgefer speaks.
+        # Messages of edgefer.
         ("add '?token_file=web.token' to the address", "add '?token_file=web.token' to the address"),
         ("login /etc/l: cannot be read; it holds the line user:password", "login /etc/l: cannot be read; it holds the line user:password"),
         ("an @ in a file's name is %40; write mqtt://host/base/node", "an @ in a file's name is %40; write mqtt://host/base/node"),
@@ -85,32 +85,32 @@ def test_no_password_shows_whatever_stands_in_it(before: str, after: str, form: 
         ("snapshots:/home/me@work: cannot write", "snapshots:/home/me@work: cannot write"),
     ],
 )
-def test_any_text_loses_what_looks_like_a_secret_and_nothing_else(text: str, said: str) -> None:
-    assert scrub(text) == said
+def test_a_text_loses_everything_that_looks_like_a_secret_and_nothing_else(text: str, expected: str) -> None:
+    assert redact(text) == expected
 
 
-def test_known_secrets_are_cut_out_wherever_they_stand() -> None:
-    known = hidden("http://me:pa%2Fss@cam/x?key=hunter2&a=1")
+def test_known_secrets_are_removed_from_any_text() -> None:
+    known = secret_parts("http://me:pa%2Fss@cam/x?key=hunter2&a=1")
     assert {"me:pa%2Fss", "pa%2Fss", "pa/ss", "hunter2"} <= set(known)
-    assert without("curl said hunter2 and pa/ss", known) == "curl said … and …"
-    assert hidden("rtsp://camera:554/live") == []
-    assert "hunter2" in hidden("http://cam/x?mail=me@home&password=hunter2")
+    assert redact_known("curl expected hunter2 and pa/ss", known) == "curl expected … and …"
+    assert secret_parts("rtsp://camera:554/live") == []
+    assert "hunter2" in secret_parts("http://cam/x?mail=me@home&password=hunter2")
 
 
-def test_a_log_is_scrubbed_with_its_traceback() -> None:
+def test_a_log_entry_is_redacted_with_its_traceback() -> None:
     try:
         raise ValueError("cannot open rtsp://me:hunter2@cam")
     except ValueError as error:
         trace = (ValueError, error, error.__traceback__)
         record = logging.LogRecord("x", logging.ERROR, "f", 1, "at %s", ("rtsp://me:hunter2@cam",), trace)
-    said = Scrubbed("%(message)s").format(record)
-    assert said.startswith("at rtsp://…@cam\n")
-    assert said.endswith("ValueError: cannot open rtsp://…@cam")
-    assert "hunter2" not in said
+    expected = RedactingFormatter("%(message)s").format(record)
+    assert expected.startswith("at rtsp://…@cam\n")
+    assert expected.endswith("ValueError: cannot open rtsp://…@cam")
+    assert "hunter2" not in expected
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "expected"),
     [
         (http.client.InvalidURL("nonnumeric port: 'hunter2'"), "malformed"),
         (ValueError("proxy URL with no authority: 'hunter2'"), "malformed"),
@@ -120,13 +120,13 @@ def test_a_log_is_scrubbed_with_its_traceback() -> None:
         (TimeoutError(), "TimeoutError"),
     ],
 )
-def test_why_an_address_is_not_reached_repeats_nothing_of_it(error: Exception, said: str) -> None:
-    assert said in reason(error)
+def test_the_reason_why_an_address_cannot_be_reached_does_not_repeat_it(error: Exception, expected: str) -> None:
+    assert expected in reason(error)
     assert "hunter2" not in reason(error)
 
 
 def test_a_secret_given_as_the_name_of_a_file_is_not_repeated() -> None:
     for secret in ("hunter2hunter2hunter2", "me:hunter2", "hunter2==", "me:hun/ter2"):
-        assert secret not in shown_file(secret)
+        assert secret not in redact_file_name(secret)
     for name in ("/etc/edgefer/login", "web.token", "./login"):
-        assert shown_file(name) == name
+        assert redact_file_name(name) == name

@@ -1,6 +1,6 @@
-"""Secrets are planted wherever a user can put one, the real commands are run, and everything they say or write is searched for them.
+"""Secrets are planted everywhere a user can put one; the real commands run; all their output and files are searched for them.
 
-Every secret holds the word `PLANT`, on both sides of whatever character might cut it in two.
+Every secret holds the word `PLANT`, on both sides of each character that may split it.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ TOKEN = f"{PLANT}-0123456789abcdef"
 LOGIN = f"me:{PLANT}-login"
 
 
-def check(*said: object) -> None:
-    """Fails where one of these holds a secret, and shows the line."""
-    for text in map(str, said):
+def check(*output: object) -> None:
+    """Fails if one of these holds a secret, and shows the line."""
+    for text in map(str, output):
         found = [line for line in text.splitlines() if PLANT in line]
         assert not found, found
 
 
 def check_files(folder: Path) -> None:
-    """The same of every file below a folder, the contents of zips among them, but not of those that were planted."""
+    """The same for every file below a folder, and for the files in zips; planted files are left out."""
     for path in (path for path in folder.rglob("*") if path.is_file() and "planted" not in path.parts):
         content = path.read_bytes()
         assert PLANT.encode() not in content, path
@@ -63,7 +63,7 @@ def check_files(folder: Path) -> None:
 
 
 def run_all(edgefer: Run, commands: list[list[str]]) -> None:
-    """Every command is a process of its own; none of them may crash."""
+    """Run each command in its own process; none may crash."""
 
     def run(arguments: list[str]) -> None:
         done = edgefer(*arguments)
@@ -99,7 +99,7 @@ def every_command(config: Path) -> list[list[str]]:
 
 @pytest.fixture
 def here(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """A command in this process, where there are many of them; the process's log and signals are put back afterwards."""
+    """Run a command in this process; log and signal handlers are restored afterwards."""
     monkeypatch.chdir(tmp_path)
     log = logging.getLogger()
     level, handlers = log.level, list(log.handlers)
@@ -107,9 +107,9 @@ def here(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest
 
     def run(*arguments: str) -> None:
         main(list(arguments))
-        said = capsys.readouterr()
-        assert "Traceback" not in said.err, said.err
-        check(said.out, said.err)
+        output = capsys.readouterr()
+        assert "Traceback" not in output.err, output.err
+        check(output.out, output.err)
 
     yield run
     log.setLevel(level)
@@ -118,9 +118,7 @@ def here(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest
         signal.signal(number, handler)
 
 
-def test_no_password_shows_from_an_address_however_it_is_written(
-    edgefer: Run, here: Callable[..., None], planted: Path, tmp_path: Path
-) -> None:
+def test_no_password_is_shown_whatever_characters_it_has(edgefer: Run, here: Callable[..., None], planted: Path, tmp_path: Path) -> None:
     for number, password in enumerate(PASSWORDS):
         camera, broker, page = (
             json.dumps(address.format(f"me:{password}"), ensure_ascii=False)
@@ -154,7 +152,7 @@ WRONG = {
 }
 
 
-def test_what_is_wrong_beside_a_secret_is_said_without_it(edgefer: Run, here: Callable[..., None], planted: Path, tmp_path: Path) -> None:
+def test_an_error_beside_a_secret_is_reported_without_it(edgefer: Run, here: Callable[..., None], planted: Path, tmp_path: Path) -> None:
     commands = []
     for name, text in WRONG.items():
         config = planted / f"{name}.toml"
@@ -167,7 +165,7 @@ def test_what_is_wrong_beside_a_secret_is_said_without_it(edgefer: Run, here: Ca
     check_files(tmp_path)
 
 
-def test_an_address_in_a_place_where_none_belongs_keeps_its_secret(edgefer: Run, here: Callable[..., None], tmp_path: Path) -> None:
+def test_an_address_in_the_wrong_argument_keeps_its_secret(edgefer: Run, here: Callable[..., None], tmp_path: Path) -> None:
     commands: list[list[str]] = []
     for address in ADDRESSES:
         for arguments in (
@@ -223,7 +221,7 @@ def camera(scene: Scene) -> Iterator[str]:
 
 
 class Service:
-    """``edgefer run`` as systemd starts it; what it says is kept, and waited for."""
+    """``edgefer run`` as systemd starts it; its output is kept."""
 
     def __init__(self, folder: Path, *arguments: str, **more: str) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -237,7 +235,7 @@ class Service:
             [sys.executable, "-m", "edgefer", "run", *arguments], cwd=folder, env=environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
-        self.said, self._told, self._changed = list[str](), "", threading.Condition()
+        self.output, self._notified, self._changed = list[str](), "", threading.Condition()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
@@ -245,34 +243,34 @@ class Service:
         assert self.process.stdout
         for line in self.process.stdout:
             with self._changed:
-                self.said.append(line)
+                self.output.append(line)
                 self._changed.notify_all()
 
     def until(self, *words: str) -> None:
-        """It has said each of these."""
+        """Wait until the output has each of these."""
         with self._changed:
-            if not self._changed.wait_for(lambda: all(word in "".join(self.said) for word in words), 60):
-                pytest.fail(f"one of {words} was not said: {''.join(self.said)}")
+            if not self._changed.wait_for(lambda: all(word in "".join(self.output) for word in words), 60):
+                pytest.fail(f"one of {words} is not in the output: {''.join(self.output)}")
 
     def until_ready(self) -> None:
-        """It has told systemd."""
-        while "READY=1" not in self._told:
-            self._told += self._socket.recv(4096).decode()
+        """Wait for its message to systemd."""
+        while "READY=1" not in self._notified:
+            self._notified += self._socket.recv(4096).decode()
 
     def end(self) -> str:
-        """All it said and told."""
+        """Stop it; returns its output and its messages to systemd."""
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(15) in (0, 1)
-        self._listener.join(5)
+        assert self.process.wait(60) in (0, 1)
+        self._listener.join(60)
         self._socket.settimeout(0.1)
         with suppress(TimeoutError):
             while True:
-                self._told += self._socket.recv(4096).decode()
-        return "".join(self.said) + self._told
+                self._notified += self._socket.recv(4096).decode()
+        return "".join(self.output) + self._notified
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="systemd's socket is Linux' own")
-def test_a_running_service_full_of_secrets_tells_none(edgefer: Run, planted: Path, tmp_path: Path, camera: str) -> None:
+def test_a_running_service_full_of_secrets_shows_none(edgefer: Run, planted: Path, tmp_path: Path, camera: str) -> None:
     for library in ("starlette", "uvicorn", "prometheus_client", "paho.mqtt"):
         pytest.importorskip(library)
     port = free_port()
@@ -305,18 +303,18 @@ webhook = "http://hook.invalid/{PLANT}?{PLANT}"
                     check(error.read().decode(), error.headers)
         config.write_text(text + f'password = "{PLANT}"\n')
         service.process.send_signal(signal.SIGHUP)
-        service.until("unknown key 'action[1].password'", "going on with the configuration so far")
+        service.until("unknown key 'action[1].password'", "going on with")
         service.process.send_signal(signal.SIGUSR1)
         service.until("Current thread")
     finally:
-        said = service.end()
-    check(said)
+        output = service.end()
+    check(output)
     config.write_text(text)
     run_all(edgefer, every_command(config)[:4])
     check_files(tmp_path)
 
 
-def test_an_update_from_an_address_with_a_secret_is_told_without_it(planted: Path, tmp_path: Path) -> None:
+def test_an_update_from_an_address_with_a_secret_is_reported_without_it(planted: Path, tmp_path: Path) -> None:
     broker = Mosquitto(tmp_path)
     listener = Listener(broker.port, "edgefer/desk/update/status")
     config = planted / "config.toml"
@@ -338,27 +336,27 @@ update.schemes = ["http"]
             listener.publish("edgefer/desk/update", json.dumps({"url": url, "sha256": "0" * 64}))
             listener.wait("edgefer/desk/update/status", lambda message: json_of(message)["why"], after=before)
     finally:
-        said = service.end()
+        output = service.end()
         listener.close()
         broker.stop()
-    check(said, *(message.payload.decode() for message in listener.heard))
+    check(output, *(message.payload.decode() for message in listener.heard))
 
 
 def test_a_crash_of_the_program_or_of_a_thread_quotes_no_secret(tmp_path: Path) -> None:
     code = f"""
-import sys, threading, edgefer.cli.run
+import sys, threading, edgefer.cli.daemon
 from edgefer.cli.main import main
 
 def crash():
     raise ValueError("no: " + "rtsp://me:" + "{PLANT[:2]}" + "{PLANT[2:]}/x@camera")
 
-def look(*_):
+def run(*_):
     thread = threading.Thread(target=crash)
     thread.start()
     thread.join()
     crash()
 
-edgefer.cli.run.look = look
+edgefer.cli.daemon.run = run
 sys.exit(main(["run"]))
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

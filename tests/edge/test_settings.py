@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edgefer.errors import SettingsError
@@ -16,24 +18,16 @@ def settings_of(tmp_path: Path, text: str) -> Settings:
 
 
 def test_the_shipped_configuration_holds_every_key_at_its_default() -> None:
-    import msgspec
-
     path = shipped("deploy") / "config.toml"
-    import tomllib
-
     assert tomllib.loads(path.read_text()) == msgspec.to_builtins(Settings())
     assert load_settings(path) == Settings()
 
 
-def test_the_action_table_shown_in_the_shipped_configuration_holds_every_key_at_its_default() -> None:
-    import tomllib
-
-    import msgspec
-
+def test_the_example_action_of_the_shipped_configuration_holds_every_key_at_its_default() -> None:
     text = (shipped("deploy") / "config.toml").read_text()
     lines = text[text.index("# [[action]]") :].splitlines()
-    (shown,) = tomllib.loads("\n".join(line.removeprefix("# ") for line in lines))["action"]
-    assert shown == {**msgspec.to_builtins(ActionSettings(command=["x"])), "command": []}
+    (example,) = tomllib.loads("\n".join(line.removeprefix("# ") for line in lines))["action"]
+    assert example == {**msgspec.to_builtins(ActionSettings(command=["x"])), "command": []}
 
 
 def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
@@ -42,23 +36,23 @@ def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "facts"),
     [
-        ("thread = 2", "unknown key 'thread'; did you mean 'threads'?"),
-        ("[track]\nlost = 1", "unknown key 'track.lost'; did you mean 'lost_s'?"),
-        ("[nothing]\nx = 1", "unknown key 'nothing'"),
-        ("threads = 'two'", "key 'threads': expected `int`, got `str`"),
-        ("threads = 0", "key 'threads': expected `int` >= 1"),
-        ("[detector]\nscale_factor = 1.0", "key 'detector.scale_factor': expected `float` > 1"),
-        ("log_level = 'loud'", "key 'log_level': invalid enum value 'loud'"),
-        ("threads = ", "not valid TOML"),
+        ("thread = 2", ["thread", "'threads'"]),
+        ("[track]\nlost = 1", ["'track.lost'", "'lost_s'"]),
+        ("[nothing]\nx = 1", ["'nothing'"]),
+        ("threads = 'two'", ["'threads'", "`int`", "`str`"]),
+        ("threads = 0", ["'threads'", "`int` >= 1"]),
+        ("[detector]\nscale_factor = 1.0", ["'detector.scale_factor'", "`float` > 1"]),
+        ("log_level = 'loud'", ["'log_level'", "'loud'"]),
+        ("threads = ", ["TOML"]),
     ],
 )
-def test_a_wrong_file_names_itself_the_key_and_the_way_out(tmp_path: Path, text: str, said: str) -> None:
+def test_an_error_names_the_file_the_key_and_the_remedy(tmp_path: Path, text: str, facts: list[str]) -> None:
     with pytest.raises(SettingsError) as error:
         settings_of(tmp_path, text)
-    assert said in str(error.value)
-    assert str(tmp_path / "config.toml") in str(error.value)
+    for fact in [*facts, str(tmp_path / "config.toml")]:
+        assert fact in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -75,11 +69,11 @@ def test_a_wrong_file_names_itself_the_key_and_the_way_out(tmp_path: Path, text:
         ("threads = 1\nmodel = = 3", 2),
     ],
 )
-def test_what_is_wrong_in_a_file_is_named_with_its_line(tmp_path: Path, text: str, line: int) -> None:
+def test_an_error_names_the_line(tmp_path: Path, text: str, line: int) -> None:
     with pytest.raises(SettingsError, match=rf"line {line}\b"):
         settings_of(tmp_path, text)
 
 
-def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="no such file"):
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"none\.toml: no such file"):
         load_settings(tmp_path / "none.toml")

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from edgefer.errors import SettingsError
-from edgefer.spec import parse_spec, resolve
+from edgefer.settings import Table
+from edgefer.spec import parse_spec
 
 
 @pytest.mark.parametrize(
@@ -14,6 +15,7 @@ from edgefer.spec import parse_spec, resolve
         ("snapshots:out/here?every_s=2&keep=9", "snapshots", "out/here", {"every_s": "2", "keep": "9"}),
         ("synthetic:?faces=3", "synthetic", "", {"faces": "3"}),
         ("file:/clips/what now?.mp4", "file", "/clips/what now?.mp4", {}),
+        ("file:clip.mp4?", "file", "clip.mp4", {}),
         ("rtsp://user:secret@host:554/live?channel=1", "rtsp", "rtsp://user:secret@host:554/live?channel=1", {}),
         ("jsonl:-", "jsonl", "-", {}),
     ],
@@ -25,7 +27,7 @@ def test_a_spec_is_split_into_scheme_path_and_options(text: str, scheme: str, pa
 
 @pytest.mark.parametrize("text", ["", "clip.mp4", "0", "/dev/video0", "Opencv:0"])
 def test_what_is_no_spec_is_told_how_to_write_one(text: str) -> None:
-    with pytest.raises(SettingsError, match="write kind:place"):
+    with pytest.raises(SettingsError, match="write scheme:path, such as opencv:0"):
         parse_spec(text)
 
 
@@ -35,6 +37,12 @@ def test_a_password_is_not_repeated() -> None:
     assert "secret" not in str(raised.value)
 
 
-def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(SettingsError, match="no source 'webcam'; there are here, there"):
-        resolve({"here": "a:B", "there": "c:D"}, "webcam", "source")
+class Options(Table, frozen=True):
+    keep: int = 3
+
+
+def test_options_become_a_struct_and_a_wrong_one_is_named_with_the_nearest_that_exists() -> None:
+    assert parse_spec("snapshots:out?keep=9").read(Options).keep == 9
+    assert parse_spec("snapshots:out").read(Options).keep == 3
+    with pytest.raises(SettingsError, match=r"snapshots:out\?keeps=9: .*'keeps'; did you mean 'keep'"):
+        parse_spec("snapshots:out?keeps=9").read(Options)

@@ -1,4 +1,4 @@
-"""``make fuzz``: atheris for a number of executions of one target, and how many there were; finds are left in the current folder."""
+"""``make fuzz``: a number of executions of one target by atheris. Finds are written to the current folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One function for each kind of input: whatever the bytes, only edgefer's own errors may come, which are one line and exit 1."""
+"""One function for each kind of input. Any bytes may raise only edgefer's own errors, which are one line and exit 1."""
 
 from __future__ import annotations
 
@@ -16,20 +16,24 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from edgefer.detectors import Detector
 from edgefer.errors import EdgeferError
-from edgefer.history.aggregate import Tally
+from edgefer.history.aggregate import Aggregator
 from edgefer.history.store import History
 from edgefer.model.card import split_card
 from edgefer.model.classifier import Classifier
 from edgefer.model.store import find_model
-from edgefer.mqtt.connection import parse_address
+from edgefer.mqtt.address import parse_address
 from edgefer.mqtt.fleet import Fleet, as_json, table
-from edgefer.pipeline.loop import Pipeline, run
-from edgefer.redact import scrub, shown
+from edgefer.pipeline.loop import run
+from edgefer.pipeline.stages import Pipeline
+from edgefer.redact import redact, redact_url
 from edgefer.settings import Settings, UpdateSettings, load_settings
+from edgefer.sources import Source
 from edgefer.spec import parse_spec
 from edgefer.types import Box, Frame
-from edgefer.update.order import read_ledger, read_order
+from edgefer.update.ledger import read_ledger
+from edgefer.update.order import read_order
 from edgefer.web.app import Page
 from edgefer.web.health import Health
 from edgefer.web.live import Live
@@ -38,7 +42,7 @@ from edgefer.web.prometheus import Metrics
 
 @cache
 def _folder() -> Path:
-    """In memory where there is such a place: files are written a hundred thousand times."""
+    """In memory if possible: files are written a hundred thousand times."""
     folder = Path(tempfile.mkdtemp(prefix="edgefer-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
@@ -51,19 +55,19 @@ def _file(name: str, content: bytes) -> Path:
 
 
 def config(data: bytes) -> None:
-    """A configuration file, and the ledger of updates, which is one too."""
+    """The bytes as a configuration file and as the ledger of updates."""
     path = _file("config.toml", data)
     read_ledger(path)
     load_settings(path)
 
 
 def spec(data: bytes) -> None:
-    """What is typed for a source, a sink or a broker, and what is shown of it."""
+    """The text of a source, a sink or a broker, and the same with its secrets removed."""
     text = data.decode("utf-8", "replace")
     for parse in (parse_spec, parse_address):
         with suppress(EdgeferError):
             parse(text)
-    scrub(shown(text))
+    redact(redact_url(text))
 
 
 def card(data: bytes) -> None:
@@ -90,16 +94,16 @@ def model(data: bytes) -> None:
         Classifier(path)
     except EdgeferError:
         return
-    # Only bits outside the model, its card and its digest may differ without a word: those of the zip's own directory.
-    assert split_card(bytes(content), "")[0] == split_card(_published(), "")[0], "a changed model was taken"
+    # Only bits outside the model, its card and its digest may differ without an error: those of the zip's own directory.
+    assert split_card(bytes(content), "")[0] == split_card(_published(), "")[0], "a changed model was accepted"
 
 
 def mqtt(data: bytes) -> None:
-    """A message: topic, a zero byte, payload. Both who follows a fleet and who waits for updates hear it."""
+    """A message: topic, a zero byte, payload; as the fleet and the updater read it."""
     topic, _, payload = data.partition(b"\0")
     fleet = Fleet("edgefer")
     for leaf in (topic.decode("utf-8", "replace"), "edgefer/a/status", "edgefer/a/state", "edgefer/a/update/status"):
-        fleet.heard(leaf, payload)
+        fleet.update(leaf, payload)
     devices = fleet.devices(2e9)
     table(devices)
     as_json(devices, "broker", 2e9)
@@ -125,7 +129,7 @@ def history(data: bytes) -> None:
 def _page() -> Page:
     health = Health()
     live = Live(health, History(None), "pictures")
-    return Page(live, Metrics(health, Tally(), faces=lambda: True), "a token of some length", [], "cookie")
+    return Page(live, Metrics(health, Aggregator(), with_faces=lambda: True), "a token of some length", [], "cookie")
 
 
 @cache
@@ -167,9 +171,7 @@ async def _ask(method: bytes, path: bytes, query: bytes, headers: list[tuple[byt
     return said
 
 
-class _Source:
-    live = False
-    tracked = True
+class _Source(Source):
     description = "frames"
 
     def __init__(self, *frames: Frame) -> None:
@@ -182,7 +184,7 @@ class _Source:
         pass
 
 
-class _Sees:
+class _Sees(Detector):
     """A detector that sees what it is told to, and around a known face the first of it: as many boxes there are never."""
 
     def __init__(self, boxes: list[Box]) -> None:
@@ -201,7 +203,7 @@ DTYPES: tuple[str, ...] = ("uint8", "uint8", "uint8", "float32", "float64", "int
 
 
 def process(luma: Any, boxes: list[Box], time_s: float = 0.0) -> int:
-    """Two frames through the loop, the second a whole one: returns how many were worked through."""
+    """The number of processed frames of two: this one and a correct one after it."""
     pipeline = Pipeline(Settings(), _classifier(), tracked=True, detector=_Sees(boxes))
     frames = Frame(0, time_s, luma), Frame(1, 1.0, np.zeros((48, 64), np.uint8))
     summary = run(_Source(*frames), pipeline, [], threading.Event(), 1.0)
@@ -228,7 +230,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
 
 
 def attempt(name: str, data: bytes) -> None:
-    """One execution: an error of edgefer's own is one printable line, every other is a find."""
+    """One execution. An error of edgefer's own must be one printable line; any other error is a find."""
     try:
         TARGETS[name](data)
     except EdgeferError as error:
@@ -236,7 +238,7 @@ def attempt(name: str, data: bytes) -> None:
 
 
 def seeds(name: str) -> list[bytes]:
-    """What a fuzzer starts from; the corpus of finds is in ``corpus/<name>``."""
+    """The first inputs of a fuzzer, and the finds kept in ``corpus/<name>``."""
     made: dict[str, list[bytes]] = {
         "config": [b'threads = 2\n[track]\nlost_s = 1.5\n[[action]]\ncommand = ["true"]\n', b"\xff", b"threads = 99999999999999999999"],
         "spec": [b"opencv:0?fps=15", b"mqtt://h:1883/a/b?every_s=3", b"rtsp://u:p/w@h", b"http://[::1", b"mqtt://a:99999"],

@@ -22,7 +22,7 @@ from edgefer.types import Box
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_whatever_is_read_only_errors_of_our_own_come(name: str) -> None:
+def test_any_input_raises_only_our_own_errors(name: str) -> None:
     starts = seeds(name)
     for seed in starts:
         attempt(name, seed)
@@ -56,11 +56,11 @@ def test_a_bomb_in_the_card_is_not_unpacked(card: Card) -> None:
         split_card(bomb, "model")
 
 
-def test_a_bomb_that_lies_about_its_size_is_not_unpacked_further_than_it_claims() -> None:
+def test_a_bomb_with_a_false_size_is_not_unpacked_beyond_it() -> None:
     bomb = bytearray(zipped({CARD: b" " * 5_000_000 + b"{}", LABELS: b"yes\nno\n"}))
     for signature, at in ((b"PK\1\2", 24), (b"PK\3\4", 22)):
-        place = bomb.index(signature) + at
-        bomb[place : place + 4] = struct.pack("<I", ENTRY_LIMIT_BYTES // 2)
+        begin = bomb.index(signature) + at
+        bomb[begin : begin + 4] = struct.pack("<I", ENTRY_LIMIT_BYTES // 2)
     with pytest.raises(ModelError):
         split_card(bytes(bomb), "model")
 
@@ -103,11 +103,11 @@ def test_every_flipped_byte_of_a_model_is_noticed(card: Card) -> None:
     ],
     ids=["no face", "200 faces", "1x1", "8K", "beyond the border"],
 )
-def test_frames_of_every_size_with_any_number_of_faces_are_worked_through(shape: tuple[int, int], boxes: list[Box]) -> None:
+def test_frames_of_every_size_with_any_number_of_faces_are_processed(shape: tuple[int, int], boxes: list[Box]) -> None:
     assert process(np.zeros(shape, np.uint8), boxes) == 2
 
 
-def test_an_array_that_is_not_contiguous_is_worked_through() -> None:
+def test_an_array_that_is_not_contiguous_is_processed() -> None:
     whole = np.arange(96 * 128, dtype=np.uint8).reshape(96, 128)
     assert process(whole[::-2, ::2], [Box(4, 4, 40, 40)]) == 2
     assert process(whole.T, [Box(4, 4, 40, 40)]) == 2
@@ -118,5 +118,5 @@ def test_an_array_that_is_not_contiguous_is_worked_through() -> None:
     [np.full((48, 64), np.nan), np.zeros((48, 64, 3), np.uint8), np.zeros((0, 0), np.uint8), np.zeros((48, 64), "U1")],
     ids=["NaN", "colour", "nothing", "text"],
 )
-def test_a_frame_that_is_none_is_counted_and_the_next_one_is_worked_through(luma: object) -> None:
+def test_a_wrong_frame_is_counted_and_the_next_one_is_processed(luma: object) -> None:
     assert process(luma, [Box(4, 4, 40, 40)]) >= 1

@@ -13,11 +13,12 @@ import cv2
 import pytest
 
 from edgefer.errors import SourceError
-from edgefer.output import QuitRun
-from edgefer.pipeline.loop import open_pipeline, run
+from edgefer.output import QuitRun, Sink
+from edgefer.pipeline.loop import run
+from edgefer.pipeline.stages import open_pipeline
 from edgefer.settings import Settings
 from edgefer.sources import open_source
-from edgefer.sources.opencv import Stream
+from edgefer.sources.stream import Stream
 from edgefer.sources.synthetic import Scene, SyntheticOptions
 from edgefer.types import Observation
 
@@ -51,7 +52,7 @@ def camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Camera]:
     probe = "import gi; gi.require_version('GstRtspServer', '1.0')"
     if subprocess.run([SYSTEM_PYTHON, "-c", probe], capture_output=True, check=False).returncode:
         pytest.skip("GStreamer's RTSP server is not here (tests/pi/packages.txt)")
-    monkeypatch.setattr(Stream, "pause_s", 0.2)
+    monkeypatch.setattr(Stream, "retry_s", 0.2)
     scene = Scene(SyntheticOptions(size="320x240"))
     for index in range(30):
         cv2.imwrite(str(tmp_path / f"{index}.jpg"), scene.draw(index))
@@ -65,9 +66,7 @@ def test_faces_are_found_in_a_stream_and_its_format_is_said(camera: Camera) -> N
     assert "320x240 h264, 25 frames a second" in source.description
     seen: list[Observation] = []
 
-    class Sink:
-        main_thread = True
-
+    class Stopper(Sink):
         def write(self, observation: Observation) -> None:
             seen.append(observation)
             if sum(bool(each.faces) for each in seen) >= 5:
@@ -75,7 +74,7 @@ def test_faces_are_found_in_a_stream_and_its_format_is_said(camera: Camera) -> N
 
         def close(self) -> None: ...
 
-    run(source, open_pipeline(Settings()), [Sink()], threading.Event(), timeout_s=60)
+    run(source, open_pipeline(Settings()), [Stopper()], threading.Event(), timeout_s=60)
     source.close()
     assert len(seen[-1].faces) == 1
 
@@ -96,9 +95,7 @@ def test_a_stream_switched_off_and_on_goes_on(camera: Camera, caplog: pytest.Log
 def test_a_stream_that_stalls_ends_the_run_in_one_line_after_its_timeout(camera: Camera, caplog: pytest.LogCaptureFixture) -> None:
     source = open_source(camera.address + "#timeout_s=4")
 
-    class Sink:
-        main_thread = True
-
+    class Stopper(Sink):
         def write(self, observation: Observation) -> None:
             if observation.frame.index >= 5:
                 camera.hold_up()
@@ -106,7 +103,7 @@ def test_a_stream_that_stalls_ends_the_run_in_one_line_after_its_timeout(camera:
         def close(self) -> None: ...
 
     with pytest.raises(SourceError, match="no frame for 10 s"):
-        run(source, open_pipeline(Settings()), [Sink()], threading.Event(), timeout_s=10)
+        run(source, open_pipeline(Settings()), [Stopper()], threading.Event(), timeout_s=10)
     source.close()
     assert "it ended or stalled; connecting again" in caplog.text
 

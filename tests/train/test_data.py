@@ -38,20 +38,20 @@ def test_kaggles_other_table_with_its_spaces_and_order_is_read_too(table: Path, 
     assert by_row(load(other, LABELS).splits["train"]) == by_row(load(table, LABELS).splits["train"])
 
 
-def test_the_label_is_the_place_in_the_labels_given(folder: Path) -> None:
+def test_the_label_is_the_index_in_the_given_labels(folder: Path) -> None:
     train = load(folder, LABELS).splits["train"]
     for name, label in zip(train.names, train.labels, strict=True):
         assert Path(name).parent.name == LABELS[label]
 
 
-def test_the_reports_upset_is_disgust(folder: Path, tmp_path: Path) -> None:
+def test_the_folder_upset_of_the_report_is_disgust(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "report")
     (tmp_path / "report/train/disgust").rename(tmp_path / "report/train/upset")
     counts = np.bincount(load(tmp_path / "report", LABELS).splits["train"].labels, minlength=7)
     assert counts[LABELS.index("disgust")] == 24
 
 
-def test_a_folder_with_train_and_test_only_says_what_that_means(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_with_only_train_and_test_is_read_with_a_warning(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "kaggle")
     (tmp_path / "kaggle/validation").rename(tmp_path / "kaggle/test")
     data = load(tmp_path / "kaggle", LABELS)
@@ -78,7 +78,7 @@ def test_a_missing_dataset_says_where_to_get_it(tmp_path: Path) -> None:
 
 def test_an_unknown_class_folder_is_named(copied: Path) -> None:
     (copied / "train/fear").rename(copied / "train/boredom")
-    assert "unknown class folder train/boredom" in refused(copied)
+    assert "train/boredom" in refused(copied)
 
 
 def test_a_corrupt_picture_is_named(copied: Path) -> None:
@@ -86,17 +86,18 @@ def test_a_corrupt_picture_is_named(copied: Path) -> None:
     bad.parent.mkdir(exist_ok=True)
     content = next((copied / "train/happy").glob("*.png")).read_bytes()
     bad.write_bytes(content[: len(content) // 2])
-    assert "train/happy/fer0000000.png: corrupt picture" in refused(copied)
+    assert "train/happy/fer0000000.png" in refused(copied)
 
 
 def test_a_picture_of_another_size_is_named(copied: Path) -> None:
     cv2.imwrite(str(copied / "train/sad/big.png"), np.zeros((96, 96), np.uint8))
-    assert "train/sad/big.png: expected 48x48 pixels, found 96x96" in refused(copied)
+    message = refused(copied)
+    assert all(fact in message for fact in ("train/sad/big.png", "48x48", "96x96"))
 
 
 def test_a_picture_outside_every_split_is_named(copied: Path) -> None:
     shutil.move(copied / "train/sad", copied / "sad")
-    assert "stands in no split" in refused(copied)
+    assert "sad/fer" in refused(copied)
 
 
 @pytest.mark.parametrize("share", [0.2, 0.9, 0.999])
@@ -104,7 +105,7 @@ def test_a_truncated_zip_is_named(zipped: Path, tmp_path: Path, share: float) ->
     content = zipped.read_bytes()
     short = tmp_path / "short.zip"
     short.write_bytes(content[: int(len(content) * share)])
-    assert "short.zip: not a whole zip" in refused(short)
+    assert "short.zip" in refused(short)
 
 
 def test_a_flipped_bit_in_a_zip_is_noticed(zipped: Path, tmp_path: Path) -> None:
@@ -115,44 +116,45 @@ def test_a_flipped_bit_in_a_zip_is_noticed(zipped: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "facts"),
     [
-        (lambda cells: [cells[0], "1 2 3", cells[2]], "line 5 (row 3): expected 2304 pixels, found 3"),
-        (lambda cells: ["9", *cells[1:]], "line 5 (row 3): emotion 9 is not 0..6"),
-        (lambda cells: ["x", *cells[1:]], "line 5 (row 3): not a number"),
-        (lambda cells: [*cells[:2], "Practice"], "line 5 (row 3): unknown Usage 'Practice'"),
-        (lambda cells: cells[:2], "line 5 (row 3): expected 3 columns, found 2"),
-        (lambda cells: [cells[0], cells[1].replace(" ", " 999 ", 1), cells[2]], "line 5 (row 3): expected 2304 pixels, found 2305"),
-        (lambda cells: [cells[0], "9" * 30 + " " + cells[1].split(" ", 1)[1], cells[2]], "line 5 (row 3): a pixel is not a whole number"),
+        (lambda cells: [cells[0], "1 2 3", cells[2]], ("2304", "found 3")),
+        (lambda cells: ["9", *cells[1:]], ("emotion 9", "0..6")),
+        (lambda cells: ["x", *cells[1:]], ()),
+        (lambda cells: [*cells[:2], "Practice"], ("'Practice'",)),
+        (lambda cells: cells[:2], ("3 columns", "found 2")),
+        (lambda cells: [cells[0], cells[1].replace(" ", " 999 ", 1), cells[2]], ("2304", "found 2305")),
+        (lambda cells: [cells[0], "9" * 30 + " " + cells[1].split(" ", 1)[1], cells[2]], ("pixel",)),
     ],
 )
-def test_a_bad_row_of_a_csv_is_named_by_line_and_row(table: Path, tmp_path: Path, change: object, said: str) -> None:
+def test_a_bad_row_of_a_csv_is_named_by_line_and_row(table: Path, tmp_path: Path, change: object, facts: tuple[str, ...]) -> None:
     lines = table.read_text().splitlines()
     lines[4] = ",".join(change(lines[4].split(",")))  # type: ignore[operator]
     bad = tmp_path / "fer2013.csv"
     bad.write_text("\n".join(lines))
-    assert said in refused(bad)
+    message = refused(bad)
+    assert all(fact in message for fact in ("line 5 (row 3)", *facts))
 
 
-def test_a_csv_that_is_no_text_is_said(table: Path, tmp_path: Path) -> None:
+def test_a_csv_that_is_not_text_is_refused(table: Path, tmp_path: Path) -> None:
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00" * 1000)
-    assert "not a csv file" in refused(tmp_path / "binary.csv")
+    assert "binary.csv" in refused(tmp_path / "binary.csv")
     (tmp_path / "endless.csv").write_text("emotion,pixels,Usage\n0," + "1" * 200_000 + ",Training\n")
-    assert "not a csv file" in refused(tmp_path / "endless.csv")
+    assert "endless.csv" in refused(tmp_path / "endless.csv")
     (tmp_path / "empty.csv").write_text("")
-    assert "no column" in refused(tmp_path / "empty.csv")
+    assert "empty.csv" in refused(tmp_path / "empty.csv")
 
 
-def test_a_byte_order_mark_and_the_shadows_of_macos_do_no_harm(table: Path, copied: Path, tmp_path: Path) -> None:
+def test_a_byte_order_mark_and_the_resource_forks_of_macos_are_skipped(table: Path, copied: Path, tmp_path: Path) -> None:
     (tmp_path / "bom.csv").write_bytes(b"\xef\xbb\xbf" + table.read_bytes())
     assert len(load(tmp_path / "bom.csv", LABELS).splits["train"]) == 168
     (copied / "train/happy/._fer0000001.png").write_bytes(b"resource fork")
     assert len(load(copied, LABELS).splits["train"]) == 168
 
 
-def test_sixteen_bits_a_pixel_and_giant_headers_are_refused_not_clipped(copied: Path) -> None:
+def test_sixteen_bits_a_pixel_and_giant_headers_are_refused(copied: Path) -> None:
     cv2.imwrite(str(copied / "train/sad/deep.png"), np.zeros((48, 48), np.uint16))
-    assert "train/sad/deep.png: expected 8 bits a pixel" in refused(copied)
+    assert "train/sad/deep.png: expected 8 bits" in refused(copied)
     giant = bytearray((copied / "train/sad/deep.png").read_bytes())
     giant[16:24] = (60000).to_bytes(4, "big") * 2
     (copied / "train/sad/deep.png").write_bytes(bytes(giant))
@@ -161,7 +163,7 @@ def test_sixteen_bits_a_pixel_and_giant_headers_are_refused_not_clipped(copied: 
 
 def test_a_csv_of_something_else_names_the_missing_columns(tmp_path: Path) -> None:
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    assert "no column emotion, pixels, usage" in refused(tmp_path / "other.csv")
+    assert "emotion, pixels, usage" in refused(tmp_path / "other.csv")
 
 
 def test_blank_and_repeated_pictures_are_counted_and_kept_out_of_training(pictures: list[Picture], tmp_path: Path) -> None:
@@ -252,10 +254,11 @@ def test_votes_for_pictures_without_rows_or_too_few_votes_are_refused(copied: Pa
     with pytest.raises(DataError, match="votes for 10 rows"):
         targets(load(table, LABELS).splits["train"], LABELS, shares[:10], 0.3)
     (tmp_path / "bad.csv").write_text(votes.read_text().replace(",4,", ",four,", 1))
-    with pytest.raises(DataError, match=r"line 2 \(row 0\): a vote is not a number"):
+    with pytest.raises(DataError, match=r"bad\.csv.*line 2 \(row 0\)"):
         load_ferplus(tmp_path / "bad.csv")
 
 
+@pytest.mark.slow
 def test_the_real_fer2013_is_what_was_published(shared_data: Path) -> None:
     data = load(shared_data / "fer2013.zip", LABELS)
     found = audit(data)

@@ -47,11 +47,11 @@ def test_probabilities_stay_float32_under_mixed_precision() -> None:
 
 def test_an_unknown_network_lists_the_known_ones() -> None:
     spec = msgspec.structs.replace(load_recipe("tiny").model, name="resnet9000")
-    with pytest.raises(SettingsError, match=f"there are {', '.join(BUILDERS)}"):
+    with pytest.raises(SettingsError, match=f"'resnet9000'.*{', '.join(BUILDERS)}"):
         build(spec, 7)
 
 
-def test_widths_and_depths_that_do_not_match_are_said() -> None:
+def test_widths_and_depths_that_do_not_match_are_refused() -> None:
     spec = msgspec.structs.replace(load_recipe("tiny").model, blocks=[1, 1])
     with pytest.raises(SettingsError, match="3 stages"):
         build(spec, 7)
@@ -70,7 +70,7 @@ def test_the_training_network_is_the_same_function_with_the_same_weights() -> No
         assert np.allclose(before, after, rtol=2e-3, atol=1e-4)
 
 
-def test_layers_are_named_for_where_they_stand() -> None:
+def test_layers_are_named_after_their_position() -> None:
     macs = count_macs(build(load_recipe("tiny").model, 7))
     assert list(macs)[:3] == ["stem", "stage1_block1_conv1", "stage1_block1_shortcut"]
 

@@ -149,7 +149,7 @@ def test_epochs_differ_in_their_order() -> None:
     assert not np.array_equal(batches[0][1], batches[4][1])
 
 
-def test_a_run_resumed_at_epoch_two_sees_what_it_would_have_seen() -> None:
+def test_a_run_resumed_at_epoch_two_gets_the_same_pictures() -> None:
     for whole, resumed in zip(stream(0, 12)[8:], stream(2, 4), strict=True):
         assert np.array_equal(whole[0], resumed[0])
         assert np.array_equal(whole[1], resumed[1])

@@ -36,7 +36,7 @@ def test_a_recipe_lists_only_what_differs_from_the_base(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(LIKE_ANOTHER))
-def test_a_recipe_that_is_like_another_lists_only_what_differs_from_that(name: str) -> None:
+def test_a_recipe_like_another_lists_only_what_differs_from_that_one(name: str) -> None:
     own = tomllib.loads((RECIPES / f"{name}.toml").read_text())
     theirs, whole = (leaves(msgspec.to_builtins(load_recipe(one))) for one in (own.pop("like"), name))
     differences = leaves(own)
@@ -45,16 +45,16 @@ def test_a_recipe_that_is_like_another_lists_only_what_differs_from_that(name: s
 
 
 @pytest.mark.parametrize(
-    ("like", "said"),
+    ("like", "fact"),
     [
-        ('"mine"', "recipes are like each other in a circle: mine -> mine"),
-        ('"huge"', "no recipe 'huge'; there are compact,"),
-        ("3", "key 'like': the name of a recipe is expected"),
+        ('"mine"', "mine -> mine"),
+        ('"huge"', "'huge'.* deep,"),
+        ("3", "'like'"),
     ],
 )
-def test_a_recipe_like_none_is_one_clear_line(tmp_path: Path, like: str, said: str) -> None:
+def test_a_recipe_like_an_unknown_one_is_one_clear_line(tmp_path: Path, like: str, fact: str) -> None:
     (tmp_path / "mine.toml").write_text(f"like = {like}")
-    with pytest.raises(SettingsError, match=said):
+    with pytest.raises(SettingsError, match=fact):
         load_recipe("mine", tmp_path)
 
 
@@ -66,31 +66,31 @@ def test_the_report_recipe_is_the_reports_experiment() -> None:
     assert (augment.rotation_deg, augment.zoom, augment.shift, augment.flip, augment.fill) == (30, 0.3, 0.4, True, "nearest")
 
 
-def test_the_digest_tells_recipes_apart_and_is_the_same_twice() -> None:
+def test_recipes_have_different_digests_and_the_same_recipe_the_same() -> None:
     assert load_recipe("small").digest() == load_recipe("small").digest()
     changed = msgspec.structs.replace(load_recipe("small"), seed=1)
     assert changed.digest() != load_recipe("small").digest()
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "fact"),
     [
-        ("epoch = 3", "unknown key 'epoch'; did you mean 'epochs'?"),
+        ("epoch = 3", "'epochs'"),
         ("[optimizer]\nname = 'lion'", "key 'optimizer.name'"),
         ("epochs = 0", "key 'epochs': expected `int` >= 1"),
         ("seed = -1", "key 'seed': expected `int` >= 0"),
         ("[augment]\nflip = 1", "key 'augment.flip'"),
     ],
 )
-def test_a_wrong_recipe_names_the_file_and_the_key(tmp_path: Path, text: str, said: str) -> None:
+def test_a_wrong_recipe_names_the_file_and_the_key(tmp_path: Path, text: str, fact: str) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(text)
     with pytest.raises(SettingsError) as error:
         load_recipe(str(path))
-    assert said in str(error.value)
+    assert fact in str(error.value)
     assert str(path) in str(error.value)
 
 
 def test_an_unknown_recipe_lists_the_known_ones() -> None:
-    with pytest.raises(SettingsError, match="no recipe 'huge'; there are compact, deep, graduate, large, nano, nano-original"):
+    with pytest.raises(SettingsError, match=f"'huge'.*{', '.join(recipe_names())}"):
         load_recipe("huge")

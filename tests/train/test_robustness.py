@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import one_line
+from command import in_process, one_line
 from toy import LABELS
 
 from train.data import Split, load
-from train.robustness import VARIATIONS, robustness
+from train.robustness import VARIATIONS, main, robustness
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,21 +26,21 @@ def varied(name: str, image: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", VARIATIONS)
-def test_a_variation_gives_a_picture_of_the_same_kind_and_only_the_first_leaves_it_alone(name: str, split: Split) -> None:
+def test_every_variation_but_the_first_changes_the_picture_and_keeps_its_shape(name: str, split: Split) -> None:
     image = split.images[0]
     found = varied(name, image)
     assert (found.shape, found.dtype) == (image.shape, np.uint8)
     assert np.array_equal(found, image) == (name == "as they are")
 
 
-def test_darker_and_brighter_move_by_their_levels_and_stop_at_the_ends() -> None:
+def test_darker_and_brighter_shift_by_their_levels_within_0_to_255() -> None:
     image = np.array([[0, 100, 250]], np.uint8)
     assert varied("60 levels darker", image).tolist() == [[0, 40, 190]]
     assert varied("60 levels brighter", image).tolist() == [[60, 160, 255]]
 
 
 @pytest.mark.parametrize(("name", "pixels"), [("box moved by 5 %", 2.4), ("box moved by 10 %", 4.8)])
-def test_a_moved_box_moves_the_face_by_that_far(name: str, pixels: float) -> None:
+def test_a_moved_box_moves_the_face_by_the_same_distance(name: str, pixels: float) -> None:
     image = np.zeros((48, 48), np.uint8)
     image[22:26, 22:26] = 255
     ys, xs = np.nonzero(varied(name, image) > 60)
@@ -57,21 +57,22 @@ def test_a_larger_box_shows_a_smaller_face() -> None:
 def test_what_is_measured_is_repeatable_and_begins_with_the_plain_accuracy(toy_run: Path, split: Split) -> None:
     found = robustness(toy_run / "toy_recipe.keras", split)
     assert list(found) == list(VARIATIONS)
-    card_says = json.loads((toy_run / "metrics.json").read_text())["validation"]["accuracy"]
-    assert found["as they are"] == pytest.approx(card_says, abs=1e-3)
+    accuracy = json.loads((toy_run / "metrics.json").read_text())["validation"]["accuracy"]
+    assert found["as they are"] == pytest.approx(accuracy, abs=1e-3)
     assert found == robustness(toy_run / "toy_recipe.keras", split)
 
 
-def test_the_command_prints_a_column_a_model(toy_run: Path, folder: Path) -> None:
-    model = str(toy_run / "toy_recipe.keras")
-    command = [sys.executable, "-m", "train.robustness", model, str(folder)]
-    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert "42 images  toy_recipe.keras" in said
-    assert len(said.splitlines()) == 1 + len(VARIATIONS)
+def test_the_command_prints_a_column_a_model(folder: Path) -> None:
+    command = [sys.executable, "-m", "train.robustness", "nano", "small", folder]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "42 images  nano-int8.tflite  small-int8.tflite" in printed
+    assert len(printed.splitlines()) == 1 + len(VARIATIONS)
 
 
-@pytest.mark.parametrize("arguments", [["small", ""], ["small", "/nowhere"], ["/nowhere.tflite", "/nowhere"]])
-def test_bad_input_is_one_line(arguments: list[str]) -> None:
-    done = subprocess.run([sys.executable, "-m", "train.robustness", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(
+    ("arguments", "fact"), [(["small", ""], "Kaggle"), (["small", "/nowhere"], "/nowhere"), (["/no.tflite", "/nowhere"], "/no.tflite")]
+)
+def test_bad_input_is_one_line(arguments: list[str], fact: str) -> None:
+    done = in_process(main, *arguments)
     assert done.returncode == 1
-    assert one_line(done.stderr).startswith("robustness: ")
+    assert fact in one_line(done.stderr)

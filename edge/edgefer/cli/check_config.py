@@ -1,15 +1,17 @@
-"""A configuration file held against what there is."""
+"""A configuration file checked against the plugs, models and programs that exist here."""
 
 from __future__ import annotations
 
+import argparse
+import sys
 from pathlib import Path
 
 from edgefer.errors import EdgeferError, SettingsError
-from edgefer.settings import Settings, load_settings, place
+from edgefer.settings import Settings, load_settings, location
 
 
 def check_config(path: Path) -> Settings:
-    """The settings of a file whose source, sinks, detector, model and actions could be opened; nothing is.
+    """The settings of a file whose source, sinks, detectors, model and actions could be opened; opens nothing.
 
     Raises `SettingsError` naming file and line.
     """
@@ -20,7 +22,6 @@ def check_config(path: Path) -> Settings:
     from edgefer.sinks import SINKS
     from edgefer.sinks.actions import check_actions
     from edgefer.sources import SOURCES
-    from edgefer.spec import check_spec, resolve
     from edgefer.update.updater import check_updates
 
     settings = load_settings(path)
@@ -28,13 +29,14 @@ def check_config(path: Path) -> Settings:
     try:
         if settings.source:
             keys = ["source"]
-            check_spec(SOURCES, settings.source, "source")
+            SOURCES.check(settings.source)
         for index, text in enumerate(settings.sinks):
             keys = [f"sinks[{index}]"]
-            check_spec(SINKS, text, "sink")
-        for key in ("name", "follow_name", "photo_name"):
+            SINKS.check(text)
+        detector = settings.detector
+        for key, name in (("name", detector.name), ("follow_name", detector.follow_name), ("photo_name", detector.photo_name)):
             keys = ["detector", key]
-            resolve(DETECTORS, getattr(settings.detector, key), "detector")
+            DETECTORS.check(name)
         keys = ["model"]
         card = read_card(find_model(settings.model))
         labels = card.labels
@@ -48,5 +50,22 @@ def check_config(path: Path) -> Settings:
             keys = ["update", "enabled"]
             check_updates(settings, settings.sinks)
     except EdgeferError as error:
-        raise SettingsError(f"{place(path, keys)}: {error}") from None
+        raise SettingsError(f"{location(path, keys)}: {error}") from None
     return settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of ``edgefer check-config``."""
+    parser.add_argument("file", nargs="?", metavar="FILE", help="the TOML file to check")
+    parser.add_argument("--config", metavar="FILE", help="the same, as a flag")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Check the file; the first error is one line with its position."""
+    name = options.file or options.config
+    if not name:
+        print("edgefer: no file given; write edgefer check-config FILE", file=sys.stderr)
+        return 2
+    check_config(Path(name))
+    print(f"{name}: good")
+    return 0

@@ -1,4 +1,4 @@
-"""A running service takes up a changed configuration on SIGHUP, and keeps the one it has where the new one is wrong."""
+"""A running daemon reloads its configuration on SIGHUP, and keeps the current one if the new one is wrong."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from edgefer.errors import EdgeferError
 from edgefer.settings import Settings
 
 TRIAL_S = 30.0
-"""Seconds in which a failure is blamed on the configuration just taken up."""
+"""A failure within this many seconds of a reload is blamed on the new configuration."""
 
-Look = Callable[[Settings, threading.Event, Callable[[str], None]], int]
+Run = Callable[[Settings, threading.Event, Callable[[str], None]], int]
+"""Settings, stop event, message printer -> exit status, as `edgefer.cli.daemon.run`."""
 
 
 class Reload:
-    """Runs under one configuration after another; ``stop`` ends the present run.
+    """Runs under one configuration after another; ``stop`` ends the current run.
 
-    ``read`` gives the settings as at the start, the flags laid over the file ``config``; without a file there is nothing
-    to read again.
+    ``read`` reads the settings again: the file ``config`` overridden by the flags. Without a file there is nothing to reload.
     """
 
     def __init__(
@@ -33,37 +33,37 @@ class Reload:
         self._ended = False
 
     def end(self) -> None:
-        """Stop for good, whatever waits."""
+        """Stop for good, even if a reload is pending."""
         self._ended = True
         self._stop.set()
 
     def ask(self) -> None:
-        """Take up the configuration as it is now, if it is sound."""
+        """Request a reload; a file with an error is reported and ignored."""
         if self._config is None:
-            self._say("SIGHUP: there is no --config file to read again; going on")
+            self._say("SIGHUP: no --config file was given, so there is nothing to reload; going on")
             return
         try:
             check_config(self._config)
             self._next = self._read()
         except EdgeferError as error:
-            self._say(f"{error}; going on with the configuration so far")
+            self._say(f"{error}; going on with the current configuration")
             return
         self._stop.set()
 
-    def run(self, look: Look) -> int:
-        """Until a run ends by itself or is stopped for good; its exit status.
+    def run(self, run: Run) -> int:
+        """Call ``run`` until it ends by itself or `end` is called; returns its exit status.
 
-        Raises `EdgeferError` as ``look`` does; under a configuration just taken up, the one before is tried again first.
+        Raises `EdgeferError` as ``run`` does. Under a configuration that was just loaded, the previous one is tried again first.
         """
         before: Settings | None = None
         while True:
-            begun_s = self._clock()
+            started_s = self._clock()
             try:
-                status = look(self._settings, self._stop, self._say)
+                status = run(self._settings, self._stop, self._say)
             except EdgeferError as error:
-                if before is None or self._clock() - begun_s > TRIAL_S:
+                if before is None or self._clock() - started_s > TRIAL_S:
                     raise
-                self._say(f"{error}; going back to the configuration before")
+                self._say(f"{error}; going back to the previous configuration")
                 self._settings, before = before, None
                 continue
             if self._next is None:
@@ -72,4 +72,4 @@ class Reload:
             self._stop.clear()
             if self._ended:
                 return status
-            self._say(f"{self._config}: read again")
+            self._say(f"{self._config}: reloaded")

@@ -1,109 +1,69 @@
-"""The verb ``run``: source, pipeline and outputs as the settings name them, and the loop until it ends."""
+"""The verb ``run``: flags, signals, and a configuration that can be reloaded."""
 
 from __future__ import annotations
 
-import itertools
-import os
+import argparse
+import faulthandler
+import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from functools import partial
 
-from edgefer.errors import MemoryLimit
-from edgefer.files import state_dir
-from edgefer.machine import resident_bytes, trim_memory, version
-from edgefer.model.describe import facts_of
-from edgefer.output import About, Background, Sink, begin, close_all
-from edgefer.pipeline.loop import Pipeline, open_pipeline, run
-from edgefer.pipeline.throttle import Pace
-from edgefer.redact import shown
-from edgefer.settings import Settings
-from edgefer.sinks import open_sink
-from edgefer.sinks.actions import Actions, check_actions
-from edgefer.sinks.mqtt import Mqtt
-from edgefer.sinks.snapshots import Snapshots
-from edgefer.sources import Source, open_source, pick_source
-from edgefer.update.updater import Updater
+from edgefer.cli.flags import add_settings_flags, config_path, settings_of
+from edgefer.cli.parser import Parser
+from edgefer.cli.terminal import on_stop_signal, say
+from edgefer.redact import redact_crashes
 
-_FRAMES_A_LOOK = 64
-"""Frames between looks at the memory in use."""
+EXAMPLES = """\
+examples:
+  edgefer run                                     your camera; drawn faces if there is none
+  edgefer run --source opencv:0 --sink display:   the first USB camera in a window; q quits
+  edgefer run --source file:clip.mp4 --sink jsonl:-
+  edgefer run --source images:photos --sink jsonl:faces.jsonl --sink snapshots:annotated
+  edgefer run --sink http://127.0.0.1:8080 --sink history:
+                                                  a web page, and a history that outlives the run
+  edgefer run --source 'synthetic:?faces=3&seconds=20' --sink 'snapshots:out?every_s=1'
 
-NOTICE = "An expression is not an emotion. Inferring emotions at work or in education is forbidden in the EU (AI Act, Art. 5(1)(f))."
+signals: SIGHUP reloads --config; SIGUSR1 prints where every thread is
+"""
 
 
-def look(settings: Settings, stop: threading.Event, say: Callable[[str], None]) -> int:
-    """Run until the source ends or ``stop`` is set, telling people with ``say``; 1 where an output failed, else 0.
-
-    Raises `EdgeferError` for what cannot be opened, with everything opened before it closed again.
-    """
-    specs = _specs(settings)
-    sinks: list[Sink] = []
-    with ExitStack() as stack:
-        updater = stack.enter_context(Updater(settings, specs, state_dir())) if settings.update.enabled else None
-        pipeline = updater.open_pipeline() if updater else open_pipeline(settings)
-        source = open_source(settings.source or pick_source(say))
-        stack.callback(source.close)
-        stack.callback(close_all, sinks)
-        opened: list[Sink] = []
-        for spec in specs:
-            opened.append(open_sink(spec))
-            sinks.append(opened[-1] if opened[-1].main_thread else Background(opened[-1], shown(spec), stop, lossless=not source.live))
-        if settings.action:
-            check_actions(settings.action, pipeline.classifier.labels)
-            sinks.append(Background(Actions(settings.action), "actions", stop, lossless=not source.live))
-        for sink in opened:
-            if updater and isinstance(sink, Mqtt):
-                updater.listen(sink.connection, sink.topics)
-        _announce(source, pipeline, opened, say)
-        for said in begin(sinks, About(version(), source.description, lambda: facts_of(pipeline.classifier), sinks)):
-            say(said)
-        checks = [
-            *([updater.between(pipeline)] if updater else []),
-            *([_memory_guard(settings.max_memory_mb)] if settings.max_memory_mb else []),
-        ]
-
-        def between(faults: int) -> None:
-            for check in checks:
-                check(faults)
-
-        trim_memory()
-        summary = run(source, pipeline, sinks, stop, settings.source_timeout_s, Pace(settings.pace), between)
-    say(str(summary))
-    background = [sink for sink in sinks if isinstance(sink, Background)]
-    for complaint in filter(None, (sink.complaint() for sink in background)):
-        say(complaint)
-    return int(any(sink.failed for sink in background))
+def add_arguments(parser: Parser) -> None:
+    """The flags of ``edgefer run``."""
+    parser.epilog, parser.more = EXAMPLES, _plugs
+    add_settings_flags(parser)
+    parser.add_argument(
+        "--sink", action="append", metavar="SPEC", help="where observations go; may be repeated (default: status: and snapshots:snapshots)"
+    )
 
 
-def _memory_guard(most_mb: float) -> Callable[[int], None]:
-    """Called before each frame; Raspberry Pi OS switches the kernel's own guard off. Raises `MemoryLimit`."""
-    frames = itertools.count()
+def _plugs() -> str:
+    """Every source, sink and detector with its options; imports them all."""
+    from edgefer.detectors import DETECTORS
+    from edgefer.plug_help import help_table
+    from edgefer.sinks import SINKS
+    from edgefer.sources import SOURCES
 
-    def guard(_faults: int) -> None:
-        if next(frames) % _FRAMES_A_LOOK == 0 and (found_mb := resident_bytes() / 1e6) > most_mb:
-            raise MemoryLimit(f"{found_mb:.0f} MB of memory are in use, and max_memory_mb allows {most_mb:.0f}: ending, to be started anew")
-
-    return guard
-
-
-def _specs(settings: Settings) -> list[str]:
-    """The outputs asked for, and those that a terminal or systemd asks for."""
-    service = bool(os.environ.get("NOTIFY_SOCKET"))
-    # A service that nobody asked to keep pictures keeps none.
-    specs = list(settings.sinks) or (["status:"] if service else ["status:", "snapshots:snapshots"])
-    if service and "systemd:" not in specs:
-        specs.append("systemd:")
-    if sys.stderr.isatty() and "status:" not in specs and not (sys.stdout.isatty() and "jsonl:-" in specs):
-        specs.append("status:")
-    return specs
+    tables = {"sources": help_table(SOURCES), "sinks": help_table(SINKS), "detectors (in the configuration)": help_table(DETECTORS)}
+    return "".join(f"\n{title}:\n{table.rstrip()}\n" for title, table in tables.items())
 
 
-def _announce(source: Source, pipeline: Pipeline, sinks: Sequence[Sink], say: Callable[[str], None]) -> None:
-    """What people should know before the first frame."""
-    images_leave = any(getattr(sink, "images_leave", False) for sink in sinks)
-    say(f"{NOTICE} {'Who holds the token sees images.' if images_leave else 'No image leaves this machine.'}")
-    say(f"source: {source.description}; model: {pipeline.classifier.path}")
-    if not pipeline.classifier.accelerated:
-        say("XNNPACK is not in use: every answer takes many times as long; 'edgefer doctor' says why")
-    if folders := [str(sink.folder.resolve()) for sink in sinks if isinstance(sink, Snapshots)]:
-        say(f"annotated pictures: {', '.join(folders)}")
+def main(options: argparse.Namespace) -> int:
+    """Run until the source ends or a signal stops it; 1 if a sink failed."""
+    settings = settings_of(options)
+    # Imported here: --help and a wrong flag answer without loading OpenCV.
+    from edgefer.cli import daemon
+    from edgefer.cli.reload import Reload
+    from edgefer.sinks.systemd import stopping
+
+    if sys.stderr is not None:
+        faulthandler.enable()
+        faulthandler.register(signal.SIGUSR1)
+    redact_crashes()
+    reload = Reload(settings, threading.Event(), partial(settings_of, options), config_path(options), say)
+    signal.signal(signal.SIGHUP, lambda *_: reload.ask())
+    on_stop_signal(reload.end)
+    try:
+        return reload.run(daemon.run)
+    finally:
+        stopping()

@@ -1,7 +1,8 @@
-"""edgefer as a systemd service: installed, shown, its log read, and taken away again."""
+"""The verb ``service``: install, show and remove the systemd service, and read its log."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
@@ -12,22 +13,50 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgefer.cli.check_config import check_config
+from edgefer.cli.terminal import say
 from edgefer.errors import ServiceError
-from edgefer.files import shipped, write_whole
-from edgefer.settings import Settings
+from edgefer.files import shipped, write_atomic
+from edgefer.settings import CONFIG, Settings
 
 UNIT = "edgefer.service"
-PLACE = Path("/etc/systemd/system") / UNIT
+UNIT_PATH = Path("/etc/systemd/system") / UNIT
 RUNNING = Path("/run/systemd/system")
-"""There where systemd runs, see sd_booted(3)."""
+"""Exists if systemd is running, see sd_booted(3)."""
 HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")
-"""What the unit's ``ProtectHome`` and ``PrivateTmp`` hide from the service."""
+"""Folders that the unit's ``ProtectHome`` and ``PrivateTmp`` hide from the service."""
+EXAMPLES = """\
+examples:
+  sudo edgefer setup && sudo edgefer service install
+  edgefer service status
+  edgefer service logs --follow
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of ``edgefer service``."""
+    parser.epilog = EXAMPLES
+    parser.add_argument("action", choices=("install", "status", "logs", "uninstall"), help="what to do; install and uninstall need root")
+    parser.add_argument("--config", metavar="FILE", default=str(CONFIG), help=f"install: its configuration (default: {CONFIG})")
+    parser.add_argument("--follow", "-f", action="store_true", help="logs: wait for new lines, until Ctrl-C")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Do one action; returns the exit status of systemctl or journalctl for status and logs."""
+    if options.action == "status":
+        return status()
+    if options.action == "logs":
+        return logs(options.follow)
+    if options.action == "install":
+        install(Path(options.config), say)
+    else:
+        uninstall(say)
+    return 0
 
 
 def unit(command: Path, config: Path, source_timeout_s: float = Settings().source_timeout_s) -> str:
-    """The unit, ``deploy/edgefer.service``, with the lines that say where things are and how long a camera may be silent.
+    """``deploy/edgefer.service`` with the paths of this installation, and a watchdog that waits longer than ``source_timeout_s``.
 
-    The watchdog waits longer than the daemon, which says what is wrong before it ends.
+    So the daemon can log the reason and end by itself before systemd kills it.
     """
     text = (shipped("deploy") / UNIT).read_text(encoding="utf-8")
     start = f"ExecStart={_quoted(command)} run --config {_quoted(config)}"
@@ -36,9 +65,9 @@ def unit(command: Path, config: Path, source_timeout_s: float = Settings().sourc
 
 
 def install(config: Path, say: Callable[[str], None]) -> None:
-    """Write the unit, start it now and with the machine; returns when the first frame was processed.
+    """Write the unit, start it now and at every boot; returns after the first processed frame.
 
-    Raises `ServiceError`, or `SettingsError` for the configuration, with nothing written, where it could not work.
+    Raises `ServiceError`, or `SettingsError` for the configuration, and writes nothing if the service could not work.
     """
     _need_systemd(root=True)
     config = config.resolve()
@@ -46,65 +75,69 @@ def install(config: Path, say: Callable[[str], None]) -> None:
         raise ServiceError(f"{config}: no such file; 'sudo edgefer setup' writes one")
     settings = check_config(config)
     if not settings.source:
-        raise ServiceError(f"{config}: source is empty, so without a camera drawn faces would be shown; name it, or 'sudo edgefer setup'")
+        raise ServiceError(f"{config}: source is empty, which means drawn faces without a camera; set it, or run 'sudo edgefer setup'")
     command = Path(sys.prefix) / "bin" / "edgefer"
     if not command.exists():
-        raise ServiceError(f"{command}: not there; a service runs what is installed: 'make pi-install', or pip install in a venv")
-    model = [Path(settings.model)] if settings.model.endswith(".tflite") else []
-    for path in (command, config, *model):
-        if any(path.absolute().is_relative_to(place) for place in HIDDEN):
-            raise ServiceError(f"{path}: a service cannot see {', '.join(HIDDEN)}; 'make pi-install' puts edgefer into /opt/edgefer")
-        if not path.stat().st_mode & stat.S_IROTH:
-            raise ServiceError(f"{path}: the service runs as a user of its own, who may not read it; 'sudo chmod o+r {path}'")
-    write_whole(PLACE, unit(command, config, settings.source_timeout_s))
+        raise ServiceError(f"{command}: no such file; a service needs an installed edgefer: 'make pi-install', or pip install in a venv")
+    for path in (command, config, *([Path(settings.model)] if settings.model.endswith(".tflite") else [])):
+        _check_visible(path)
+    write_atomic(UNIT_PATH, unit(command, config, settings.source_timeout_s))
     _systemctl("daemon-reload")
     _systemctl("enable", "--quiet", UNIT)
-    # What failed before must not count against what was mended since.
+    # Earlier failures must not count against the start limit after a fix.
     _systemctl("reset-failed", UNIT)
-    say(f"{PLACE} written; starting, until the first frame is processed …")
+    say(f"{UNIT_PATH} written; starting, until the first frame is processed …")
     _systemctl("restart", UNIT)
-    say("edgefer runs, and starts with the machine: 'edgefer service status', 'edgefer service logs'")
+    say("edgefer runs, now and after every boot: 'edgefer service status', 'edgefer service logs'")
+
+
+def _check_visible(path: Path) -> None:
+    """Raises `ServiceError` if the service, a user of its own in a sandbox, could not read the file."""
+    if any(path.absolute().is_relative_to(folder) for folder in HIDDEN):
+        raise ServiceError(f"{path}: a service cannot see {', '.join(HIDDEN)}; 'make pi-install' puts edgefer into /opt/edgefer")
+    if not path.stat().st_mode & stat.S_IROTH:
+        raise ServiceError(f"{path}: the user of the service may not read it; 'sudo chmod o+r {path}'")
 
 
 def status() -> int:
-    """Show what systemd says; its exit status: 0 running, 3 stopped, 4 not installed."""
+    """Print the state of the service; returns systemctl's status: 0 running, 3 stopped, 4 not installed."""
     _need_systemd()
     return subprocess.call(["systemctl", "status", "--no-pager", "--full", "--lines=5", UNIT])
 
 
 def logs(follow: bool) -> int:
-    """Show the newest hundred lines of the log, and with ``follow`` those to come."""
+    """Print the newest hundred lines of the log; with ``follow`` go on with new lines."""
     _need_systemd()
     return subprocess.call(["journalctl", "--no-pager", "--lines=100", f"--unit={UNIT}", *(["--follow"] if follow else [])])
 
 
 def uninstall(say: Callable[[str], None]) -> None:
-    """Stop it and take the unit away; configuration and data stay."""
+    """Stop the service and remove its unit; configuration and data stay."""
     _need_systemd(root=True)
-    if not PLACE.exists():
-        say(f"{PLACE}: not there, nothing to do")
+    if not UNIT_PATH.exists():
+        say(f"{UNIT_PATH}: no such file, nothing to do")
         return
     _systemctl("disable", "--quiet", "--now", UNIT)
-    PLACE.unlink()
+    UNIT_PATH.unlink()
     _systemctl("daemon-reload")
-    say(f"{PLACE} removed; /etc/edgefer and /var/lib/edgefer stay")
+    say(f"{UNIT_PATH} removed; /etc/edgefer and /var/lib/edgefer stay")
 
 
 def _need_systemd(root: bool = False) -> None:
     if not shutil.which("systemctl") or not RUNNING.is_dir():
-        raise ServiceError("systemd does not run here; start 'edgefer run' by what does")
+        raise ServiceError("systemd does not run here; start 'edgefer run' with your own init system")
     if root and os.geteuid() != 0:
-        raise ServiceError(f"only root may change services: 'sudo {Path(sys.argv[0]).name} service …'")
+        raise ServiceError(f"changing services needs root: 'sudo {Path(sys.argv[0]).name} service …'")
 
 
 def _systemctl(*arguments: str) -> None:
     done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False)
     if done.returncode and arguments[0] != "reset-failed":
-        said = (done.stderr.strip() or "no reason given").splitlines()[0]
-        raise ServiceError(f"systemctl {' '.join(arguments)}: {said}; 'edgefer service logs' says why")
+        reason = (done.stderr.strip() or "no reason given").splitlines()[0]
+        raise ServiceError(f"systemctl {' '.join(arguments)}: {reason}; 'edgefer service logs' shows why")
 
 
 def _quoted(path: Path) -> str:
-    """A path as one word of a unit file, where % and $ have a meaning of their own."""
+    """A path as one word of a unit file, where % and $ are special."""
     word = str(path).replace("%", "%%").replace("$", "$$").replace("\\", "\\\\").replace('"', '\\"')
     return f'"{word}"' if re.search(r"[\s\"'\\;]", word) else word

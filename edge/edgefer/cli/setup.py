@@ -1,20 +1,24 @@
-"""``edgefer setup``: a configuration written by asking, or from flags, after one look through the camera."""
+"""The verb ``setup``: write a configuration, from questions or flags, after a test of the camera."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from edgefer.cli import terminal
 from edgefer.cli.check_config import check_config
 from edgefer.errors import EdgeferError, SettingsError, SourceError
-from edgefer.files import shipped, write_whole
-from edgefer.redact import shown
+from edgefer.files import shipped, write_atomic
+from edgefer.output import QuitRun, Sink
+from edgefer.redact import redact_url
 from edgefer.settings import CONFIG, Settings
 from edgefer.types import Observation
 
@@ -23,12 +27,35 @@ Ask = Callable[[str, str], str]
 Say = Callable[[str], None]
 
 TEMPLATE = shipped("deploy") / "config.toml"
-LOOK_S = 3.0
-"""Seconds of frames in which a face is looked for."""
+PROBE_S = 3.0
+"""Seconds of frames in which the test of a camera waits for a face."""
+EXAMPLES = """\
+examples:
+  sudo edgefer setup                                                  with questions
+  sudo edgefer setup --source picamera: --sink status: --yes          without
+  edgefer setup --config edgefer.toml --source rtsp://camera/stream   write another file than /etc/edgefer/config.toml
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of ``edgefer setup``."""
+    parser.epilog = EXAMPLES
+    parser.add_argument("--config", metavar="FILE", default=str(CONFIG), help=f"the file to write (default: {CONFIG})")
+    parser.add_argument("--source", metavar="SPEC", help="the camera (default: the first one found)")
+    parser.add_argument("--sink", action="append", metavar="SPEC", help="where observations go; may be repeated (default: status:)")
+    parser.add_argument("--replace", action="store_true", help="replace an existing file; the old one is kept as FILE.old")
+    parser.add_argument("--yes", action="store_true", help="ask nothing; take the defaults")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Ask on a terminal, else take the flags; write the file."""
+    ask = terminal.ask if sys.stdin and sys.stdin.isatty() and not options.yes else None
+    set_up(Path(options.config), options.source, options.sink, options.replace, ask, terminal.say)
+    return 0
 
 
 def configuration(**values: str | list[str]) -> str:
-    """The commented ``deploy/config.toml`` with top-level ``values`` in place of its defaults."""
+    """The commented ``deploy/config.toml`` with ``values`` instead of the defaults of its top-level keys."""
     text = TEMPLATE.read_text(encoding="utf-8").replace(", every key with its default", ", written by 'edgefer setup'", 1)
     for key, value in values.items():
         # JSON's strings and lists of strings are TOML's too.
@@ -39,93 +66,97 @@ def configuration(**values: str | list[str]) -> str:
 
 
 def set_up(path: Path, source: str | None, sinks: list[str] | None, replace: bool, ask: Ask | None, say: Say) -> None:
-    """Choose a camera and outputs, look once, and write ``path``; without ``ask`` flags and what is found decide.
+    """Choose and test a camera, choose sinks, and write ``path``; without ``ask`` the flags and the first camera found decide.
 
-    A file that is there is replaced only by ``replace`` or a yes, and kept beside it as ``.old``. Raises
-    `SettingsError` or `SourceError` with nothing written.
+    An existing file is replaced only with ``replace`` or the answer yes, and kept as ``.old``. Raises `SettingsError` or
+    `SourceError` and writes nothing if something does not work.
     """
     kept = path.with_name(f"{path.name}.old")
     wanted = replace or not path.exists()
-    if not wanted and not (ask and ask(f"{path} is there already: replace it (yes/no)?", "no").lower() in ("y", "yes")):
-        raise SettingsError(f"{path}: is there already, and was left as it is; --replace writes a new one and keeps it as {kept.name}")
+    if not wanted and not (ask and ask(f"{path} exists: replace it (yes/no)?", "no").lower() in ("y", "yes")):
+        raise SettingsError(f"{path}: exists and was not changed; --replace writes a new one and keeps the old one as {kept.name}")
     draft = path.with_name(f".draft-{path.name}")
     try:
-        # Before anything is asked: whether it can be written at all.
-        write_whole(draft, configuration())
+        # Before any question: can the file be written at all?
+        write_atomic(draft, configuration())
         source = _choose_source(source, ask, say)
-        outputs = "outputs, with spaces between them (status: is a line in the log, jsonl:faces.jsonl a file)?"
-        sinks = sinks or (ask(outputs, "status:") if ask else "status:").split()
-        write_whole(draft, configuration(source=source, sinks=sinks))
+        question = "sinks, separated by spaces (status: is a line in the log, jsonl:faces.jsonl a file)?"
+        sinks = sinks or (ask(question, "status:") if ask else "status:").split()
+        write_atomic(draft, configuration(source=source, sinks=sinks))
         check_config(draft)
         if path.exists():
-            # A copy, so that there is no moment without a configuration.
+            # A copy, not a rename: at no time is there no configuration.
             shutil.copy2(path, kept)
         draft.replace(path)
     except SettingsError as error:
         raise SettingsError(str(error).replace(str(draft), str(path))) from None
     finally:
         draft.unlink(missing_ok=True)
-    say(f"{path}: written; every other setting stands in it with its default")
+    say(f"{path}: written; it lists every other setting with its default")
     say(f"next: edgefer run --config {path}, or sudo edgefer service install{'' if path == CONFIG else f' --config {path}'}")
 
 
 def _choose_source(source: str | None, ask: Ask | None, say: Say) -> str:
-    """A source that gave a frame: the one asked for, else the first camera found, else whatever is answered."""
+    """A source that passed the test: the one of the flags, else the first camera found, else the answer to a question."""
     from edgefer.sources import DEMONSTRATION, pick_source
 
     if source or not ask:
         chosen = source or pick_source(lambda _: None)
         if not source and chosen == DEMONSTRATION:
-            raise SourceError("no camera found; 'edgefer doctor' says why, or name one: --source opencv:0, --source rtsp://…")
-        say(look(chosen))
+            raise SourceError("no camera found; 'edgefer doctor' explains why, or give one: --source opencv:0, --source rtsp://…")
+        say(probe(chosen))
         return chosen
     found = pick_source(lambda _: None)
     if found == DEMONSTRATION:
-        say("no camera found; 'edgefer doctor' says why")
+        say("no camera found; 'edgefer doctor' explains why")
         found = "synthetic:"
     while True:
         chosen = ask("source (picamera: opencv:0 rtsp://… synthetic:)?", found)
         try:
-            say(look(chosen))
+            say(probe(chosen))
             return chosen
         except EdgeferError as error:
             say(str(error))
 
 
-def look(source: str) -> str:
-    """One frame's result in words: the first with a face within some seconds, else the last."""
-    from edgefer.pipeline.loop import open_pipeline, run
+def probe(source: str) -> str:
+    """The result of a test in words: the first frame with a face within `PROBE_S`, else the number of frames.
+
+    Raises `SourceError` if the source cannot be opened or gives no frame.
+    """
+    from edgefer.pipeline.loop import run
+    from edgefer.pipeline.stages import open_pipeline
     from edgefer.sources import open_source
 
     settings = Settings()
-    glance = _Glance()
+    first = _FirstFace()
     with closing(open_source(source)) as opened:
-        run(opened, open_pipeline(settings), [glance], threading.Event(), settings.source_timeout_s)
+        if opened.pauses:
+            return f"{opened.description}: a source that may pause; its first frame is not tested"
+        run(opened, open_pipeline(settings), [first], threading.Event(), settings.source_timeout_s)
         described = opened.description
-    if glance.seen is None:
-        raise SourceError(f"{shown(source)}: not one frame came")
-    faces = ", ".join(f"{face.expression} {100 * face.score:.0f} % at {face.box.x},{face.box.y}" for face in glance.seen.faces)
-    return f"{described}: " + (f"frame {glance.seen.frame.index} shows {faces}" if faces else f"{glance.frames} frames, no face in them")
+    if first.last is None:
+        raise SourceError(f"{redact_url(source)}: the source gave no frame")
+    faces = ", ".join(f"{face.expression} {100 * face.score:.0f} % at {face.box.x},{face.box.y}" for face in first.last.faces)
+    return f"{described}: " + (f"frame {first.last.frame.index} shows {faces}" if faces else f"{first.frames} frames, no face in them")
 
 
-class _Glance:
-    """A sink that ends the run at the first face, or when it has looked long enough."""
+class _FirstFace(Sink):
+    """A sink that ends the run at the first face, or after `PROBE_S`."""
 
     main_thread = True
 
     def __init__(self) -> None:
-        self.seen: Observation | None = None
+        self.last: Observation | None = None
         self.frames = 0
         self._since_s: float | None = None
-        """When the first frame came: a camera and a model may take seconds to open."""
+        """Time of the first frame: a camera and a model may take seconds to open."""
 
     def write(self, observation: Observation) -> None:
-        from edgefer.output import QuitRun
-
-        self.seen, self.frames = observation, self.frames + 1
+        self.last, self.frames = observation, self.frames + 1
         now_s = time.monotonic()
         self._since_s = now_s if self._since_s is None else self._since_s
-        if observation.faces or now_s - self._since_s > LOOK_S:
+        if observation.faces or now_s - self._since_s > PROBE_S:
             raise QuitRun
 
     def close(self) -> None: ...

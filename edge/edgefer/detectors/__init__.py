@@ -2,42 +2,50 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from enum import Enum
-from typing import Protocol
 
+from edgefer import builtin
+from edgefer.plug import Plug, Registry
 from edgefer.settings import DetectorSettings
-from edgefer.spec import resolve
 from edgefer.types import Box, Pixels
 
 __all__ = ["DETECTORS", "Detector", "Evidence", "open_detector"]
-
-DETECTORS = {"haar": "edgefer.detectors.haar:Haar", "blazeface": "edgefer.detectors.blazeface:BlazeFace"}
-"""Name -> "module:Class", imported on use. A class is called with the settings."""
 
 
 class Evidence(Enum):
     """How much a detector must see before it calls something a face."""
 
     LITTLE = "little"
-    """Where a face was a moment ago."""
+    """Near the last position of a face."""
     ENOUGH = "enough"
     """Anywhere."""
     PLENTY = "plenty"
     """To count as found twice."""
 
 
-class Detector(Protocol):
-    """Finds faces: ``luma`` (H, W) uint8 -> boxes in its pixels.
+class Detector(Plug, ABC):
+    """Finds faces. A subclass has ``__call__``.
 
-    ``smallest_px`` and ``largest_px`` (0: any) bound a face's side. One that brings every picture to a size of its own
-    has an attribute ``resizes = True``: shrinking it before would only lose.
+    It is called with a checked `Spec` and the table ``[detector]``, and raises `EdgeferError` if it cannot be opened.
     """
 
+    kind = "detector"
+    resizes: bool = False
+    """Brings every picture to a size of its own: a picture that is shrunk before only loses detail."""
+
+    @abstractmethod
     def __call__(self, luma: Pixels, smallest_px: int, largest_px: int = 0, evidence: Evidence = Evidence.ENOUGH) -> list[Box]:
-        """Boxes in pixels of ``luma``, largest first."""
+        """Faces in ``luma``, (H, W) uint8, as boxes in its pixels, largest first.
+
+        ``smallest_px`` and ``largest_px`` (0: any) bound a face's side.
+        """
+
+
+DETECTORS: Registry[Detector] = Registry("detector", builtin.DETECTORS)
+"""edgefer's own detectors, and those that other packages publish under ``edgefer.detectors``."""
 
 
 def open_detector(name: str, settings: DetectorSettings) -> Detector:
-    """The detector of that name; raises `SettingsError` for an unknown one."""
-    detector: Detector = resolve(DETECTORS, name, "detector")(settings)
-    return detector
+    """The detector of that name, options after ``:?``; raises `SettingsError` for an unknown one."""
+    return DETECTORS.open(name, settings)

@@ -6,19 +6,20 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edgefer.detectors import Evidence
+from edgefer.detectors import Detector, Evidence
 from edgefer.errors import MissingLibrary, ModelError
 from edgefer.files import ASSETS
 from edgefer.model.runtime import open_interpreter
 from edgefer.settings import DetectorSettings
+from edgefer.spec import Spec
 from edgefer.types import Box, Pixels
 
 MODEL = ASSETS / "blazeface.tflite"
 
 _SIZE_PX, _CELLS = 192, 48
-"""The side of the picture it is shown, and the anchors: the middles of so many cells a side."""
+"""The side of the network's picture, and the cells on a side, whose middles are the anchors."""
 _SQUARE = 1.15
-"""A picture longer than so many times its other side, and than two of the network's, is shown as two squares, one at each end."""
+"""Above this aspect ratio a picture longer than two of the network's is searched as two square tiles, one at each end."""
 _SCORES = {Evidence.LITTLE: 0.25, Evidence.ENOUGH: 0.4, Evidence.PLENTY: 0.7}
 """Scores, 0..1, from which a find counts."""
 _SAME_IOU = 0.3
@@ -26,15 +27,17 @@ _GROW, _RAISE = 1.073, 0.061
 """From BlazeFace's box to Haar's, which the classifiers are trained on: medians over 737 faces that both found."""
 
 
-class BlazeFace:
-    """Faces in (H, W) uint8 luma, upright to some 45 degrees, most of those from an eighth of the shorter side on; deterministic.
+class BlazeFace(Detector):
+    """MediaPipe's BlazeFace: faces turned by up to some 45 degrees.
 
-    Boxes are square and as large as Haar's would be. A search costs the same whatever the picture's size, twice that for a long one.
+    It finds most faces from an eighth of the picture's shorter side on; deterministic. Boxes are square and as large as Haar's would
+    be. A search costs the same for a picture of any size, and twice that for a long one.
     """
 
+    forms = ("blazeface",)
     resizes = True
 
-    def __init__(self, settings: DetectorSettings) -> None:
+    def __init__(self, spec: Spec, settings: DetectorSettings) -> None:
         try:
             self._interpreter = open_interpreter(MODEL.read_bytes(), 1, MODEL)
         except (OSError, ModelError):
@@ -47,8 +50,8 @@ class BlazeFace:
 
     def __call__(self, luma: Pixels, smallest_px: int, largest_px: int = 0, evidence: Evidence = Evidence.ENOUGH) -> list[Box]:
         """Boxes in pixels of ``luma``, largest first."""
-        shown = [self._faces(luma[y : y + height, x : x + width], x, y, _SCORES[evidence]) for x, y, width, height in _squares(*luma.shape)]
-        boxes, scores = (np.concatenate(parts) for parts in zip(*shown, strict=True))
+        parts = [self._faces(luma[y : y + height, x : x + width], x, y, _SCORES[evidence]) for x, y, width, height in _squares(*luma.shape)]
+        boxes, scores = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         found = [_as_haar(*row) for row in _merged(boxes, scores)]
         kept = [box for box in found if smallest_px <= box.w <= (largest_px or box.w) and _within(box, luma)]
         return sorted(kept, key=lambda box: (-box.area_px, box.x, box.y))
@@ -78,13 +81,13 @@ class BlazeFace:
 
 
 def _within(box: Box, luma: Pixels) -> bool:
-    """Whether the middle of a box lies in the picture and not in what was added to make it square."""
+    """Whether the middle of a box lies in the picture, and not in the margin that makes it square."""
     x, y = box.centre
     return bool(0 <= x < luma.shape[1] and 0 <= y < luma.shape[0])
 
 
 def _squares(height: int, width: int) -> list[tuple[int, int, int, int]]:
-    """What of a picture is shown at a time, as x, y, width and height: all of it, or of a long one a square at each end, or its halves."""
+    """The tiles of a picture as x, y, width and height: the whole picture, or two at the ends of a long one: squares, or its halves."""
     long, short = max(height, width), min(height, width)
     if long <= max(_SQUARE * short, 2 * _SIZE_PX):
         return [(0, 0, width, height)]

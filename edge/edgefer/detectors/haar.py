@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import cv2
 
-from edgefer.detectors import Evidence
+from edgefer.detectors import Detector, Evidence
 from edgefer.errors import MissingLibrary
 from edgefer.files import ASSETS
 from edgefer.settings import DetectorSettings
+from edgefer.spec import Spec
 from edgefer.types import Box, Pixels
 
 CASCADE = ASSETS / "haarcascade_frontalface_default.xml"
 
 _PLENTY = 3
-"""Times as many overlapping finds as usual: 88 % of the faces of 591 photographs have them, and 14 % of the false boxes."""
+"""Factor on the usual number of overlapping finds: 88 % of the faces of 591 photographs reach it, and 14 % of the false boxes."""
 
 
-class Haar:
-    """Upright frontal faces in (H, W) uint8 luma; deterministic, boxes are square."""
+class Haar(Detector):
+    """OpenCV's Haar cascade: upright frontal faces.
 
-    def __init__(self, settings: DetectorSettings) -> None:
+    Deterministic; boxes are square.
+    """
+
+    forms = ("haar",)
+
+    def __init__(self, spec: Spec, settings: DetectorSettings) -> None:
         if not hasattr(cv2, "CascadeClassifier"):
             raise MissingLibrary(
-                f"OpenCV {cv2.__version__} has no Haar cascades (they left in OpenCV 5): pip install 'opencv-python-headless<5'"
+                f"OpenCV {cv2.__version__} has no Haar cascades (OpenCV 5 dropped them): pip install 'opencv-python-headless<5'"
             )
         self._cascade = cv2.CascadeClassifier(str(CASCADE))
         if self._cascade.empty():

@@ -1,1 +1,1 @@
-"""What was seen over time: a SQLite file of minutes, visits and changes, and its exports."""
+"""The history of what was seen: a SQLite file of minutes, visits and changes, and its exports."""

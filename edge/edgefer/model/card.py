@@ -1,8 +1,8 @@
 """The model's contract, inside the model file: ``card.json`` and ``labels.txt`` in a zip appended to it.
 
 This is the TFLite metadata convention for associated files: the runtime ignores what follows the flatbuffer, and any
-unzip lists it. A ``.keras`` file is a zip already and carries the same two entries. Labels stand in ``labels.txt``
-and nowhere else; their order is the order of the model's outputs.
+unzip lists them. A ``.keras`` file is a zip already and carries the same two entries. Labels are in ``labels.txt``
+only; their order is the order of the model's outputs.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from edgefer.types import UNCERTAIN
 
 CARD, LABELS = "card.json", "labels.txt"
 ENTRY_LIMIT_BYTES = 1_000_000
-"""A larger entry is not a card: nothing of it is unpacked."""
+"""A larger entry is not a card, and is not unpacked."""
 
 
 class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the model looks at: height x width luma pixels, raw 0..255, channels last."""
+    """The model's input: height x width luma pixels, raw 0..255, channels last."""
 
     height_px: Annotated[int, Meta(ge=8, le=1024)]
     width_px: Annotated[int, Meta(ge=8, le=1024)]
@@ -38,7 +38,7 @@ class Card(msgspec.Struct, frozen=True):
     name: str
     input: InputSpec
     crop_margin: Annotated[float, Meta(ge=-0.4, le=2)]
-    """How much wider than the detector's box the model looks, on every side, as a share of the box."""
+    """Margin of the crop around the detector's box, on every side, as a share of the box."""
     quantization: str
     """The convert recipe: int8, dynamic or float32; "none" for a Keras model."""
     uncertain_below: Annotated[float, Meta(ge=0, le=1)] = 0.35
@@ -55,7 +55,7 @@ class Card(msgspec.Struct, frozen=True):
 def attach_card(model: bytes, card: Card) -> bytes:
     """``model`` (a flatbuffer without a card) with ``card`` appended; the same input gives the same bytes.
 
-    Raises `ModelError` when there is a card already, or when the labels are not fit to be labels.
+    Raises `ModelError` where the model has a card already, or for invalid labels.
     """
     if zipfile.is_zipfile(io.BytesIO(model)):
         raise ModelError("the model has a card already; attach it to the converter's own output")
@@ -73,7 +73,7 @@ def write_card(archive: zipfile.ZipFile, card: Card) -> None:
     del fields["labels"]
     entries = {CARD: msgspec.json.format(msgspec.json.encode(fields), indent=1), LABELS: "\n".join(card.labels).encode() + b"\n"}
     for name, content in entries.items():
-        # A fixed date: the same model and card give the same bytes, so a digest means something.
+        # A fixed date, so that the same model and card give the same bytes and digest.
         archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
 
 
@@ -96,7 +96,7 @@ def read_model(path: Path) -> bytes:
 
 
 def split_card(content: bytes, where: str) -> tuple[bytes, Card]:
-    """The bytes of the model alone, and its card; the model's digest is checked against the card's."""
+    """The bytes of the model without its card, and the card; checks the model's digest."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             fields = msgspec.json.decode(_entry(archive, CARD), type=dict[str, object])

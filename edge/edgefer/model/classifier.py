@@ -1,4 +1,4 @@
-"""The classifier: crops in, probabilities out, through the TFLite runtime, the card checked against the tensors."""
+"""The classifier: crops in, probabilities out, through the TFLite runtime, after a check of the card against the tensors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgefer.errors import ModelError
 from edgefer.model.card import Card, read_model, split_card
 from edgefer.model.prior import ratio, shifted
 from edgefer.model.runtime import open_interpreter
-from edgefer.model.store import check_published
+from edgefer.model.store import check_published, find_model
 from edgefer.types import Model, Pixels, Scores
 
 
@@ -23,19 +23,20 @@ class Classifier:
     whose card and tensors disagree, and `MissingLibrary` where no runtime is installed. ``prior`` is how often each expression
     is expected, see `edgefer.model.prior`; empty: as the card states.
 
-    >>> classifier = Classifier(find_model("small"))
-    >>> scores = classifier(crops)          # (n, 48, 48) uint8 -> (n, 7) float32
+    >>> classifier = Classifier("small")  # or the path of a .tflite file
+    >>> scores = classifier(crops)  # (n, 48, 48) uint8 -> (n, 7) float32
     """
 
-    def __init__(self, path: Path, threads: int = 1, prior: str | Mapping[str, float] = "") -> None:
+    def __init__(self, model: str | Path = "small", threads: int = 1, prior: str | Mapping[str, float] = "") -> None:
+        path = find_model(str(model))
         if path.suffix == ".keras":
             raise ModelError(f"{path}: a Keras model; make a TFLite file of it with 'make convert MODEL={path}'")
         content = read_model(path)
         self.path = path
-        model, self.card = split_card(content, str(path))
+        graph, self.card = split_card(content, str(path))
         self.sha256 = check_published(path, content)
         self.size_bytes = len(content)
-        self._interpreter = open_interpreter(model, threads, path)
+        self._interpreter = open_interpreter(graph, threads, path)
         self.input = self._interpreter.get_input_details()[0]
         self.output = self._interpreter.get_output_details()[0]
         _check_tensors(self.card, self.input, self.output, path)
@@ -50,12 +51,12 @@ class Classifier:
 
     @property
     def identity(self) -> Model:
-        """Which model this is, for those who get its answers."""
+        """The model's name, digest and labels, for observations."""
         return Model(self.card.name, self.sha256, self.labels)
 
     @property
     def accelerated(self) -> bool:
-        """Whether XNNPACK runs the graph; without it an int8 model takes many times as long."""
+        """Whether XNNPACK runs the graph; without it an int8 model is many times slower."""
         operators: list[dict[str, Any]] = getattr(self._interpreter, "_get_ops_details", list)()
         return any(operator["op_name"] == "DELEGATE" for operator in operators)
 
@@ -73,13 +74,13 @@ class Classifier:
         return scores if self._ratio is None else shifted(scores, self._ratio)
 
     def _probabilities(self, raw: Any) -> Any:
-        """Quantized softmax -> 0..1: widen to float32 before subtracting, or int8 minus -128 wraps around."""
+        """Quantized softmax -> 0..1; widened to float32 before the subtraction, since int8 minus -128 overflows."""
         scale, zero_point = self.output["quantization"]
         return raw if scale == 0 else (raw.astype(np.float32) - zero_point) * np.float32(scale)
 
 
 def _check_tensors(card: Card, tensor: dict[str, Any], output: dict[str, Any], path: Path) -> None:
-    """The card's promise against the file's tensors: geometry, number of classes, and raw 0..255 meaning itself."""
+    """Raises `ModelError` unless the tensors match the card in size and classes, and the input is raw 0..255."""
     expected = (1, card.input.height_px, card.input.width_px, card.input.channels)
     if (found := _shape(tensor)) != expected:
         raise ModelError(f"{path}: the card says input {expected}, the model has {found}; convert it again")
@@ -87,11 +88,11 @@ def _check_tensors(card: Card, tensor: dict[str, Any], output: dict[str, Any], p
         raise ModelError(f"{path}: {len(card.labels)} labels, but the model's output is {found}; convert it again")
     wanted = {np.uint8: (1.0, 0), np.int8: (1.0, -128), np.float32: (0.0, 0)}.get(tensor["dtype"])
     scale, zero_point = tensor["quantization"]
-    # 255 steps of a scale that is off by 0.1 % are still less than half a pixel level apart.
+    # A scale that is 0.1 % off shifts level 255 by less than half a level.
     if wanted is None or abs(scale - wanted[0]) > 1e-3 or zero_point != wanted[1]:
         raise ModelError(
             f"{path}: input is {np.dtype(tensor['dtype']).name} with scale {scale:.4g} and zero point {zero_point}: raw pixels 0..255 "
-            "would be misread; calibrate with the full 0..255 range and convert again"
+            "do not fit; calibrate with the full 0..255 range and convert again"
         )
 
 

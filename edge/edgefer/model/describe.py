@@ -1,4 +1,4 @@
-"""What a model file says of itself, for ``edgefer show``."""
+"""Facts about a model file, for ``edgefer show``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Facts = dict[str, object]
 def describe(name_or_path: str) -> Facts:
     """Path, sha256, size in bytes, labels, input, metrics and provenance of a ``.tflite`` or ``.keras`` file.
 
-    A ``.tflite`` is opened and checked as the daemon would; raises `ModelError` where it would be refused.
+    A ``.tflite`` is opened and checked as the daemon does; raises `ModelError` where it is refused.
     """
     path = find_model(name_or_path)
     if path.suffix == ".keras":
@@ -30,7 +30,7 @@ def describe(name_or_path: str) -> Facts:
 
 
 def facts_of(classifier: Classifier) -> Facts:
-    """The same of a model that is open already."""
+    """The same facts about an open model."""
     scale, zero_point = classifier.input["quantization"]
     tensor = {
         "shape": [int(side) for side in classifier.input["shape"]],

@@ -1,4 +1,4 @@
-"""Golden pictures: faces of plain integer arithmetic, the same on every machine, and what each published model says of them."""
+"""Golden pictures, the same on every machine since integers draw them, and the answers of each published model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from edgefer.errors import ModelError
-from edgefer.files import replace_durably
+from edgefer.files import write_atomic
 from edgefer.model.classifier import Classifier
 from edgefer.model.store import models_dir
 from edgefer.types import Pixels
@@ -16,12 +16,12 @@ from edgefer.types import Pixels
 GOLDEN = "golden.json"
 """Beside ``SHA256SUMS``: sha256 of a model file -> its answers, (n, K) thousandths."""
 CLOSE = 0.1
-"""Largest difference of a probability. Of a model that is not exact (see `convert.exact`) kernels may round a logit apart: 14/256."""
+"""Largest allowed difference of a probability. Kernels may round a logit of an inexact model differently (`convert.exact`): 14/256."""
 
 
 def golden_pictures(height_px: int, width_px: int) -> Pixels:
     """(6, height, width) uint8: a head with eyes, brows and a mouth, from sad to happy and from closed to open."""
-    # In 48ths of the picture, so that every size shows the same.
+    # Coordinates in 48ths of the picture, so that every size shows the same face.
     y, x = np.mgrid[0:height_px, 0:width_px]
     y, x = 48 * y // height_px - 24, 48 * x // width_px - 24
     pictures = []
@@ -36,26 +36,24 @@ def golden_pictures(height_px: int, width_px: int) -> Pixels:
 
 
 def golden_answers(classifier: Classifier) -> list[list[float]]:
-    """What a model says of the pictures, rounded to thousandths."""
+    """A model's answers to the golden pictures, (n, K), rounded to thousandths."""
     card = classifier.card
     scores = classifier(golden_pictures(card.input.height_px, card.input.width_px))
     return [[round(float(score), 3) for score in row] for row in scores]
 
 
 def deviation(classifier: Classifier) -> float | None:
-    """Largest difference, 0..1, between what a model says and what it said when it was published; None where that is not known."""
+    """Largest difference, 0..1, between a model's answers and its published answers; None where those are unknown."""
     try:
-        kept = json.loads((models_dir() / GOLDEN).read_text(encoding="utf-8"))
+        answers = json.loads((models_dir() / GOLDEN).read_text(encoding="utf-8"))
     except (OSError, ModelError, ValueError):
         return None
-    wanted = kept.get(classifier.sha256)
-    return None if wanted is None else float(np.abs(np.subtract(golden_answers(classifier), wanted)).max())
+    published = answers.get(classifier.sha256)
+    return None if published is None else float(np.abs(np.subtract(golden_answers(classifier), published)).max())
 
 
 def write_golden(models: Path) -> None:
-    """Keep the answers of every ``.tflite`` file published under ``models``."""
+    """Write the answers of every ``.tflite`` file below ``models`` to `GOLDEN`."""
     classifiers = [Classifier(path) for path in sorted(models.glob("[!.]*/*.tflite"))]
     lines = [f' "{classifier.sha256}": {json.dumps(golden_answers(classifier))}' for classifier in classifiers]
-    part = models / f".part-{GOLDEN}"
-    part.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-    replace_durably(part, models / GOLDEN)
+    write_atomic(models / GOLDEN, "{\n" + ",\n".join(lines) + "\n}\n")

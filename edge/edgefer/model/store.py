@@ -1,4 +1,4 @@
-"""The models that come with edgefer: where they are, and whether they are still what was published."""
+"""The models that edgefer ships: their paths, and a check that they are unchanged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SUMS = "SHA256SUMS"
 
 
 def models_dir() -> Path:
-    """The folder with ``SHA256SUMS`` and the models it lists; raises `ModelError` where there is none."""
+    """The folder with ``SHA256SUMS`` and the models it lists; raises `ModelError` where it is missing."""
     folder = shipped("models")
     if not (folder / SUMS).is_file():
         raise ModelError(f"{folder}: {SUMS} is missing: install edgefer again")
@@ -20,7 +20,7 @@ def models_dir() -> Path:
 
 
 def find_model(name_or_path: str) -> Path:
-    """The int8 file of one of edgefer's own models ("small"), or the path itself where it is one."""
+    """The int8 file of a shipped model ("small"), or the path itself where a path is given; raises `ModelError`."""
     if "/" in name_or_path or Path(name_or_path).suffix:
         return Path(name_or_path)
     own = models_dir() / name_or_path / f"{name_or_path}-int8.tflite"
@@ -37,7 +37,7 @@ def published() -> dict[str, str]:
 
 
 def check_published(path: Path, content: bytes) -> str:
-    """sha256 of ``content``; raises `ModelError` where ``path`` is one of ours and its digest is another."""
+    """sha256 of ``content``; raises `ModelError` where ``path`` is a shipped model with another digest."""
     found = hashlib.sha256(content).hexdigest()
     try:
         inside = path.resolve().relative_to(models_dir().resolve()).as_posix()
@@ -46,7 +46,7 @@ def check_published(path: Path, content: bytes) -> str:
     wanted = published().get(inside, found)
     if found != wanted:
         raise ModelError(
-            f"{path}: sha256 is {found[:12]}…, {SUMS} says {wanted[:12]}…: damaged or changed; restore it "
+            f"{path}: sha256 is {found[:12]}…, {SUMS} has {wanted[:12]}…: damaged or changed; restore it "
             "('git checkout models', or install edgefer again), or keep your own model elsewhere"
         )
     return found

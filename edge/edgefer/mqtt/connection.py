@@ -1,131 +1,55 @@
-"""An MQTT broker: its address, who we are to it, and a connection that heals itself."""
+"""A connection to an MQTT broker that reconnects by itself."""
 
 from __future__ import annotations
 
 import logging
-import os
-import re
-import socket
 import ssl
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
-from edgefer.errors import MissingLibrary, SettingsError, SinkError
-from edgefer.redact import shown, shown_file
+from edgefer.errors import MissingLibrary, SinkError
+from edgefer.log_once import LogOnce
+from edgefer.mqtt.address import Address
+from edgefer.mqtt.credentials import CREDENTIAL, read_ca, read_login
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
 
 _LOG = logging.getLogger(__name__)
 
-DEFAULT_BASE = "edgefer"
-CREDENTIAL = "mqtt-password"
-"""The systemd credential (``LoadCredential=mqtt-password``) that is read where no file is named."""
 KEEPALIVE_S = 30
-GOODBYE_S = 0.5
-QUEUE = 512
-"""Messages that wait for the broker's answer at most; a newer one is refused and counted."""
+DISCONNECT_S = 0.5
+"""Longest wait for the broker's answer to a disconnect."""
+MAX_QUEUED = 512
+"""Messages that wait for the broker's acknowledgement; a further one is refused and counted."""
 RETRY_S = (1, 60)
-"""The first pause before connecting again, and the longest: each is twice the one before."""
-_HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
-"""A name or an address, also of IPv6."""
+"""First and longest pause before a reconnection; each is twice the one before."""
+_QUEUE_FULL = 15  # paho's MQTT_ERR_QUEUE_SIZE
 
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a broker is: ``mqtt[s]://host[:port]/path?option=value``."""
-
-    host: str
-    port: int
-    tls: bool
-    path: tuple[str, ...]
-    """The topic in its levels."""
-    options: Mapping[str, str]
-
-    @property
-    def name(self) -> str:
-        """For people: without topic and options."""
-        return f"mqtt{'s' * self.tls}://{self.host}:{self.port}"
+Callback = Callable[[str, bytes, bool], None]
+"""Called with topic, payload, and whether the message is retained."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is to be published."""
+    """A message to publish."""
 
     topic: str
     payload: bytes
     retain: bool
     qos: int = 1
-    """1: the broker says that it has it, and until then it is sent again; 0: now or never."""
-
-
-def parse_address(text: str) -> Address:
-    """An address in its parts; raises `SettingsError`, which never repeats a password."""
-    # Also where a password holds characters that end the host part of a URL: nothing of such a text is shown.
-    if "@" in text:
-        raise SettingsError(
-            "mqtt: user and password do not belong into the address, where every process can read them; write user:password into a "
-            "file only you can read and add ?login=FILE (an @ in a file's name is %40)"
-        )
-    try:
-        url = urlsplit(text)
-        port = url.port
-    except ValueError:
-        raise SettingsError(
-            f"{shown(text)}: the port is no number from 1 to 65535, or a [ has no ]; write mqtt://host:1883/base/node"
-        ) from None
-    host = url.hostname or ""
-    if url.scheme not in ("mqtt", "mqtts") or not _HOST.fullmatch(host):
-        raise SettingsError(f"{shown(text)}: not a broker's address; write mqtt://host/base/node, or mqtts:// for TLS")
-    path = tuple(unquote(level) for level in url.path.split("/") if level)
-    for level in path:
-        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", level):
-            raise SettingsError(f"{shown(text)}: {level!r} cannot be part of a topic: letters, digits, _ and - only, at most 64")
-    tls = url.scheme == "mqtts"
-    return Address(host, port or (8883 if tls else 1883), tls, path, dict(parse_qsl(url.query, keep_blank_values=True)))
-
-
-def host_name() -> str:
-    """This machine's name, fit to be part of a topic."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", socket.gethostname().partition(".")[0]).strip("-")[:64] or "edgefer"
-
-
-def read_login(path: str) -> tuple[str, str] | None:
-    """User and password out of a file with the line ``user:password``; without a path, out of the systemd credential.
-
-    None where neither is given. Raises `SettingsError`, which never repeats what the file holds.
-    """
-    folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
-    file = Path(path) if path else Path(folder) / CREDENTIAL
-    if not path and not (folder and file.exists()):
-        return None
-    try:
-        content = file.read_text(encoding="utf-8")
-        if path and file.stat().st_mode & 0o004:
-            _LOG.warning("%s: everyone on this machine can read this password; chmod o-r %s", file, file)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise SettingsError(
-            f"login {shown_file(str(file))}: cannot be read: {reason}; write the line user:password into that file"
-        ) from None
-    user, colon, password = content.strip("\r\n").partition(":")
-    if not (user and colon) or "\n" in password:
-        raise SettingsError(f"login {file}: one line user:password is expected")
-    return user, password
+    """1: sent until the broker acknowledges it; 0: sent once, or not at all."""
 
 
 class Connection:
-    """A connection to a broker, kept up in a thread of its own: absent, flapping or refusing, it is tried again with growing pauses.
+    """A connection to a broker, in its own thread; after a failure it retries with growing pauses.
 
-    ``will`` is what the broker says of us when we are gone without a word, ``hello`` what we say each time we are connected;
-    ``came_up``, called just before `up` is true, and the subscriptions' callbacks run in the connection's thread. What is wrong is
-    logged once per kind.
+    ``will`` is the last will; ``birth`` is published after each connection; ``on_connect``, called just before `up` is true, and the
+    callbacks of subscriptions run in the connection's thread. Each kind of problem is logged once.
 
     Raises `SettingsError` for a login or certificate that cannot be read, `MissingLibrary` without paho-mqtt.
     """
@@ -137,17 +61,17 @@ class Connection:
         login: str = "",
         ca: str = "",
         will: Message | None = None,
-        hello: Message | None = None,
-        came_up: Callable[[], None] = lambda: None,
+        birth: Message | None = None,
+        on_connect: Callable[[], None] = lambda: None,
     ) -> None:
-        self.address, self._hello, self._came_up = address, hello, came_up
-        self._subscriptions: dict[str, Callable[[str, bytes, bool], None]] = {}
-        self._up, self._gone = threading.Event(), threading.Event()
-        self._said: set[str] = set()
+        self.address, self._birth, self._on_connect = address, birth, on_connect
+        self._subscriptions: dict[str, Callback] = {}
+        self._up, self._disconnected = threading.Event(), threading.Event()
+        self._log_once = LogOnce(_LOG)
         self.problem = ""
-        """Why there is no connection, in words; empty while there is one."""
+        """Why there is no connection; empty while there is one."""
         self.refused = 0
-        """Messages that were not taken: the queue was full, or without QoS, the broker away."""
+        """Messages that were not accepted: the queue was full, or with QoS 0, there was no connection."""
         self.losses = 0
         """How often the connection was lost."""
         self._client = client = _client(client_id)
@@ -159,7 +83,7 @@ class Connection:
             client.tls_set_context(read_ca(ca))
         if will:
             client.will_set(will.topic, will.payload, qos=1, retain=will.retain)
-        client.max_queued_messages_set(QUEUE)
+        client.max_queued_messages_set(MAX_QUEUED)
         client.reconnect_delay_set(*RETRY_S)
         client.on_connect, client.on_connect_fail = self._connected, self._failed
         client.on_disconnect = self._lost
@@ -171,95 +95,89 @@ class Connection:
 
     @property
     def up(self) -> bool:
-        """Whether the broker took us."""
+        """Whether there is a connection."""
         return self._up.is_set()
 
     def wait_up(self, within_s: float) -> bool:
         """Wait for the connection; whether there is one."""
         return self._up.wait(within_s)
 
-    def subscribe(self, topic: str, heard: Callable[[str, bytes, bool], None]) -> None:
-        """Call ``heard(topic, payload, retained)`` for every message, now and after each time the connection comes back."""
-        self._subscriptions[topic] = heard
-        self._client.message_callback_add(topic, lambda _client, _data, said: self._hand_over(heard, said))
+    def subscribe(self, topic: str, callback: Callback) -> None:
+        """Call ``callback`` for every message, now and after each reconnection."""
+        self._subscriptions[topic] = callback
+        self._client.message_callback_add(topic, lambda _client, _data, message: self._dispatch(callback, message))
         if self.up:
             self._client.subscribe(topic, qos=1)
 
     def publish(self, message: Message, wait_s: float = 0.0) -> bool:
-        """Hand a message to the broker, or to the queue for when it is back; False where that is full or, without QoS, the broker away.
-
-        ``wait_s`` waits so long for the broker to say that it has it.
-        """
+        """Queue a message; False where it is refused, see `refused`. ``wait_s`` waits for the broker's acknowledgement."""
         info = self._client.publish(message.topic, message.payload, qos=message.qos, retain=message.retain)
-        # MQTT_ERR_QUEUE_SIZE; without QoS nothing is kept for later.
-        if info.rc == 15 or (info.rc and not message.qos):
+        # Other errors mean that there is no connection; with QoS 1 the message then waits in the queue.
+        if info.rc == _QUEUE_FULL or (info.rc and not message.qos):
             self.refused += 1
             return False
         if wait_s:
-            with suppress(RuntimeError):  # no connection: it waits in the queue
+            with suppress(RuntimeError):  # no connection
                 info.wait_for_publish(wait_s)
         return True
 
     def close(self) -> None:
-        """Say goodbye; safe to call twice. The thread ends by itself: one that hangs in the network must not hold up the end."""
+        """Disconnect; safe to call twice. The thread ends by itself, since it may hang in the network."""
         up = self.up
         self._client.disconnect()
         if up:
-            self._gone.wait(GOODBYE_S)
+            self._disconnected.wait(DISCONNECT_S)
         self._up.clear()
 
     def _connected(self, client: Client, _data: object, _flags: object, reason: Any, _properties: object) -> None:
         if reason.is_failure:
             whom = f"the login of {self._login}" if self._login else "us without a login; add ?login=FILE"
-            self._trouble(f"the broker refuses {whom} ({reason}); trying again with growing pauses")
+            self._report(f"the broker refuses {whom} ({reason}); retrying with growing pauses")
             return
-        if self._said:
-            self._say("connected")
+        if self.problem:
+            self._warn("connected")
         self.problem = ""
-        self._gone.clear()
-        self._came_up()
-        # Up before the subscriptions are gone through: whoever adds one meanwhile either is among them or sees that it is up.
+        self._disconnected.clear()
+        self._on_connect()
+        # Before the subscriptions are read: a thread that adds one meanwhile is among them, or sees that the connection is up.
         self._up.set()
         for topic in list(self._subscriptions):
             client.subscribe(topic, qos=1)
-        if self._hello:
-            self.publish(self._hello)
+        if self._birth:
+            self.publish(self._birth)
 
     def _failed(self, _client: Client, _data: object) -> None:
-        # paho calls this inside its "except OSError" and tells nothing else.
+        # paho calls this inside its "except OSError", and passes no reason.
         error = sys.exc_info()[1]
         reason = getattr(error, "strerror", None) or getattr(error, "verify_message", None) or str(error)
         if isinstance(error, ssl.SSLCertVerificationError):
-            self._trouble(f"the broker's certificate is not trusted ({error.verify_message}); give its authority with ?ca=FILE")
+            self._report(f"the broker's certificate is not trusted ({error.verify_message}); give its authority with ?ca=FILE")
         elif isinstance(error, ssl.SSLError):
-            self._trouble(f"no TLS there ({error.reason or reason}); is this the port for TLS?")
+            self._report(f"no TLS at this port ({error.reason or reason}); is it the port for TLS?")
         else:
-            self._trouble(f"no broker answers ({reason}); trying again with growing pauses")
+            self._report(f"no broker answers ({reason}); retrying with growing pauses")
 
     def _lost(self, _client: Client, _data: object, _flags: object, reason: Any, _properties: object) -> None:
-        self._gone.set()
+        self._disconnected.set()
         if self.up:
             self._up.clear()
             if reason.is_failure:
                 self.losses += 1
-                self._trouble("the connection was lost; connecting again")
+                self._report("the connection was lost; reconnecting")
 
-    def _hand_over(self, heard: Callable[[str, bytes, bool], None], message: Any) -> None:
-        """Whatever a message holds, the connection's thread goes on."""
+    def _dispatch(self, callback: Callback, message: Any) -> None:
+        """No message may stop the connection's thread."""
         try:
-            heard(message.topic, message.payload, message.retain)
+            callback(message.topic, message.payload, message.retain)
         except Exception as error:
-            self._say(f"a message on {message.topic} was ignored ({type(error).__name__}: {error})")
+            self._warn(f"a message on {message.topic} was ignored ({type(error).__name__}: {error})")
 
-    def _trouble(self, said: str) -> None:
-        self.problem = said
-        self._say(f"{said} (said once)")
+    def _report(self, problem: str) -> None:
+        self.problem = problem
+        self._warn(problem)
 
-    def _say(self, said: str) -> None:
-        """Once per kind, or a flapping broker fills the log."""
-        if said not in self._said and len(self._said) < 50:
-            self._said.add(said)
-            _LOG.warning("%s: %s", self.address.name, said)
+    def _warn(self, message: str) -> None:
+        self._log_once(logging.WARNING, f"{self.address.name}: {message}")
 
 
 def _client(client_id: str) -> Client:
@@ -271,15 +189,6 @@ def _client(client_id: str) -> Client:
     return Client(CallbackAPIVersion.VERSION2, client_id=client_id)
 
 
-def read_ca(ca: str) -> ssl.SSLContext:
-    """Whom to believe: the authority in a file, or without one the system's; raises `SettingsError` for a file that is none."""
-    try:
-        return ssl.create_default_context(cafile=ca or None)
-    except (OSError, ssl.SSLError) as error:
-        reason = "no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
-        raise SettingsError(f"ca {ca}: cannot be read: {reason}") from None
-
-
-def no_broker(connection: Connection) -> SinkError:
-    """The error of a command that cannot do without a broker."""
-    return SinkError(f"{connection.address.name}: {connection.problem.partition('; trying')[0] or 'no answer'}")
+def unreachable(connection: Connection) -> SinkError:
+    """The error of a command that needs a broker."""
+    return SinkError(f"{connection.address.name}: {connection.problem.partition('; retrying')[0] or 'no answer'}")

@@ -1,4 +1,4 @@
-"""All devices of a broker in one table, from what they say of themselves."""
+"""All devices of a broker in one table, from the states that they publish."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from edgefer.history.aggregate import EPOCH_S
 from edgefer.mqtt.device import OFFLINE, ONLINE, State
 
 LIMIT = 10_000
-"""Devices that are followed; more are not looked at, so that nobody fills our memory."""
+"""Devices in the table; further devices are ignored, so that memory is bounded."""
 LIMIT_BYTES = 65_536
-"""A longer message is none of ours."""
+"""A longer message is ignored."""
 COLUMNS = ("device", "status", "now", "the last minute", "fps", "°C", "model", "version", "update", "seen")
 
 
 class Update(msgspec.Struct, frozen=True):
-    """The part of a device's update status that the table shows."""
+    """The fields of a device's update status that the table shows."""
 
     state: str = ""
     why: str = ""
@@ -26,26 +26,27 @@ class Device(msgspec.Struct, frozen=True):
 
     node: str
     status: str = "unknown"
-    """online, offline, or unknown before it said so."""
+    """online or offline; unknown until the device publishes it."""
     state: State = State()
     update: Update = Update()
     age_s: float | None = None
-    """Since the frame its state speaks of; None where its frames have no time of day."""
+    """Age of the frame of its state; None where its frames have no time of day."""
 
 
 class Fleet:
-    """What was heard of every device below ``base``; the time is an argument."""
+    """The newest messages of every device below ``base``."""
 
     def __init__(self, base: str) -> None:
         self.base = base
         self.topics = tuple(f"{base}/+/{leaf}" for leaf in ("status", "state", "update/status"))
         self._devices: dict[str, Device] = {}
-        self.heard_count = 0
+        self.messages = 0
+        """Messages received."""
 
-    def heard(self, topic: str, payload: bytes, _retained: bool = False) -> None:
-        """One message; what cannot be read leaves its row as it was. An empty one is how a retained topic is cleared: the row goes."""
+    def update(self, topic: str, payload: bytes, _retained: bool = False) -> None:
+        """Take in one message; a malformed one is ignored. An empty status, which clears the retained one, removes the device."""
         node, _, leaf = topic.removeprefix(f"{self.base}/").partition("/")
-        self.heard_count += 1
+        self.messages += 1
         device = self._devices.get(node) or Device(node)
         if len(payload) > LIMIT_BYTES or (node not in self._devices and len(self._devices) >= LIMIT):
             return
@@ -65,7 +66,7 @@ class Fleet:
 
     def devices(self, now_s: float) -> list[Device]:
         """Every device by name, as of ``now_s`` seconds since 1970."""
-        # A copy first: the connection's thread may add one at any time.
+        # Of a copy, since the connection's thread may add a device at any time.
         devices = sorted(self._devices.copy().values(), key=lambda device: device.node)
         return [msgspec.structs.replace(device, age_s=_age_s(device, now_s)) for device in devices]
 
@@ -75,7 +76,7 @@ def _age_s(device: Device, now_s: float) -> float | None:
 
 
 def cells(device: Device) -> tuple[str, ...]:
-    """A row for people, one text for each of `COLUMNS`. What came over the network is shown without control characters."""
+    """A row of text, one cell for each of `COLUMNS`; control characters are replaced."""
     state = device.state
     row = (
         device.node,
@@ -93,7 +94,7 @@ def cells(device: Device) -> tuple[str, ...]:
 
 
 def mix(state: State) -> list[tuple[str, float]]:
-    """The three expressions seen most in the last minute, with their shares, 0..1; a hundredth and more."""
+    """The three most frequent expressions of the last minute with their shares, 0..1, from half a per cent."""
     shares = [(_clean(name), min(1.0, share)) for name, share in state.mix.items() if share >= 0.005]
     return sorted(shares, key=lambda entry: -entry[1])[:3]
 
@@ -103,7 +104,7 @@ def _clean(text: str) -> str:
 
 
 def ago(seconds: float) -> str:
-    """``12 s``, ``5 min``, ``3 h`` or ``2 d``: one number is enough to see what is stale."""
+    """``12 s``, ``5 min``, ``3 h`` or ``2 d``."""
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
@@ -126,19 +127,19 @@ def _count(number: int, what: str) -> str:
 
 
 def table(devices: list[Device]) -> list[str]:
-    """Lines of text with aligned columns; columns in which no device says anything are left out."""
+    """Lines of text with aligned columns; empty columns are left out."""
     rows = [COLUMNS, *map(cells, devices)]
     widths = [max(map(len, column)) if any(column[1:]) or not devices else 0 for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width).rstrip() for row in rows]
 
 
 def as_json(devices: list[Device], broker: str, now_s: float) -> bytes:
-    """The same for machines."""
+    """The fleet as JSON."""
     fleet = {"broker": broker, "time": round(now_s, 3), "devices": [_fields(device) for device in devices]}
     return msgspec.json.format(msgspec.json.encode(fleet), indent=1)
 
 
 def _fields(device: Device) -> dict[str, object]:
-    """One flat object a device."""
+    """A device as one flat object."""
     state = msgspec.to_builtins(device.state)
     return {"node": device.node, "status": device.status, "age_s": device.age_s, **state, "update": device.update}

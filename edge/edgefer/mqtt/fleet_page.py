@@ -1,4 +1,4 @@
-"""The fleet's table as one page that needs nothing else: a file to send around, or a page served to this machine alone."""
+"""The fleet's table as one HTML page without external files: written to a file, or served to this machine only."""
 
 from __future__ import annotations
 
@@ -7,105 +7,84 @@ import hashlib
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import localtime, strftime
 
 from edgefer.errors import SettingsError, SinkError
+from edgefer.files import ASSETS
+from edgefer.html_template import Html, fill, fill_all
 from edgefer.mqtt.fleet import COLUMNS, Device, as_json, cells, mix, summary
 
-STYLE = """
-:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
-body { margin: 1.5rem auto; padding: 0 1rem; max-width: 100rem }
-h1 { font-size: 1.4rem; margin: 0 }
-p { margin: .2rem 0 1rem; color: color-mix(in srgb, CanvasText 70%, Canvas) }
-.wide { overflow-x: auto }
-table { border-collapse: collapse; width: 100% }
-th, td { text-align: left; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid color-mix(in srgb, CanvasText 20%, Canvas) }
-th, td, meter { white-space: nowrap }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
-meter { width: 3rem; vertical-align: middle }
-.offline td:nth-child(2) { font-weight: bold; color: light-dark(#a40000, #ff8a80) }
-code { font-size: .9em }
-"""
-SCRIPT = """
-setInterval(async () => {
-  try {
-    const page = new DOMParser().parseFromString(await (await fetch("/")).text(), "text/html");
-    document.querySelector("main").replaceWith(page.querySelector("main"));
-  } catch { document.querySelector("#when").textContent = "edgefer fleet does not answer: these are its last words"; }
-}, 2000);
-"""
-"""Only the table is replaced: the page keeps its place, and a screen reader its."""
-POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-    f"script-src 'sha256-{base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()}'"
-)
 NUMBERS = ("fps", "°C", "seen")
 
 
+def _asset(name: str) -> str:
+    return (ASSETS / "web" / name).read_text(encoding="utf-8")
+
+
+def policy() -> str:
+    """The Content-Security-Policy of the page: its own script, and nothing else."""
+    digest = base64.b64encode(hashlib.sha256(_asset("fleet.js").encode()).digest()).decode()
+    return (
+        "default-src 'none'; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        f"script-src 'sha256-{digest}'"
+    )
+
+
 def page(devices: list[Device], broker: str, now_s: float, live: bool = False) -> str:
-    """HTML without anything from elsewhere; ``live`` renews itself every two seconds."""
-    when = strftime("%Y-%m-%d %H:%M:%S %Z", localtime(now_s))
-    head = "".join(f'<th scope="col"{_class(column)}>{column}</th>' for column in COLUMNS)
-    rows = "\n".join(map(_row, devices)) or f'<tr><td colspan="{len(COLUMNS)}">No device has said anything yet.</td></tr>'
-    return f"""<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>edgefer fleet</title><style>{STYLE}</style></head>
-<body>
-<main>
-<h1>edgefer fleet</h1>
-<p>{escape(summary(devices, broker))} · <span id="when">{when}</span></p>
-<div class="wide"><table>
-<thead><tr>{head}</tr></thead>
-<tbody>
-{rows}
-</tbody>
-</table></div>
-</main>
-{f"<script>{SCRIPT}</script>" if live else ""}
-</body>
-</html>
-"""
+    """The page; a ``live`` one updates itself every two seconds."""
+    nothing = fill('<tr><td colspan="$columns">No device has sent a message yet.</td></tr>', columns=str(len(COLUMNS)))
+    return fill(
+        _asset("fleet.html"),
+        style=Html(_asset("fleet.css")),
+        summary=summary(devices, broker),
+        when=strftime("%Y-%m-%d %H:%M:%S %Z", localtime(now_s)),
+        head=fill_all('<th scope="col"$kind>$text</th>', ({"kind": _kind(column), "text": column} for column in COLUMNS)),
+        rows=Html("\n".join(map(_row, devices))) or nothing,
+        script=Html(f"<script>{_asset('fleet.js')}</script>" if live else ""),
+    )
 
 
-def _class(column: str) -> str:
-    return ' class="number"' if column in NUMBERS else ""
+def _kind(column: str) -> Html:
+    return Html(' class="number"' if column in NUMBERS else "")
 
 
-def _row(device: Device) -> str:
-    texts = dict(zip(COLUMNS, map(escape, cells(device)), strict=True))
-    shares = (f'<meter value="{share:.2f}" aria-hidden="true"></meter> {escape(name)} {share:.0%}' for name, share in mix(device.state))
-    texts["the last minute"] = " ".join(shares)
+def _row(device: Device) -> Html:
+    texts = dict(zip(COLUMNS, cells(device), strict=True))
+    texts["the last minute"] = fill_all(
+        '<meter value="$value" aria-hidden="true"></meter> $name $share ',
+        ({"value": f"{share:.2f}", "name": name, "share": f"{share:.0%}"} for name, share in mix(device.state)),
+    )
     if device.update.why:
-        texts["update"] = f'<span title="{escape(device.update.why)}">{texts["update"]}</span>'
-    return f'<tr class="{escape(device.status)}">' + "".join(f"<td{_class(column)}>{text}</td>" for column, text in texts.items()) + "</tr>"
+        texts["update"] = fill('<span title="$why">$state</span>', why=device.update.why, state=texts["update"])
+    row = fill_all("<td$kind>$text</td>", ({"kind": _kind(column), "text": text} for column, text in texts.items()))
+    return fill('<tr class="$status">$cells</tr>', status=device.status, cells=row)
 
 
-class _Quiet(BaseHTTPRequestHandler):
+class _PageHandler(BaseHTTPRequestHandler):
     def handle(self) -> None:
-        """A browser may leave in the middle."""
+        """A browser may close the connection at any time."""
         with suppress(ConnectionError):
             super().handle()
 
     def log_message(self, *_: object) -> None:
-        """Nothing: a page that renews itself would fill the terminal."""
+        """Log nothing: a page that updates itself would fill the terminal."""
 
 
-def serve(place: str, devices: Callable[[], list[Device]], broker: str, now_s: Callable[[], float]) -> ThreadingHTTPServer:
-    """A read-only server for this machine alone: ``/`` is the page, ``/fleet.json`` the same for machines. The caller runs it.
+def serve(address: str, devices: Callable[[], list[Device]], broker: str, now_s: Callable[[], float]) -> ThreadingHTTPServer:
+    """A read-only server for this machine: ``/`` is the page, ``/fleet.json`` the fleet as JSON. The caller runs it.
 
-    Raises `SettingsError` for a place that is not this machine's own, `SinkError` where the port cannot be had.
+    Raises `SettingsError` for an address of another machine, `SinkError` where the port is taken.
     """
-    match = re.fullmatch(r"(127\.0\.0\.1|localhost):(\d{1,5})", place)
+    match = re.fullmatch(r"(127\.0\.0\.1|localhost):(\d{1,5})", address)
     if not match or int(match[2]) > 65_535:
-        raise SettingsError(
-            f"--serve {place}: write 127.0.0.1:PORT; the page has no password, so others see it only through a proxy of yours"
-        )
+        raise SettingsError(f"--serve {address}: write 127.0.0.1:PORT; the page has no password, so other machines need a proxy with one")
 
-    class Handler(_Quiet):
+    csp = policy()
+
+    class Handler(_PageHandler):
         def do_GET(self) -> None:
-            # A name that is not ours is some web page's, made to point here.
+            # Another name means DNS rebinding: a foreign web page's name that points to this machine.
             if (self.headers.get("Host") or "").partition(":")[0] not in ("127.0.0.1", "localhost"):
                 return self.send_error(421)
             if self.path == "/":
@@ -122,7 +101,7 @@ def serve(place: str, devices: Callable[[], list[Device]], broker: str, now_s: C
                 "Content-Type": kind,
                 "Content-Length": str(len(content)),
                 "Cache-Control": "no-store",
-                "Content-Security-Policy": POLICY,
+                "Content-Security-Policy": csp,
             }
             for name, value in {**headers, "X-Content-Type-Options": "nosniff"}.items():
                 self.send_header(name, value)
@@ -132,4 +111,4 @@ def serve(place: str, devices: Callable[[], list[Device]], broker: str, now_s: C
     try:
         return ThreadingHTTPServer((match[1], int(match[2])), Handler)
     except OSError as error:
-        raise SinkError(f"--serve {place}: cannot listen there: {error.strerror}") from None
+        raise SinkError(f"--serve {address}: cannot listen there: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""How Home Assistant finds a device: one retained message that lists its entities."""
+"""Home Assistant's MQTT discovery: one retained message that lists a device's entities."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from edgefer.types import NO_FACE, UNCERTAIN, Model
 
 
 def birth_topic(prefix: str) -> str:
-    """Where Home Assistant says that it is there: whoever hears ``online`` introduces itself again."""
+    """Topic on which Home Assistant publishes ``online`` when it starts; devices then publish `discovery` again."""
     return f"{prefix}/status"
 
 
 def discovery(prefix: str, topics: Topics, model: Model, version: str, board: str) -> Message:
-    """The device, its entities, and where they hear of it.
+    """The device, its entities, and their topics.
 
-    ``object_id`` was removed in Home Assistant 2026.4: the wanted entity id, with its domain, stands in ``default_entity_id``.
-    An ``enum`` sensor has neither a unit nor a state class.
+    Home Assistant 2026.4 removed ``object_id``: ``default_entity_id`` holds the entity id with its domain. An ``enum`` sensor must not
+    have a unit or a state class.
     """
     expressions = [*model.labels, UNCERTAIN]
     diagnostic = {"entity_category": "diagnostic"}

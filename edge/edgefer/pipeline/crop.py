@@ -1,4 +1,4 @@
-"""Face box -> model input: the one geometry that training, conversion and the device share."""
+"""Face box to model input: the one geometry that training, conversion and the device share."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from edgefer.types import Box, Pixels
 
 
 def crop_square(box: Box, margin: float) -> tuple[float, float, float]:
-    """(left, top, side) in pixels of the square a model looks at: the box's middle, its longer side, the margin around.
+    """(left, top, side) in pixels of the square that a model sees: centred on the box, its longer side plus the margin all around.
 
-    FER2013 was cut by OpenCV's face detector: measured on its validation pictures, the detector's box is 0.98 of the
-    picture's side and centred on it (medians), so a margin of 0 shows a model what it was trained on.
+    FER2013 was cut by OpenCV's face detector: on its validation pictures the detector's box has 0.98 of the picture's side and is
+    centred on it (medians). So a margin of 0 gives a model what it was trained on.
     """
     side = max(box.w, box.h) * (1 + 2 * margin)
     x, y = box.centre
@@ -20,7 +20,7 @@ def crop_square(box: Box, margin: float) -> tuple[float, float, float]:
 
 
 def crop_face(luma: Pixels, box: Box, margin: float, height_px: int, width_px: int) -> Pixels:
-    """(H, W) uint8 luma and a face box -> (height, width) uint8, what stands beyond the frame repeated from its edge.
+    """(H, W) uint8 luma and a face box -> (height, width) uint8; pixels outside the frame repeat its edge.
 
     A box that fills a picture of the model's own size gives that picture back, bit for bit.
     """
@@ -35,6 +35,6 @@ def crop_face(luma: Pixels, box: Box, margin: float, height_px: int, width_px: i
     if inside.shape != (size, size):
         beyond = (max(0, -y0), max(0, y1 - height), max(0, -x0), max(0, x1 - width))
         inside = cv2.copyMakeBorder(inside, *beyond, cv2.BORDER_REPLICATE)
-    # Averaging when shrinking keeps fine lines from aliasing; it has no meaning when enlarging.
+    # When a crop gets smaller, averaging keeps fine lines from aliasing; when it gets larger, there is nothing to average.
     method = cv2.INTER_AREA if size > width_px else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(inside, (width_px, height_px), interpolation=method), np.uint8)

@@ -1,6 +1,8 @@
-"""The motion gate: which parts of a frame differ from what they were when they were last searched."""
+"""The motion gate: which parts of a frame changed since they were last searched."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -11,56 +13,68 @@ from edgefer.types import Box, Pixels
 COLUMNS, ROWS = 40, 30
 _BLOCK = np.ones((3, 3), np.uint8)
 Cells = npt.NDArray[np.bool_]
-"""(30, 40) bool: a part of the frame each."""
+"""(30, 40) bool: one part of the frame each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Motion:
+    """Which cells of a frame moved; ``cell_px`` is the size (w, h) of a cell in pixels of the frame."""
+
+    moved: Cells
+    cell_px: tuple[float, float]
+
+    def cells(self, box: Box) -> tuple[slice, slice]:
+        """Rows and columns of the cells that a box in pixels touches."""
+        width, height = self.cell_px
+        left, right = max(0, int(box.x / width)), min(COLUMNS, int(np.ceil((box.x + box.w) / width)))
+        top, bottom = max(0, int(box.y / height)), min(ROWS, int(np.ceil((box.y + box.h) / height)))
+        return slice(top, max(top, bottom)), slice(left, max(left, right))
+
+    def bounds(self, cells: Cells) -> Box:
+        """The smallest box in pixels that holds every one of ``cells`` and one cell around them."""
+        rows, columns = np.flatnonzero(cells.any(axis=1)), np.flatnonzero(cells.any(axis=0))
+        width, height = self.cell_px
+        left, right = max(0, int(columns[0]) - 1) * width, min(COLUMNS, int(columns[-1]) + 2) * width
+        top, bottom = max(0, int(rows[0]) - 1) * height, min(ROWS, int(rows[-1]) + 2) * height
+        return Box(int(left), int(top), int(np.ceil(right)) - int(left), int(np.ceil(bottom)) - int(top))
 
 
 class Gate:
     """Compares frames as thumbnails of 40 x 30 cells, where one cell averages away the noise of hundreds of pixels.
 
-    A cell stays moved until it is settled, so what was not searched yet is not forgotten. ``threshold``: levels of
-    0..255 by which a cell must change to count as moved; 0 counts every cell, always.
+    A cell is compared with its reference: what it was when it was last searched. It stays moved until it is searched.
+    ``threshold``: levels of 0..255 by which a cell must change to count as moved; 0: every cell always counts.
     """
 
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
-        self._settled: npt.NDArray[np.int16] | None = None
-        self._now = np.zeros((ROWS, COLUMNS), np.int16)
-        self._cell_px = (1.0, 1.0)
+        self._reference: npt.NDArray[np.int16] | None = None
+        self._current = np.zeros((ROWS, COLUMNS), np.int16)
 
-    def look(self, luma: Pixels) -> Cells:
-        """The cells of a frame (H, W) uint8 that moved since they were last settled; all of them in the first frame."""
+    def compare(self, luma: Pixels) -> Motion:
+        """The cells of a frame (H, W) uint8 that differ from their reference; all of them in the first frame."""
         height, width = luma.shape
-        self._cell_px = (width / COLUMNS, height / ROWS)
-        # Nearest first, then area: a full-size average would cost more than it saves.
+        cell_px = (width / COLUMNS, height / ROWS)
+        # Nearest first, then area: averaging the full size would cost more than the gate saves.
         sparse = luma[:: max(1, height // 120), :: max(1, width // 160)]
-        self._now = cv2.resize(sparse, (COLUMNS, ROWS), interpolation=cv2.INTER_AREA).astype(np.int16)
-        if self._settled is None or self._threshold <= 0:
-            self._settled = self._now.copy() if self._settled is None else self._settled
-            return np.ones((ROWS, COLUMNS), bool)
-        return np.asarray(np.abs(self._now - self._settled) >= self._threshold)
+        self._current = cv2.resize(sparse, (COLUMNS, ROWS), interpolation=cv2.INTER_AREA).astype(np.int16)
+        if self._reference is None or self._threshold <= 0:
+            self._reference = self._current.copy() if self._reference is None else self._reference
+            return Motion(np.ones((ROWS, COLUMNS), bool), cell_px)
+        return Motion(np.asarray(np.abs(self._current - self._reference) >= self._threshold), cell_px)
 
-    def settle(self, where: tuple[slice, slice] | Cells) -> None:
-        """From now on the cells ``where`` (rows and columns, or a mask) are compared with what they are in this frame."""
-        if self._settled is not None:
-            self._settled[where] = self._now[where]
+    def update_reference(self, searched: Cells) -> None:
+        """These cells of the last frame compared were searched: from now on they are compared with that frame."""
+        if self._reference is not None:
+            self._reference[searched] = self._current[searched]
 
-    def cells(self, box: Box) -> tuple[slice, slice]:
-        """Rows and columns of the cells that a box in pixels touches."""
-        across, down = self._cell_px
-        left, right = max(0, int(box.x / across)), min(COLUMNS, int(np.ceil((box.x + box.w) / across)))
-        top, bottom = max(0, int(box.y / down)), min(ROWS, int(np.ceil((box.y + box.h) / down)))
-        return slice(top, max(top, bottom)), slice(left, max(left, right))
 
-    @staticmethod
-    def blocks(cells: Cells) -> Cells:
-        """Those of ``cells`` that stand in a block of 3 x 3: a face that can be found covers more, noise and a shoulder's edge do not."""
-        opened = cv2.morphologyEx(cells.view(np.uint8), cv2.MORPH_OPEN, _BLOCK, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-        return np.asarray(opened, bool)
+def no_cells() -> Cells:
+    """A new array of cells, none of them set."""
+    return np.zeros((ROWS, COLUMNS), bool)
 
-    def area(self, cells: Cells) -> Box:
-        """The smallest box in pixels that holds every one of ``cells``, and one cell around them."""
-        rows, columns = np.flatnonzero(cells.any(axis=1)), np.flatnonzero(cells.any(axis=0))
-        across, down = self._cell_px
-        left, right = max(0, int(columns[0]) - 1) * across, min(COLUMNS, int(columns[-1]) + 2) * across
-        top, bottom = max(0, int(rows[0]) - 1) * down, min(ROWS, int(rows[-1]) + 2) * down
-        return Box(int(left), int(top), int(np.ceil(right)) - int(left), int(np.ceil(bottom)) - int(top))
+
+def blocks(cells: Cells) -> Cells:
+    """Those of ``cells`` inside a block of 3 x 3 (a morphological opening): a face that can be found covers more, noise and edges less."""
+    opened = cv2.morphologyEx(cells.view(np.uint8), cv2.MORPH_OPEN, _BLOCK, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return np.asarray(opened, bool)

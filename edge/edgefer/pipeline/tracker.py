@@ -1,121 +1,129 @@
-"""Track ids: which box of this frame is which face of the last ones."""
+"""Tracks: which detection of this frame is which face of the frames before."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from edgefer.types import Box, Track
+from edgefer.types import Box, Detection, Track, TrackState
 
 REMEMBER_S = 3.0
-"""How long the id of a face that went is kept for it to come back: a head turned away, someone passing in front."""
-
-
-@dataclass(slots=True)
-class _State:
-    track: Track
-    velocity_px_s: tuple[float, float]
-    hits: int
+"""Seconds for which the id of a face that left is kept for its return: a head turned away, a person who passes in front."""
 
 
 class Tracker:
-    """Joins boxes to tracks by overlap with where each face should be by now, best overlap first.
+    """Assigns detections to tracks by overlap with the predicted boxes, best overlap first.
 
-    ``min_iou``: overlap, 0..1, below which a box is another face. ``lost_s``: how long a face not found is shown, at
-    the place where it should be. ``min_hits``: how many times a face must be found before it is shown, against false
-    alarms that last one frame. ``steady``: 0..1, how much of the last box stays in the new one, against the detector's
-    jitter. A face that comes back within `REMEMBER_S` near where it went has its id again.
+    ``min_iou``: overlap, 0..1, below which a detection is another face. ``lost_s``: seconds a lost face stays, at its predicted
+    position. ``min_hits``: detections that confirm a track, against false detections in single frames. ``steady``: 0..1, how much
+    of the predicted box stays in the new one, against the detector's jitter. A face that returns within `REMEMBER_S` near where it
+    left gets its id back.
     """
 
     def __init__(self, min_iou: float, lost_s: float, min_hits: int, steady: float) -> None:
         self._min_iou, self._lost_s, self._min_hits, self._steady = min_iou, lost_s, min_hits, steady
-        self._states: list[_State] = []
+        self._tracks: list[Track] = []
         self._gone: list[Track] = []
         self._next_id = 1
 
-    def expected(self, time_s: float) -> list[Track]:
-        """Every face so far, those not shown yet included, where it should be by now."""
-        return [replace(state.track, box=_moved(state, time_s)) for state in self._states]
+    def predict(self, time_s: float) -> list[Track]:
+        """Every track, candidates included, where it should be at ``time_s``."""
+        return [_at(track, time_s) for track in self._tracks]
 
-    def update(
-        self,
-        boxes: Sequence[Box],
-        time_s: float,
-        still: AbstractSet[int] = frozenset(),
-        passed: AbstractSet[int] = frozenset(),
-        certain: AbstractSet[Box] = frozenset(),
-    ) -> list[Track]:
-        """The faces present at ``time_s``, oldest first, given what was found in that frame.
+    def update(self, detections: Sequence[Detection], time_s: float, searched: Sequence[Track] = ()) -> list[Track]:
+        """The confirmed tracks at ``time_s``, oldest first, given the detections of that frame.
 
-        ``still`` are the ids of faces that were not looked for because nothing moved around them, ``passed`` of those
-        passed over in this frame. ``certain`` are the boxes of new faces so plain that they count as found twice.
+        ``searched`` are the predicted tracks with the state that the search for known faces gave them: a static or skipped one
+        without a detection is not lost.
         """
-        expected = [_moved(state, time_s) for state in self._states]
-        pairs = sorted(((box.iou(place), i, j) for i, place in enumerate(expected) for j, box in enumerate(boxes)), reverse=True)
-        free_tracks, free_boxes = set(range(len(expected))), set(range(len(boxes)))
-        for overlap, i, j in pairs:
-            if overlap >= self._min_iou and i in free_tracks and j in free_boxes:
-                self._join(self._states[i], boxes[j], time_s)
-                free_tracks.remove(i)
-                free_boxes.remove(j)
-        self._states = [state for i, state in enumerate(self._states) if i not in free_tracks or self._keep(state, time_s, still, passed)]
-        for j in sorted(free_boxes):
-            self._begin(boxes[j], time_s, 2 if boxes[j] in certain else 1)
-        return [replace(state.track, box=_moved(state, time_s)) for state in self._states if state.track.shown]
+        states = {track.id: track.state for track in searched}
+        assigned = self._assign(detections, time_s)
+        kept: list[Track] = []
+        for track in self._tracks:
+            state = states.get(track.id, TrackState.LOST)
+            index = assigned.get(track.id)
+            updated = self._lose(track, time_s, state) if index is None else self._correct(track, detections[index].box, time_s, state)
+            kept += [updated] if updated else []
+        free = sorted(set(range(len(detections))) - set(assigned.values()))
+        self._tracks = kept + [self._begin(detections[index], time_s) for index in free]
+        return [_at(track, time_s) for track in self._tracks if track.confirmed]
 
-    def _keep(self, state: _State, time_s: float, still: AbstractSet[int], passed: AbstractSet[int]) -> bool:
-        """Whether a face that was not found stays: while nothing moves for ever, else for ``lost_s``."""
-        track = state.track
-        if track.id in still:
-            state.track, state.velocity_px_s = replace(track, seen_s=time_s, looked_s=time_s), (0.0, 0.0)
-            return True
-        if track.id in passed:
-            return True
-        # A face that was never shown gets no patience: it was most likely not a face.
-        if track.shown and 0 <= time_s - track.seen_s <= self._lost_s:
-            state.track = replace(track, looked_s=time_s)
-            return True
-        if track.shown:
-            self._gone.append(track)
-        return False
+    def _assign(self, detections: Sequence[Detection], time_s: float) -> dict[int, int]:
+        """Track id -> index of its detection."""
+        predicted = [_predicted(track, time_s) for track in self._tracks]
+        pairs = ((detection.box.iou(box), i, j) for i, box in enumerate(predicted) for j, detection in enumerate(detections))
+        assigned: dict[int, int] = {}
+        taken: set[int] = set()
+        for overlap, i, j in sorted(pairs, reverse=True):
+            if overlap >= self._min_iou and self._tracks[i].id not in assigned and j not in taken:
+                assigned[self._tracks[i].id] = j
+                taken.add(j)
+        return assigned
 
-    def _begin(self, box: Box, time_s: float, hits: int) -> None:
-        """A face nobody expected: one that went and came back, or a new one."""
-        self._gone = [track for track in self._gone if 0 <= time_s - track.seen_s <= REMEMBER_S]
-        known = max(self._gone, key=lambda track: _likeness(track.box, box), default=None)
-        if known and _likeness(known.box, box) > 0:
-            self._gone.remove(known)
-            track = replace(known, box=box, seen_s=time_s, looked_s=time_s, shown=hits >= self._min_hits)
-        else:
-            track = Track(self._next_id, box, first_s=time_s, seen_s=time_s, looked_s=time_s, shown=hits >= self._min_hits)
-            self._next_id += 1
-        self._states.append(_State(track, (0.0, 0.0), hits))
-
-    def _join(self, state: _State, box: Box, time_s: float) -> None:
-        """An alpha-beta filter: the box moves most of the way from where it should be to where it was found."""
-        old, elapsed_s = state.track, time_s - state.track.seen_s
-        place = _moved(state, time_s)
+    def _correct(self, track: Track, found: Box, time_s: float, state: TrackState) -> Track:
+        """An alpha-beta filter: the box moves most of the way from the predicted box to the detection."""
+        predicted, elapsed_s = _predicted(track, time_s), time_s - track.seen_s
+        velocity = track.velocity_px_s
         if elapsed_s > 0:
             gain = (1 - self._steady) / (2 * elapsed_s)
-            (x0, y0), (x1, y1), (vx, vy) = place.centre, box.centre, state.velocity_px_s
-            state.velocity_px_s = (vx + gain * (x1 - x0), vy + gain * (y1 - y0))
-        state.hits += 1
-        shown = state.hits >= self._min_hits
-        state.track = replace(old, box=place.blend(box, self._steady), seen_s=time_s, looked_s=time_s, shown=shown)
+            (x0, y0), (x1, y1), (vx, vy) = predicted.centre, found.centre, velocity
+            velocity = (vx + gain * (x1 - x0), vy + gain * (y1 - y0))
+        return replace(
+            track,
+            box=predicted.blend(found, self._steady),
+            velocity_px_s=velocity,
+            seen_s=time_s,
+            searched_s=time_s,
+            hits=track.hits + 1,
+            confirmed=track.hits + 1 >= self._min_hits,
+            state=TrackState.STATIC if state is TrackState.STATIC else TrackState.FOUND,
+        )
+
+    def _lose(self, track: Track, time_s: float, state: TrackState) -> Track | None:
+        """A track without a detection; None when it ends."""
+        if state is TrackState.STATIC:
+            return replace(track, seen_s=time_s, searched_s=time_s, velocity_px_s=(0.0, 0.0), state=state)
+        if state is TrackState.SKIPPED:
+            return track if track.state is state else replace(track, state=state)
+        # A candidate ends at once: it was most likely not a face.
+        if track.confirmed and 0 <= time_s - track.seen_s <= self._lost_s:
+            return replace(track, searched_s=time_s, state=TrackState.LOST)
+        self._gone += [track] if track.confirmed else []
+        return None
+
+    def _begin(self, detection: Detection, time_s: float) -> Track:
+        """The track of a detection that no track predicted: a face that returned, or a new one."""
+        box, hits = detection.box, 2 if detection.confirmed else 1
+        self._gone = [track for track in self._gone if 0 <= time_s - track.seen_s <= REMEMBER_S]
+        returned = max(self._gone, key=lambda track: _similarity(track.box, box), default=None)
+        if returned and _similarity(returned.box, box) > 0:
+            self._gone.remove(returned)
+            id, first_s = returned.id, returned.first_s
+        else:
+            id, first_s = self._next_id, time_s
+            self._next_id += 1
+        return Track(id, box, first_s, seen_s=time_s, searched_s=time_s, hits=hits, confirmed=hits >= self._min_hits)
 
 
-def _moved(state: _State, time_s: float) -> Box:
-    """Where a face should be by now, had it kept its speed; at most half its own size away."""
-    box, elapsed_s = state.track.box, time_s - state.track.seen_s
+def _at(track: Track, time_s: float) -> Track:
+    """A track with its box predicted for ``time_s``."""
+    box = _predicted(track, time_s)
+    return track if box == track.box else replace(track, box=box)
+
+
+def _predicted(track: Track, time_s: float) -> Box:
+    """The box of a track at ``time_s`` at constant velocity; at most half its own size away."""
+    box, elapsed_s = track.box, time_s - track.seen_s
+    if not elapsed_s:
+        return box
     reach = max(box.w, box.h) / 2
-    dx, dy = (max(-reach, min(reach, speed * elapsed_s)) for speed in state.velocity_px_s)
+    dx, dy = (max(-reach, min(reach, speed * elapsed_s)) for speed in track.velocity_px_s)
     return Box(round(box.x + dx), round(box.y + dy), box.w, box.h)
 
 
-def _likeness(old: Box, new: Box) -> float:
-    """0..1, how well a face may be one that went: 0 if more than its own width away or of another size."""
+def _similarity(old: Box, new: Box) -> float:
+    """0..1, how likely a new box is a face that left; 0 if it is more than the face's width away or of another size."""
     (x0, y0), (x1, y1) = old.centre, new.centre
-    apart = max(abs(x1 - x0), abs(y1 - y0)) / max(1, old.w)
+    distance = max(abs(x1 - x0), abs(y1 - y0)) / max(1, old.w)
     ratio = new.w / max(1, old.w)
-    return max(0.0, 1 - apart) if 0.6 < ratio < 1.7 else 0.0
+    return max(0.0, 1 - distance) if 0.6 < ratio < 1.7 else 0.0

@@ -1,4 +1,4 @@
-"""The report's window: the live picture with box and label, "No Face Found", and q to quit."""
+"""A window: the live picture with box and label, or "No Face Found"; q quits."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ import sys
 import cv2
 
 from edgefer.errors import SinkError
-from edgefer.output import QuitRun
+from edgefer.output import QuitRun, Sink
 from edgefer.overlay import annotate
-from edgefer.settings import Table, checked
-from edgefer.spec import Spec, without_path
+from edgefer.spec import Spec
 from edgefer.types import Observation
 
 
-class Display:
-    """``display:`` opens a window; raises `SinkError` without a screen or with an OpenCV that has no windows."""
+class Display(Sink):
+    """A window with the live picture; q ends the run.
 
+    Raises `SinkError` without a screen or with an OpenCV that has no windows.
+    """
+
+    forms = ("display:",)
     main_thread = True
     WINDOW = "edgefer"
 
     def __init__(self, spec: Spec) -> None:
-        self.check(spec)
         if "GUI:                           NONE" in cv2.getBuildInformation():
             raise SinkError(
                 "display: this OpenCV has no windows (opencv-python-headless); "
@@ -34,12 +36,6 @@ class Display:
             cv2.namedWindow(self.WINDOW, cv2.WINDOW_AUTOSIZE | cv2.WINDOW_GUI_NORMAL)
         except cv2.error as error:
             raise SinkError(f"display: the window cannot be opened ({error.err}); use --sink snapshots:DIR") from None
-
-    @staticmethod
-    def check(spec: Spec) -> None:
-        """Raises `SettingsError` for a spec that could not be opened; opens nothing."""
-        without_path(spec)
-        checked(spec.options, Table, str(spec), strict=False)
 
     def write(self, observation: Observation) -> None:
         """Show it; raises `QuitRun` when q is pressed or the window is closed."""

@@ -1,4 +1,4 @@
-"""Observations added up into the history, a batch every few seconds."""
+"""Observations, aggregated into the history: a batch every few seconds."""
 
 from __future__ import annotations
 
@@ -10,70 +10,67 @@ from typing import Annotated
 from msgspec import Meta
 
 from edgefer.errors import SinkError
-from edgefer.history.aggregate import MINUTE_S, Batch, Tally
-from edgefer.history.store import History, default_path
-from edgefer.output import About
-from edgefer.settings import Table, checked
+from edgefer.history.aggregate import MINUTE_S, Aggregator, Batch
+from edgefer.history.location import default_path
+from edgefer.history.store import History
+from edgefer.output import About, Sink
+from edgefer.settings import Table
 from edgefer.spec import Spec
 from edgefer.types import Observation
 
 
 class HistoryOptions(Table, frozen=True):
-    """How often is written, and how much is kept."""
+    """How often a batch is written, and how much is kept."""
 
     every_s: Annotated[float, Meta(ge=0.1, le=600)] = 10.0
-    """Seconds from one batch to the next: what a power cut can take."""
+    """Seconds from one batch to the next, which a power cut can lose."""
     keep_days: Annotated[float, Meta(gt=0)] = 365.0
     """Days after which minutes, visits and changes are deleted."""
     max_mb: Annotated[float, Meta(ge=1)] = 200.0
-    """The file's size in megabytes (10^6 bytes) from which the oldest goes."""
+    """The file's size, in megabytes of 10^6 bytes, above which the oldest rows are deleted."""
     free_mb: Annotated[float, Meta(ge=0)] = 500.0
-    """Megabytes free on the disk below which the file no longer grows: the newest takes the place of the oldest."""
+    """Megabytes free on the disk below which the file no longer grows: new rows replace the oldest."""
 
 
-class HistorySink:
-    """``history:PATH`` or ``history:PATH?keep_days=30``; no path: systemd's state directory, else the user's own."""
+class HistorySink(Sink):
+    """The history, an SQLite file; without a path in systemd's state directory, else in the user's own."""
 
-    main_thread = False
+    forms = ("history:[PATH]",)
+    options = HistoryOptions
     PENDING = 5000
     """Changes kept while the disk refuses them; then the oldest batch is lost."""
 
     def __init__(self, spec: Spec) -> None:
-        self._options = checked(spec.options, HistoryOptions, str(spec), strict=False)
+        self._options = spec.read(HistoryOptions)
         self.path = Path(spec.path) if spec.path else default_path()
         self.history = History(self.path)
-        self._tally, self._unwritten = Tally(), list[Batch]()
+        self._aggregator, self._unwritten = Aggregator(), list[Batch]()
         self._labels: list[str] = []
         self._written_s, self._purged_s, self._closed = time.monotonic(), float("-inf"), False
 
-    @staticmethod
-    def check(spec: Spec) -> None:
-        """Raises `SettingsError` where an option is wrong; opens nothing."""
-        checked(spec.options, HistoryOptions, str(spec), strict=False)
-
     def begin(self, about: About) -> str:
-        """Say where the history lies."""
+        """The path of the history."""
         return f"history: {self.path.resolve()}"
 
     def write(self, observation: Observation) -> None:
-        """Add it up; every ``every_s`` write. Raises `SinkError` where that fails: it is tried again with the next batch."""
-        self._tally.add(observation)
+        """Aggregate it, and write every ``every_s``. Raises `SinkError` if that fails; the next batch retries it."""
+        self._aggregator.add(observation)
         if observation.model:
             self._labels = list(observation.model.labels)
         if time.monotonic() - self._written_s >= self._options.every_s:
             self.flush()
 
     def flush(self) -> None:
-        """Write what came together."""
+        """Write the batch."""
         self._written_s = time.monotonic()
-        self._unwritten.append(self._tally.take())
+        self._unwritten.append(self._aggregator.take())
         while sum(len(batch.changes) + len(batch.minutes) for batch in self._unwritten) > self.PENDING:
             self._unwritten.pop(0)
         try:
             while self._unwritten:
                 self.history.add(self._unwritten[0])
                 self._unwritten.pop(0)
-            # Asked of the file: the model may have been swapped, and the file set aside.
+            # The file knows its labels: the model may have been swapped, or the file set aside.
             if self._labels and self._labels != self.history.labels():
                 self.history.keep_labels(self._labels)
             if self._written_s - self._purged_s >= MINUTE_S:

@@ -11,18 +11,20 @@ from typing import BinaryIO, cast
 
 from edgefer.errors import SinkError
 from edgefer.observation_json import camera_to_json, to_json
-from edgefer.settings import Table, checked
+from edgefer.output import Sink
 from edgefer.spec import Spec
 from edgefer.types import CameraState, Observation
 
 
-class JsonLines:
-    """``jsonl:PATH`` appends to a file, ``jsonl:-`` writes to standard output; every line is whole and flushed."""
+class JsonLines(Sink):
+    """JSON, one observation a line: appended to a file, or with - on standard output.
 
-    main_thread = False
+    Every line is whole and flushed.
+    """
+
+    forms = ("jsonl:PATH", "jsonl:-")
 
     def __init__(self, spec: Spec) -> None:
-        self.check(spec)
         self._own, self._cut = spec.path != "-", False
         if not self._own and sys.stdout is None:
             raise SinkError(f"{spec}: standard output is closed; write jsonl:PATH")
@@ -31,15 +33,8 @@ class JsonLines:
         except OSError as error:
             raise SinkError(f"{spec}: cannot write there: {error.strerror}") from None
 
-    @staticmethod
-    def check(spec: Spec) -> None:
-        """Raises `SettingsError` or `SinkError` for a spec that could not be opened; opens nothing."""
-        checked(spec.options, Table, str(spec), strict=False)
-        if not spec.path:
-            raise SinkError(f"{spec}: no place given; write jsonl:- for standard output or jsonl:PATH for a file")
-
     def write(self, observation: Observation) -> None:
-        """One line, pushed out at once so that a reader sees it now."""
+        """One line, flushed at once so that a reader sees it now."""
         self._line(to_json(observation))
 
     def camera(self, state: CameraState) -> None:
@@ -47,7 +42,7 @@ class JsonLines:
         self._line(camera_to_json(time.time(), state))
 
     def _line(self, content: bytes) -> None:
-        # What a full disk cut off is ended by the next line's own newline: one line is lost, not two.
+        # A line that a full disk cut off is ended by a newline before the next one: one line is lost, not two.
         line = b"\n" * self._cut + content + b"\n"
         written = self._file.write(line)
         self._cut = written < len(line)
@@ -71,10 +66,10 @@ def _torn(path: Path) -> bool:
 
 
 def _append(path: str) -> BinaryIO:
-    """Open for appending; a named pipe that nobody reads is an error at once, where it would block for ever."""
+    """Open for appending; a named pipe without a reader is an error at once, instead of blocking for ever."""
     number = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o666)
     os.set_blocking(number, True)
     if _torn(Path(path)):
         os.write(number, b"\n")
-    # Unbuffered: a line that a full disk refuses is lost and counted, not kept to spoil the next.
+    # Unbuffered: a line that a full disk refuses is lost and counted, not kept in a buffer that damages the next.
     return cast(BinaryIO, os.fdopen(number, "ab", buffering=0))

@@ -1,4 +1,4 @@
-"""MQTT: what is seen goes to a broker, where Home Assistant and whole fleets read it."""
+"""MQTT: observations go to a broker, where Home Assistant and fleets read them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from msgspec import Meta
 
 from edgefer.errors import SettingsError
 from edgefer.machine import board, temperature_c, version
-from edgefer.mqtt.connection import DEFAULT_BASE, Connection, Message, host_name, parse_address, read_ca, read_login
-from edgefer.mqtt.device import OFFLINE, ONLINE, Reporter, Topics
+from edgefer.mqtt.address import DEFAULT_BASE, host_name, parse_address
+from edgefer.mqtt.connection import Connection, Message
+from edgefer.mqtt.credentials import read_ca, read_login
+from edgefer.mqtt.device import OFFLINE, ONLINE, Telemetry, Topics
 from edgefer.mqtt.homeassistant import birth_topic, discovery
+from edgefer.options import FilePath, SecretFile
+from edgefer.output import Sink
 from edgefer.queues import Mailbox
-from edgefer.redact import shown
+from edgefer.redact import redact_url
 from edgefer.settings import Table, checked
 from edgefer.spec import Spec
 from edgefer.types import CameraState, Model, Observation
@@ -25,38 +29,40 @@ _LOG = logging.getLogger(__name__)
 
 
 class MqttOptions(Table, frozen=True):
-    """What may follow the question mark."""
+    """Who edgefer is to the broker, and what it sends."""
 
-    login: str = ""
-    """File with the line user:password; without it the systemd credential mqtt-password, where there is one."""
-    ca: str = ""
-    """File with the certificate of the authority that signed the broker's; without it the system's authorities."""
+    login: SecretFile = ""
+    """File with the line user:password; without it the systemd credential mqtt-password, if there is one."""
+    ca: FilePath = ""
+    """File with the certificate of the authority that signed the broker's; without it those of the system."""
     every_s: Annotated[float, Meta(ge=1, le=3600)] = 30.0
-    """Seconds after which an unchanged state is said again."""
+    """Seconds after which an unchanged state is sent again."""
     discovery: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_/-]*$")] = "homeassistant"
-    """Where Home Assistant looks for devices; empty: it is told nothing."""
+    """Home Assistant's topic for new devices; empty: nothing is sent there."""
 
 
 def parse_node(text: str) -> tuple[Topics, MqttOptions]:
     """Topics and options of a spec ``mqtt://host/base/node?…``; raises `SettingsError`."""
     address = parse_address(text)
-    options = checked(address.options, MqttOptions, shown(text), strict=False)
+    options = checked(address.options, MqttOptions, redact_url(text), strict=False)
     if len(address.path) == 1:
         raise SettingsError(
-            f"{shown(text)}: a base and this device's name are needed: write mqtt://{address.host}/{address.path[0]}/{host_name()}"
+            f"{redact_url(text)}: a base and this device's name are needed: write mqtt://{address.host}/{address.path[0]}/{host_name()}"
         )
     base, node = ("/".join(address.path[:-1]), address.path[-1]) if address.path else (DEFAULT_BASE, host_name())
     return Topics(base, node), options
 
 
-class Mqtt:
-    """``mqtt://host[:port]/base/node`` or ``mqtts://…`` for TLS; without a path, ``edgefer/<name of this machine>``.
+class Mqtt(Sink):
+    """An MQTT broker, with TLS as mqtts; without a path the topics begin with edgefer/, then this machine's name.
 
-    The frames never wait for the broker. While it is away, the state is not kept: it is said anew when the broker is back. The last
-    `EVENTS` events of the last `EVENT_S` seconds are: older ones would set off automations nobody understands. What is lost is counted.
+    The frames never wait for the broker. While it is away, the state is not queued: the present one is sent when the broker is back.
+    The last `EVENTS` events of the last `EVENT_S` seconds are queued: older ones would start automations much too late. Lost events
+    are counted.
     """
 
-    main_thread = False
+    forms = ("mqtt://host[:port][/base/node]", "mqtts://host[:port][/base/node]")
+    options = MqttOptions
     EVENTS = 256
     EVENT_S = 60.0
     GOODBYE_S = 0.7
@@ -64,11 +70,11 @@ class Mqtt:
     def __init__(self, spec: Spec, clock: Callable[[], float] = time.monotonic) -> None:
         self.topics, self._options = parse_node(spec.text)
         self._clock, self._version = clock, version()
-        self._reporter = Reporter(self.topics, self._version, self._options.every_s, temperature_c)
+        self._reporter = Telemetry(self.topics, self._version, self._options.every_s, temperature_c)
         self._waiting: Mailbox[tuple[float, Message]] = Mailbox(self.EVENTS)
         self._lost = 0
-        self._anew = threading.Event()
-        self._introduced: Model | None = None
+        self._resend = threading.Event()
+        self._announced: Model | None = None
         self._last: Observation | None = None
         self._silence: Message | None = None
         self._closed = False
@@ -78,16 +84,16 @@ class Mqtt:
             login=self._options.login,
             ca=self._options.ca,
             will=Message(self.topics.status, OFFLINE, retain=True),
-            hello=Message(self.topics.status, ONLINE, retain=True),
-            came_up=self._came_up,
+            birth=Message(self.topics.status, ONLINE, retain=True),
+            on_connect=self._came_up,
         )
         if self._options.discovery:
             self.connection.subscribe(birth_topic(self._options.discovery), self._birth)
         self.connection.open()
 
-    @staticmethod
-    def check(spec: Spec) -> None:
-        """Raises `SettingsError` for a spec that could not be opened; connects to nothing."""
+    @classmethod
+    def check(cls, spec: Spec) -> None:
+        """Raises `SettingsError` for a spec that cannot be opened; connects to nothing."""
         _, options = parse_node(spec.text)
         if options.login:
             read_login(options.login)
@@ -100,7 +106,7 @@ class Mqtt:
         return self._waiting.dropped + self._lost
 
     def write(self, observation: Observation) -> None:
-        """Say what is new; never waits."""
+        """Send what is new; never waits."""
         self._last = observation
         now_s = self._clock()
         for event in self._reporter.events(observation):
@@ -108,13 +114,13 @@ class Mqtt:
         self._send(observation, now_s)
 
     def camera(self, state: CameraState) -> None:
-        """Say what the camera is up to: at once where no frame will, else with the next."""
+        """Send the camera's state: at once if no frame comes, else with the next one."""
         self._silence = self._reporter.camera(state.how, time.time())
         if self._silence and self.connection.up:
             self.connection.publish(self._silence)
 
     def close(self) -> None:
-        """Say what is left and goodbye, where there is a broker; a short clip may end before there is one."""
+        """Send what is left, and that this device goes offline; a short clip may end before the broker answers."""
         if self._closed:
             return
         self._closed = True
@@ -132,21 +138,21 @@ class Mqtt:
 
     def _send(self, observation: Observation, now_s: float, last: bool = False) -> None:
         up = self.connection.up
-        anew = up and self._anew.is_set()
-        if anew:
-            self._anew.clear()
+        resend = up and self._resend.is_set()
+        if resend:
+            self._resend.clear()
         if up:
             self._send_events(now_s)
-        if up and observation.model and self._options.discovery and (anew or observation.model != self._introduced):
-            self._introduced = observation.model
+        if up and observation.model and self._options.discovery and (resend or observation.model != self._announced):
+            self._announced = observation.model
             self.connection.publish(discovery(self._options.discovery, self.topics, observation.model, self._version, board()))
-        for state in self._reporter.state(observation, now_s, self.dropped, now=anew or last):
+        for state in self._reporter.state(observation, now_s, self.dropped, now=resend or last):
             if up and not self.connection.publish(state):
-                # The broker hangs, and its queue is full: said when there is room again.
-                self._anew.set()
+                # The broker hangs, and its queue is full: sent when there is room again.
+                self._resend.set()
 
     def _send_events(self, now_s: float) -> None:
-        # Their QoS is 0: what a cut connection did not take is not sent again when it is back, however long after.
+        # Their QoS is 0: an event that a broken connection did not take is not sent again later.
         while (waiting := self._next()) is not None:
             since_s, event = waiting
             if now_s - since_s > self.EVENT_S or not self.connection.publish(event):
@@ -162,12 +168,12 @@ class Mqtt:
         return sum(1 for _ in iter(self._next, None))
 
     def _came_up(self) -> None:
-        self._anew.set()
-        # With a silent camera no frame comes that would say it.
+        self._resend.set()
+        # While a camera is silent, no frame comes to send its state.
         if silence := self._silence:
             self.connection.publish(silence)
 
     def _birth(self, _topic: str, payload: bytes, _retained: bool) -> None:
-        """Home Assistant was started: it forgot us."""
+        """Home Assistant was started, and knows no devices yet."""
         if payload == ONLINE:
-            self._anew.set()
+            self._resend.set()

@@ -1,4 +1,4 @@
-"""What is seen right now, in words: one live line on a terminal, plain lines elsewhere."""
+"""The faces in the present frame, in words: one live line on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -6,30 +6,23 @@ import shutil
 import sys
 import time
 
-from edgefer.settings import Table, checked
-from edgefer.spec import Spec, without_path
+from edgefer.output import Sink
+from edgefer.spec import Spec
 from edgefer.types import CameraState, Observation
 
 
-class Status:
-    """``status:`` writes to standard error, which leaves standard output to data."""
+class Status(Sink):
+    """A live line on the terminal, or plain lines in a log; on standard error."""
 
-    main_thread = False
+    forms = ("status:",)
     LIVE_EVERY_S, PLAIN_EVERY_S = 0.2, 10.0
 
     def __init__(self, spec: Spec) -> None:
-        self.check(spec)
         self._live = sys.stderr.isatty()
         self._frames, self._since_s, self._shown = 0, time.monotonic(), ""
 
-    @staticmethod
-    def check(spec: Spec) -> None:
-        """Raises `SettingsError` for a spec that could not be opened; opens nothing."""
-        without_path(spec)
-        checked(spec.options, Table, str(spec), strict=False)
-
     def write(self, observation: Observation) -> None:
-        """Show a line when it is time for one; off a terminal also when what is seen changes, once a second."""
+        """Show a line at fixed intervals; without a terminal also when the faces change, at most once a second."""
         self._frames += 1
         elapsed_s = time.monotonic() - self._since_s
         seen = ", ".join(f"#{face.track} {face.expression}" for face in observation.faces) or "no face"
@@ -49,20 +42,20 @@ class Status:
         sys.stderr.flush()
 
     def camera(self, state: CameraState) -> None:
-        """Say what the camera is up to."""
+        """Show the camera's state."""
         lead, end = ("\r\x1b[K", "") if self._live else ("", "\n")
         sys.stderr.write(f"{lead}camera: {state}{end}")
         sys.stderr.flush()
 
     def close(self) -> None:
-        """Leave the live line standing and go to the next."""
+        """Keep the live line and go to the next."""
         if self._live:
             self._live = False
             sys.stderr.write("\n")
 
 
 def _bars(observation: Observation) -> str:
-    """Each face with a ten-step bar of how sure it is."""
+    """Each face with its score as a bar of ten steps."""
     faces = [
         f"#{face.track} {face.expression:9} {'█' * round(10 * face.score):░<10} {100 * face.score:3.0f}%" for face in observation.faces[:3]
     ]

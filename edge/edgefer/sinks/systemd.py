@@ -1,4 +1,4 @@
-"""What systemd is told of a service: ready, alive, and in words how it goes; the protocol is sd_notify(3)."""
+"""Messages to systemd about the service: ready, alive, and a status in words; the protocol is sd_notify(3)."""
 
 from __future__ import annotations
 
@@ -8,78 +8,84 @@ import socket
 import time
 
 from edgefer.errors import SinkError
-from edgefer.settings import Table, checked
-from edgefer.spec import Spec, without_path
+from edgefer.output import Sink
+from edgefer.spec import Spec
 from edgefer.types import CameraState, Observation
 
 _LOG = logging.getLogger(__name__)
 
 
-class Systemd:
-    """``systemd:``, which ``run`` adds by itself where systemd started it (``Type=notify``).
+class Systemd(Sink):
+    """Messages to systemd; ``run`` adds this sink by itself if systemd started it (``Type=notify``).
 
-    The first processed frame makes the service ready, and processed frames alone feed the watchdog: a camera, a detector
-    or a model that hangs starves it, and systemd starts the service again.
+    The first processed frame makes the service ready, and processed frames feed the watchdog: if a camera, a detector or a model
+    hangs, the watchdog is not fed, and systemd restarts the service. A source that may pause feeds it while it is idle.
     """
 
+    forms = ("systemd:",)
     main_thread = True
-    """Fed by the loop itself: behind a queue, the queue would be what is watched."""
+    """The loop itself feeds the watchdog: behind a queue, only the queue would be supervised."""
     EVERY_S = 5.0
 
     def __init__(self, spec: Spec) -> None:
-        without_path(spec)
-        checked(spec.options, Table, str(spec), strict=False)
         self._address = _address()
         if not self._address:
             raise SinkError(f"{spec}: NOTIFY_SOCKET is not set: systemd did not start this as Type=notify; 'edgefer service install'")
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._socket.settimeout(1.0)
         self._every_s = min(self.EVERY_S, _watchdog_s() / 4 or self.EVERY_S)
-        self._frames, self._told_s, self._ready = 0, time.monotonic(), False
-        self._tell("STATUS=waiting for the first frame")
+        self._frames, self._sent_s, self._ready = 0, time.monotonic(), False
+        self._send("STATUS=waiting for the first frame")
 
     def write(self, observation: Observation) -> None:
-        """Tell of a processed frame: of the first at once, then a few times in each watchdog period."""
+        """Report a processed frame: the first at once, then a few in each watchdog period."""
         self._frames += 1
-        elapsed_s = time.monotonic() - self._told_s
+        seen = ", ".join(face.expression for face in observation.faces) or "no face"
+        self._alive(seen)
+
+    def idle(self) -> None:
+        """Report that the source pauses, as often as frames."""
+        self._alive("waiting for the next frame")
+
+    def _alive(self, status: str) -> None:
+        elapsed_s = time.monotonic() - self._sent_s
         if self._ready and elapsed_s < self._every_s:
             return
-        seen = ", ".join(face.expression for face in observation.faces) or "no face"
-        rate = f"{self._frames / elapsed_s:.1f} frames/s, " if self._ready else ""
-        self._tell("WATCHDOG=1", f"STATUS={rate}{seen}", *([] if self._ready else ["READY=1"]))
-        self._frames, self._told_s, self._ready = 0, time.monotonic(), True
+        rate = f"{self._frames / elapsed_s:.1f} frames/s, " if self._ready and self._frames else ""
+        self._send("WATCHDOG=1", f"STATUS={rate}{status}", *([] if self._ready else ["READY=1"]))
+        self._frames, self._sent_s, self._ready = 0, time.monotonic(), True
 
     def camera(self, state: CameraState) -> None:
-        """Tell what the camera is up to; this feeds no watchdog."""
-        self._tell(f"STATUS={state}")
+        """Report the camera's state; this feeds no watchdog."""
+        self._send(f"STATUS={state}")
 
     def close(self) -> None:
-        """Release the socket; safe to call twice. That the process ends is for `stopping` to say: a reload closes this too."""
+        """Release the socket; safe to call twice. The end of the process is reported by `stopping`: a reload closes this too."""
         self._socket.close()
 
-    def _tell(self, *lines: str) -> None:
-        _send(self._socket, self._address, *lines)
+    def _send(self, *lines: str) -> None:
+        _notify(self._socket, self._address, *lines)
 
 
 def stopping() -> None:
-    """Tell systemd, where it started this process, that it ends now."""
+    """Report the end of this process, if systemd started it."""
     if address := _address():
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
             notify.settimeout(1.0)
-            _send(notify, address, "STOPPING=1", "STATUS=stopping")
+            _notify(notify, address, "STOPPING=1", "STATUS=stopping")
 
 
 def _address() -> str:
-    """Where systemd listens; empty where it does not. It writes a name in the abstract namespace with @ for its leading zero byte."""
+    """The socket of systemd; empty if there is none. A name in the abstract namespace has @ for its leading zero byte."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     return "\0" + address[1:] if address.startswith("@") else address
 
 
-def _send(notify: socket.socket, address: str, *lines: str) -> None:
+def _notify(notify: socket.socket, address: str, *lines: str) -> None:
     try:
         notify.sendto("\n".join(lines).encode(), address)
-    except OSError as error:  # untold is unfed: the watchdog is there for it
-        _LOG.debug("systemd could not be told: %s", error)
+    except OSError as error:  # a lost message feeds no watchdog, which then restarts the service
+        _LOG.debug("systemd: a message was not sent: %s", error)
 
 
 def _watchdog_s() -> float:

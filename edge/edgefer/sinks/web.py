@@ -1,23 +1,21 @@
-"""The web page: a small server in a thread of its own, beside the pipeline."""
+"""The sink of the web page: it gives observations to the page, and runs the server."""
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import ipaddress
 import os
 import socket
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from edgefer.errors import MissingLibrary, SettingsError, SinkError
-from edgefer.history.aggregate import Tally
+from edgefer.history.aggregate import Aggregator
 from edgefer.history.store import History
-from edgefer.output import About, Background
+from edgefer.options import SecretFile
+from edgefer.output import About, Background, Sink
 from edgefer.settings import Table, checked
 from edgefer.sinks.history import HistorySink
 from edgefer.spec import Spec
@@ -25,15 +23,12 @@ from edgefer.types import CameraState, Observation
 from edgefer.web.health import Health
 
 try:
-    import uvicorn
-    from anyio.to_thread import current_default_thread_limiter
-    from starlette.types import Receive, Scope, Send
-    from uvicorn.protocols.http.h11_impl import H11Protocol
-
+    from edgefer.web.answers import PrivacyLevel
     from edgefer.web.app import Page
     from edgefer.web.auth import MAKE_TOKEN, read_token
-    from edgefer.web.live import Live, Show
+    from edgefer.web.live import Live
     from edgefer.web.prometheus import Metrics
+    from edgefer.web.server import MAX_CONNECTIONS, Server
 except ModuleNotFoundError as error:
     missing = str(error.name).partition(".")[0]
     if missing not in ("uvicorn", "h11", "starlette", "anyio", "prometheus_client"):
@@ -42,32 +37,25 @@ except ModuleNotFoundError as error:
         f"the web page needs {missing}: pip install 'edgefer[web]', in a checkout .venv/bin/pip install -r requirements/outputs.txt"
     ) from None
 
-CONNECTIONS = 64
-THREADS = 8
-"""Answers worked out at one time. Starlette's own pool has 40, each of which keeps memory of its own."""
-ANSWERS_PER_S = 200
-"""More requests wait: a camera's frames need the processor, too. Sixteen open pages ask for ten pictures a second each."""
-IDLE_S = 10
-"""Seconds a connection may be open without a whole request."""
 FLUSH_S, KEEP_DAYS, MAX_MB = 5.0, 7.0, 16.0
-"""Without a ``history:`` sink the page remembers for itself, in memory."""
+"""Without a ``history:`` sink the page keeps its own history, in memory."""
 CREDENTIAL = "web-token"
 
 
 class WebOptions(Table, frozen=True):
     """Who may see what."""
 
-    show: Show | None = None
-    """The most the page shows: totals, faces (boxes and scores), pixelated or pictures; None: pictures here, faces elsewhere."""
-    token_file: str = ""
-    """File with the token that must be given; needed for any address but this machine's own, and with ``host``."""
+    show: PrivacyLevel | None = None
+    """The most that the page shows; without it pictures on this machine's own address, faces on any other."""
+    token_file: SecretFile = ""
+    """File with the token that visitors need; required for any address but this machine's own, and with ``host``."""
     host: str = ""
     """Further names, separated by commas, that the page answers to, such as a reverse proxy's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the server listens."""
+    """The address on which the server listens."""
 
     host: str
     port: int
@@ -84,89 +72,55 @@ class Address:
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
 
-class Web:
-    """``http://127.0.0.1:8080``, with options ``http://…?show=faces``; ``web:`` is short for it.
+class Web(Sink):
+    """A web page with the live view and the history; web: is http://127.0.0.1:8080.
 
-    Another address than this machine's own needs a token. Raises `SinkError` where the address cannot be had.
+    Any address but this machine's own needs a token. Raises `SinkError` if the address is taken.
     """
 
-    main_thread = False
+    forms = ("http://host:port", "web:")
+    options = WebOptions
 
     def __init__(self, spec: Spec) -> None:
         address, options = _address(spec)
         token = _token(spec, address, options)
         most = _most(address, options)
-        self._listening = _listen(spec, address)
-        self.address = Address(address.host, self._listening.getsockname()[1])
+        listening = _listen(spec, address)
+        self.address = Address(address.host, listening.getsockname()[1])
         self.images_leave = not _private(address, options) and most in ("pixelated", "pictures")
         """Whether pictures can be seen from another machine."""
-        self._health, self._tally, self._own = Health(), Tally(), History(None)
-        self._flushed_s = self._turn_s = time.monotonic()
+        self._health, self._aggregator, self._own = Health(), Aggregator(), History(None)
+        self._flushed_s = time.monotonic()
         self._live = Live(self._health, self._own, most)
-        self._metrics = Metrics(self._health, self._tally, faces=lambda: self._live.show != "totals")
+        self._metrics = Metrics(self._health, self._aggregator, with_faces=lambda: self._live.level != "totals")
         hosts = [name for name in options.host.split(",") if name]
         self._page = Page(self._live, self._metrics, token, hosts, cookie=f"edgefer_{self.address.port}")
-        config = uvicorn.Config(
-            self._in_turn,
-            interface="asgi3",
-            http=_Bounded,
-            loop="asyncio",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="error",
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            limit_concurrency=CONNECTIONS,
-            timeout_keep_alive=5,
-            timeout_graceful_shutdown=1,
-            h11_max_incomplete_event_size=16_384,
-            backlog=CONNECTIONS,
-        )
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._serve, name="web", daemon=True)
-        self._thread.start()
+        self.server = Server(self._page.guard, listening)
 
-    @staticmethod
-    def check(spec: Spec) -> None:
-        """Raises `SettingsError` where the address or an option is wrong, `SinkError` for a token that is; opens nothing."""
+    @classmethod
+    def check(cls, spec: Spec) -> None:
+        """Raises `SettingsError` for a wrong address or option, `SinkError` for a wrong token; opens nothing."""
         _, options = _address(spec)
         if options.token_file:
             read_token(Path(options.token_file))
 
-    def _serve(self) -> None:
-        asyncio.run(self._answer())
-
-    async def _answer(self) -> None:
-        current_default_thread_limiter().total_tokens = THREADS
-        await self._server.serve(sockets=[self._listening])
-
-    async def _in_turn(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The page, `ANSWERS_PER_S` at most; after a quiet second as many at once."""
-        now_s = time.monotonic()
-        self._turn_s = max(self._turn_s + 1 / ANSWERS_PER_S, now_s - 1.0)
-        if self._turn_s > now_s:
-            await asyncio.sleep(self._turn_s - now_s)
-        await self._page.guard(scope, receive, send)
-
     def begin(self, about: About) -> str:
-        """Learn what the page belongs to, and read its history where one is kept."""
+        """Connect the page to its run, and to the ``history:`` sink if there is one; returns the address."""
         self._live.about = self._metrics.about = about
         bare = (sink.sink if isinstance(sink, Background) else sink for sink in about.sinks)
         kept = next((sink for sink in bare if isinstance(sink, HistorySink)), None)
         if kept:
             self._live.history = kept.history
-        return f"web page: {self.address} (shows {self._live.show})"
+        return f"web page: {self.address} (shows {self._live.level})"
 
     def write(self, observation: Observation) -> None:
-        """Count it, and show it where it is time for one; nothing is encoded while nobody looks."""
+        """Count it, and show it at most ten times a second; pictures are encoded only on request."""
         self._health.add(observation)
-        self._tally.add(observation)
+        self._aggregator.add(observation)
         self._live.add(observation)
         if time.monotonic() - self._flushed_s >= FLUSH_S:
             self._flushed_s = time.monotonic()
-            batch = self._tally.take()
+            batch = self._aggregator.take()
             if self._live.history is self._own:
                 batch.visits.clear()
                 batch.changes.clear()
@@ -174,46 +128,14 @@ class Web:
                 self._own.make_room(KEEP_DAYS, MAX_MB, free_mb=0)
 
     def camera(self, state: CameraState) -> None:
-        """Show what the camera is up to."""
+        """Show the state of the camera."""
         self._health.camera = state.how
 
     def close(self) -> None:
-        """End the server; open pages are let go."""
+        """End the server and the streams of open pages."""
         self._page.close()
-        self._server.should_exit = True
-        self._thread.join(timeout=3)
-        self._listening.close()
+        self.server.close()
         self._own.close()
-
-
-class _Bounded(H11Protocol):
-    """A bounded number of connections, none of which may idle: uvicorn bounds requests only."""
-
-    _look: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        if len(self.connections) > CONNECTIONS:
-            transport.abort()
-            return
-        self._look = self.loop.call_later(IDLE_S, self._end_if_idle)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        if self._look:
-            # A look still to come would keep this connection's memory: many visitors in a row would add up.
-            self._look.cancel()
-
-    def _end_if_idle(self, unsent: int = 0, answered: Any = None) -> None:
-        """What was so the last time: ``unsent`` bytes waited for the reader, ``answered`` was the last whole request."""
-        waiting = self.transport.get_write_buffer_size()
-        if waiting and waiting == unsent:
-            # The reader takes nothing: not even a closed connection would ever end.
-            self.transport.abort()
-            return
-        if not self.transport.is_closing() and self.cycle is answered and (answered is None or answered.response_complete):
-            self.transport.close()
-        self._look = self.loop.call_later(IDLE_S, self._end_if_idle, waiting, self.cycle)
 
 
 def _address(spec: Spec) -> tuple[Address, WebOptions]:
@@ -223,7 +145,7 @@ def _address(spec: Spec) -> tuple[Address, WebOptions]:
             raise SettingsError(f"{spec}: web: takes no path; for another address write http://127.0.0.1:8080")
         return Address("127.0.0.1", 8080), checked(spec.options, WebOptions, str(spec), strict=False)
     if "@" in spec.text.partition("?")[0]:
-        # Not repeated: what stands before an @ may be a password.
+        # The text is not repeated: what is before an @ may be a password.
         raise SettingsError(
             f"{spec.scheme}: an address to listen on takes no user and no password; write http://127.0.0.1:8080 and add ?token_file=FILE"
         )
@@ -238,12 +160,12 @@ def _address(spec: Spec) -> tuple[Address, WebOptions]:
 
 
 def _private(address: Address, options: WebOptions) -> bool:
-    """Whether nobody but this machine looks on: a reverse proxy, which `WebOptions.host` is for, lets others in."""
+    """Whether only this machine can read the page; with ``host`` a reverse proxy lets others read it."""
     return address.local and not options.host
 
 
-def _most(address: Address, options: WebOptions) -> Show:
-    """Pictures leave this machine only where that is asked for."""
+def _most(address: Address, options: WebOptions) -> PrivacyLevel:
+    """The highest privacy level: pictures leave this machine only where an option says so."""
     return options.show or ("pictures" if _private(address, options) else "faces")
 
 
@@ -254,21 +176,21 @@ def _token(spec: Spec, address: Address, options: WebOptions) -> str | None:
     if credential.is_file():
         return read_token(credential)
     if not _private(address, options):
-        raise SinkError(f"{spec}: others could look on, so it needs a token; {MAKE_TOKEN}")
+        raise SinkError(f"{spec}: other machines can read this address, so it needs a token; {MAKE_TOKEN}")
     return None
 
 
 def _listen(spec: Spec, address: Address) -> socket.socket:
     listening = None
     try:
-        family, kind, protocol, _, place = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
-        # The protocol must be said: only of a socket that names it asyncio switches the waiting for acknowledgements off, 40 ms an answer.
+        family, kind, protocol, _, bind_address = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
+        # With the protocol: only then asyncio sets TCP_NODELAY. Without it an answer waits 40 ms for an acknowledgement.
         listening = socket.socket(family, kind, protocol)
-        # A restarted daemon gets its address back at once.
+        # A restarted daemon can use its address again at once.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(place)
-        # From here on the address answers: who comes before the thread is up waits a moment.
-        listening.listen(CONNECTIONS)
+        listening.bind(bind_address)
+        # Clients that connect before the server's thread runs wait in the backlog.
+        listening.listen(MAX_CONNECTIONS)
     except (OSError, UnicodeError) as error:
         if listening:
             listening.close()

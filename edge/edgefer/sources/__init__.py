@@ -2,62 +2,66 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
 
-from edgefer.spec import parse_spec, resolve
+from edgefer import builtin
+from edgefer.errors import SourceError
+from edgefer.plug import Plug, Registry
 from edgefer.types import Frame
 
-__all__ = ["SOURCES", "Source", "open_source"]
-
-SOURCES = {
-    "picamera": "edgefer.sources.picamera:PiCamera",
-    "opencv": "edgefer.sources.opencv:Camera",
-    "file": "edgefer.sources.opencv:File",
-    "rtsp": "edgefer.sources.opencv:Stream",
-    "http": "edgefer.sources.opencv:Stream",
-    "https": "edgefer.sources.opencv:Stream",
-    "images": "edgefer.sources.images:Images",
-    "synthetic": "edgefer.sources.synthetic:Synthetic",
-}
-"""Scheme -> "module:Class", imported on use. A class is called with the spec and raises `SourceError`."""
+__all__ = ["SOURCES", "Source", "open_source", "pick_source"]
 
 
-class Source(Protocol):
-    """Frames, one after the other; closing twice is safe."""
+class Source(Plug, ABC):
+    """Frames, one after the other. A subclass has ``__iter__`` and `close`, and sets of the rest what differs.
 
-    live: bool
-    """Frames come at their own pace: a slow run drops some to stay live. Otherwise every frame is processed."""
-    tracked: bool
-    """Neighbouring frames show the same scene, so faces are followed from one to the next."""
-    description: str
-    """For people: what it is, size and rate where known."""
+    It is called with a checked `Spec`, and raises `SourceError` if it cannot be opened.
+    """
 
-    def __iter__(self) -> Iterator[Frame]: ...
+    kind = "source"
+    fault = SourceError
+    live: bool = False
+    """The frames come in real time: a slow run drops some to stay live. Otherwise every frame is processed."""
+    tracked: bool = True
+    """Neighbouring frames show the same scene, so that faces are followed from one to the next."""
+    repeats: bool = False
+    """The same picture may come again and again. Otherwise a live source that repeats one has failed."""
+    pauses: bool = False
+    """No frame for hours is no fault. Such a source is iterated in a thread, and `close` ends the iteration from another thread."""
+    description: str = ""
+    """For people: what it is, with size and rate if they are known."""
 
+    @abstractmethod
+    def __iter__(self) -> Iterator[Frame]:
+        """The frames, numbered from 0; raises `SourceError` when the source fails."""
+
+    @abstractmethod
     def close(self) -> None:
-        """Release the camera or the file."""
+        """Release the camera or the file; safe to call twice."""
 
-    # Where a live source has it: ``repeats``, true where one picture may come again and again on purpose, instead of for a fault.
-    # Where a source has it, the static ``check(spec)``, which raises without opening anything.
+
+SOURCES: Registry[Source] = Registry("source", builtin.SOURCES)
+"""edgefer's own sources, and those that other packages publish under ``edgefer.sources``."""
 
 
 def open_source(text: str) -> Source:
-    """Open the source a spec names; raises `SettingsError` for a bad spec, `SourceError` where it cannot be opened."""
-    spec = parse_spec(text)
-    source: Source = resolve(SOURCES, spec.scheme, "source")(spec)
-    return source
+    """Open the source a spec names; raises `SettingsError` for a bad spec, `SourceError` if it cannot be opened."""
+    return SOURCES.open(text)
+
+
+DEMONSTRATION = "synthetic:?seconds=60"
 
 
 def pick_source(say: Callable[[str], None]) -> str:
     """The spec of the first camera here: picamera2's, else a V4L2 device that gives a frame, else the demonstration.
 
-    ``say`` is told when there is no camera.
+    ``say`` gets a line if there is no camera.
     """
     if _has_picamera():
         return "picamera:"
-    from edgefer.sources.opencv import V4L2, open_capture
+    from edgefer.sources.capture import V4L2, open_capture
 
     devices = [path for path in Path("/dev").glob("video*") if path.name.removeprefix("video").isdecimal()]
     for device in sorted(devices, key=lambda path: (len(path.name), path.name))[:8]:
@@ -72,14 +76,11 @@ def pick_source(say: Callable[[str], None]) -> str:
     return DEMONSTRATION
 
 
-DEMONSTRATION = "synthetic:?seconds=60"
-
-
 def _has_picamera() -> bool:
     from edgefer.sources.picamera import count_cameras, libraries
 
     try:
         picamera2, _ = libraries()
-    except Exception:  # whatever is wrong with it, there is no camera to be had this way; `doctor` says what
+    except Exception:  # whatever is wrong with it, it gives no camera; `doctor` shows the reason
         return False
     return count_cameras(picamera2) > 0

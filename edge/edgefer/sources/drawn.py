@@ -1,4 +1,4 @@
-"""Human faces drawn and shaded by our own code, well enough that the Haar cascade takes them for faces."""
+"""Human faces, drawn and shaded so that the Haar cascade finds them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ SHIRTS: tuple[Tint, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """How a face is pulled: 0 is at rest and 1 strong, except where another range is said."""
+    """The shape of an expression: 0 is at rest and 1 strong, unless another range is given."""
 
     brow_raise: float = 0.0
     """-1 lowered .. 1 raised."""
@@ -96,7 +96,7 @@ class Pose:
     roll: float
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """The place in the frame, in pixels, of a point of the head."""
+        """The position in the frame, in pixels, of a point of the head."""
         c, s, y = self.unit_px * math.cos(self.roll), self.unit_px * math.sin(self.roll), y - NECK_Y
         return self.x + c * x - s * y, self.y + s * x + c * y + NECK_Y * self.unit_px
 
@@ -179,7 +179,7 @@ def _relief(look: _Look, e: Expression, x: Field, y: Field) -> tuple[Any, Any]:
 
 
 def _skin(look: _Look, e: Expression, k: float) -> Field:
-    """Ears and face without eyes, brows and mouth, over nothing: (H, W, 4) premultiplied BGRA, 0..255."""
+    """Ears and face without eyes, brows and mouth on a transparent ground: (H, W, 4) premultiplied BGRA, 0..255."""
     x, y = _grid(LEFT, TOP, RIGHT, BOTTOM, k)
     ax = np.abs(x)
     z, inside = _relief(look, e, x, y)
@@ -251,7 +251,7 @@ class DrawnFace:
 
     def __init__(self, seed: int, face: int, unit_px: float) -> None:
         self.look = look = _Look(seed, face)
-        # Drawn half as large again as it is shown, so that edges come out smooth; bounded to save memory.
+        # Drawn 1.5 times as large as it is shown, for smooth edges; bounded to save memory.
         self.k = k = min(max(1.5 * unit_px, 24.0), 200.0)
         self.body_k = max(k / 1.5, 16.0)
         self.body = _body(look, self.body_k)
@@ -279,7 +279,7 @@ class DrawnFace:
         else:
             np.copyto(self.canvas, self.held[first])
         phase = self.look.phase
-        # Never in the middle of a blink at the beginning: that is the frame a still source shows.
+        # The first frame never shows a blink: it is the one that a still source repeats.
         beat_s = (at_s + 0.5 + 0.35 * phase[0]) % (3.1 + 0.3 * phase[1])
         shut = max(0.0, 1 - abs(beat_s - 0.12) / 0.12)
         gaze = 0.035 * math.sin(0.9 * at_s + phase[2]), 0.012 * math.sin(0.7 * at_s + phase[3])

@@ -1,4 +1,4 @@
-"""Pictures in a folder, each on its own: nothing is followed from one to the next."""
+"""Pictures in a folder, each on its own: no face is followed from one to the next."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 
 from edgefer.errors import SourceError
 from edgefer.luma import colour_frame
-from edgefer.native_stderr import quiet_native
-from edgefer.settings import Table, checked
+from edgefer.native_stderr import silence_native_stderr
+from edgefer.sources import Source
 from edgefer.spec import Spec
 from edgefer.types import Frame
 
@@ -21,38 +21,30 @@ _LOG = logging.getLogger(__name__)
 _ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm"}
 
 
-class Images:
-    """``images:DIR`` reads every picture of a folder in the order of their names; a picture file works too.
+class Images(Source):
+    """The pictures of a folder in the order of their names, each on its own; or one picture file.
 
     A file that is no picture is skipped with a warning: one bad photo must not end a batch of thousands.
     """
 
-    live = False
+    forms = ("images:DIR",)
     tracked = False
 
     def __init__(self, spec: Spec) -> None:
-        self.check(spec)
-        place = Path(spec.path)
-        if place.is_file():
-            self._files = [place]
-        elif place.is_dir():
-            self._files = sorted(file for file in place.iterdir() if file.suffix.lower() in _ENDINGS)
+        path = Path(spec.path)
+        if path.is_file():
+            self._files = [path]
+        elif path.is_dir():
+            self._files = sorted(file for file in path.iterdir() if file.suffix.lower() in _ENDINGS)
         else:
             raise SourceError(f"{spec}: no such folder; give one that holds pictures")
         if not self._files:
             raise SourceError(f"{spec}: no pictures in this folder; looked for {', '.join(sorted(_ENDINGS))}")
-        self.description = f"{len(self._files)} pictures of {place}"
+        self.description = f"{len(self._files)} pictures of {path}"
         self.unreadable = 0
 
-    @staticmethod
-    def check(spec: Spec) -> None:
-        """Raises `SettingsError` or `SourceError` for a spec that could not be opened; opens nothing."""
-        checked(spec.options, Table, str(spec), strict=False)
-        if not spec.path:
-            raise SourceError(f"{spec}: no folder given; write images:DIR")
-
     def __iter__(self) -> Iterator[Frame]:
-        """One frame a picture; time is its place in the list."""
+        """One frame a picture; its time is its number."""
         index = 0
         for file in self._files:
             bgr = _decode(file)
@@ -70,9 +62,9 @@ class Images:
 
 
 def _decode(file: Path) -> cv2.typing.MatLike | None:
-    """The picture as (H, W, 3) uint8 BGR; None where it is none, or claims a size that no camera has."""
+    """The picture as (H, W, 3) uint8 BGR; None if it is no picture, or claims a size that no camera has."""
     try:
-        with quiet_native():
+        with silence_native_stderr():
             # From memory: OpenCV's own reading of files crashes on names that are not UTF-8.
             return cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     except (OSError, cv2.error):

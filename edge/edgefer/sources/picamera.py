@@ -16,8 +16,9 @@ import numpy as np
 from msgspec import Meta
 
 from edgefer.errors import MissingLibrary, SourceError
-from edgefer.settings import Table, checked
-from edgefer.spec import Spec, without_path
+from edgefer.settings import Table
+from edgefer.sources import Source
+from edgefer.spec import Spec
 from edgefer.types import Frame, Pixels
 
 
@@ -25,35 +26,41 @@ class PiCameraOptions(Table, frozen=True):
     """What the camera is asked for."""
 
     width: Annotated[int, Meta(ge=64, le=4096)] = 640
+    """Width of the pictures."""
     height: Annotated[int, Meta(ge=64, le=4096)] = 480
+    """Height of the pictures."""
     fps: Annotated[float, Meta(gt=0, le=240)] = 30.0
+    """Frames a second."""
     camera: Annotated[int, Meta(ge=0)] = 0
     """Number of the camera on boards with several."""
     rotation: Literal[0, 90, 180, 270] = 0
-    """Degrees clockwise by which pictures are turned, so that faces stand upright; done while the luma is copied, as not every
-    sensor can."""
+    """Degrees clockwise by which pictures are turned, so that faces stand upright.
+
+    Turned while the luma is copied: not every sensor can.
+    """
     hflip: bool = False
-    """Left and right exchanged, after the turn."""
+    """Exchange left and right, after the turn."""
     vflip: bool = False
-    """Up and down exchanged, after the turn."""
+    """Exchange up and down, after the turn."""
     buffers: Annotated[int, Meta(ge=2, le=16)] = 4
-    """Frame buffers: they come out of the CMA memory, of which a Zero 2 W has little."""
+    """Frame buffers: they lie in the CMA memory, of which a Zero 2 W has little."""
     timeout_s: Annotated[float, Meta(gt=0, le=60)] = 5.0
     """Seconds to wait for a frame."""
 
 
-class PiCamera:
-    """``picamera:``, or ``picamera:?width=320&height=240&fps=15``.
+class PiCamera(Source):
+    """A Raspberry Pi camera, through picamera2.
 
     Only the ``lores`` stream is read, and of it only the luma plane, which the camera's processor delivers scaled:
     nothing is converted or resized on the CPU.
     """
 
+    forms = ("picamera:",)
+    options = PiCameraOptions
     live = True
-    tracked = True
 
     def __init__(self, spec: Spec) -> None:
-        self._options = options = self.check(spec)
+        self._options = options = spec.read(PiCameraOptions)
         self._name = str(spec)
         picamera2, libcamera = libraries()
         known = count_cameras(picamera2)
@@ -71,12 +78,6 @@ class PiCamera:
         except (RuntimeError, ValueError, OSError) as error:
             self.close()
             raise SourceError(f"{spec}: the camera refused this size, rate or format: {_root(error)}") from None
-
-    @staticmethod
-    def check(spec: Spec) -> PiCameraOptions:
-        """The options; raises `SettingsError` for a spec that could not be opened. Opens nothing."""
-        without_path(spec)
-        return checked(spec.options, PiCameraOptions, str(spec), strict=False)
 
     def _start(self, options: PiCameraOptions, libcamera: Any) -> None:
         size, frame_us = (options.width, options.height), round(1e6 / options.fps)

@@ -15,7 +15,8 @@ from msgspec import Meta
 
 from edgefer.errors import SettingsError
 from edgefer.luma import colour_frame
-from edgefer.settings import Table, checked
+from edgefer.settings import Table
+from edgefer.sources import Source
 from edgefer.sources.drawn import (
     BODY_SIDE,
     BODY_TOP,
@@ -31,7 +32,7 @@ from edgefer.sources.drawn import (
     paste,
     smooth_step,
 )
-from edgefer.spec import Spec, without_path
+from edgefer.spec import Spec
 from edgefer.types import Box, Frame, Pixels
 
 HOLD_S, BLEND_S = 3.0, 0.6
@@ -44,25 +45,28 @@ class SyntheticOptions(Table, frozen=True):
     size: str = "640x480"
     """Width x height in pixels, 160x120 to 1920x1080."""
     fps: Annotated[float, Meta(gt=0, le=1000)] = 30.0
+    """Frames a second."""
     faces: Annotated[int, Meta(ge=0, le=30)] = 1
+    """Number of faces."""
     seconds: Annotated[float, Meta(gt=0)] | None = None
-    """None goes on for ever."""
+    """Seconds until the end; without it there is no end."""
     seed: Annotated[int, Meta(ge=0)] = 0
     """Chooses the people and their movements."""
     paced: bool = True
-    """Frames come in real time, as from a camera; else as fast as they are asked for, and none is dropped."""
+    """Frames come in real time, as from a camera; false: as fast as they are asked for, and none is dropped."""
     still: bool = False
-    """One moment for ever."""
+    """Every frame shows the same picture."""
 
 
-class Synthetic:
-    """``synthetic:``, or ``synthetic:?faces=3&seconds=20``; the same options give the same frames."""
+class Synthetic(Source):
+    """Drawn faces that move and change expression; the same options give the same frames."""
 
+    forms = ("synthetic:",)
+    options = SyntheticOptions
     repeats = True
-    tracked = True
 
     def __init__(self, spec: Spec) -> None:
-        self._options = self.check(spec)
+        self._options = spec.read(SyntheticOptions)
         self.live = self._options.paced
         self.scene = scene = Scene(self._options)
         self.description = (
@@ -70,13 +74,11 @@ class Synthetic:
         )
         self._closed = False
 
-    @staticmethod
-    def check(spec: Spec) -> SyntheticOptions:
-        """The options; raises `SettingsError` for a spec that could not be opened. Draws nothing."""
-        without_path(spec)
-        options = checked(spec.options, SyntheticOptions, str(spec), strict=False)
-        _size(options.size)
-        return options
+    @classmethod
+    def check(cls, spec: Spec) -> None:
+        """Raises `SettingsError` for a spec that cannot be opened; draws nothing."""
+        super().check(spec)
+        _size(spec.read(SyntheticOptions).size)
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames until ``seconds`` are over or the source is closed."""
@@ -148,7 +150,7 @@ class Scene:
         return Pose(x, y, unit_px * (1 + 0.04 * breath), math.radians(7) * roll)
 
     def _mood(self, n: int, at_s: float) -> tuple[int, int, float]:
-        """Preset now, preset next, and how far between, 0..1; every face is one ahead of the face before."""
+        """Preset now, preset next, and how far between, 0..1; each face is one preset ahead of the face before it."""
         slot, into_s = divmod(at_s, HOLD_S + BLEND_S)
         first = (int(slot) + n) % len(PRESETS)
         return first, (first + 1) % len(PRESETS), float(smooth_step(HOLD_S, HOLD_S + BLEND_S, into_s))

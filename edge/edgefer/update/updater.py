@@ -1,17 +1,12 @@
-"""Model updates over the air: fetched in a thread, tested in a process, swapped between two frames, taken back if they fail."""
+"""Model updates over the air: downloaded in a thread, tested in a process, swapped between two frames, rolled back where they fail."""
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import logging
-import os
 import shutil
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Self, TextIO
@@ -20,85 +15,85 @@ import msgspec
 
 from edgefer.errors import EdgeferError, ModelError, SettingsError
 from edgefer.model.classifier import Classifier
-from edgefer.model.store import find_model
-from edgefer.mqtt.connection import Connection, Message
+from edgefer.mqtt.connection import Connection
 from edgefer.mqtt.device import Topics
-from edgefer.pipeline.loop import Pipeline, open_pipeline
-from edgefer.queues import Mailbox
-from edgefer.redact import scrub
+from edgefer.pipeline.stages import Pipeline, open_pipeline
 from edgefer.settings import Settings
-from edgefer.sinks.actions import check_actions
 from edgefer.spec import parse_spec
-from edgefer.update import order
+from edgefer.update.download import is_complete, model_file
+from edgefer.update.ledger import Ledger, LedgerFile
+from edgefer.update.order import load_key
+from edgefer.update.preparer import Candidate, Preparer
+from edgefer.update.status import UpdateStatus
 
-_LOG = logging.getLogger(__name__)
-
-PAUSES_S = (5.0, 30.0)
-"""After a download that failed on the way: so long until it is tried again."""
-TEST_TIMEOUT_S = 120.0
+RETRY_S = (5.0, 30.0)
+"""Pauses before a failed download is retried."""
 
 
 def check_updates(settings: Settings, sinks: Sequence[str]) -> None:
-    """Raises `SettingsError` where updates are wanted without a broker among the sinks, or with a public key that cannot be read."""
+    """Raises `SettingsError` where updates are enabled without an MQTT sink, or with a public key that cannot be read."""
     if not any(parse_spec(sink).scheme in ("mqtt", "mqtts") for sink in sinks):
-        raise SettingsError("update.enabled needs a sink mqtt://host/base/node to be told by")
+        raise SettingsError("update.enabled needs a sink mqtt://host/base/node, which receives the orders")
     if settings.update.public_key:
-        order.load_key(Path(settings.update.public_key))
+        load_key(Path(settings.update.public_key))
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """The current model is on trial."""
+
+    until_s: float
+    faults: int
+    """Frames that had failed when the trial began."""
+    fallback: Classifier | None
+    """The last model that passed its trial; None where it is not open, after a restart."""
 
 
 class Updater:
-    """Follows the retained message on ``<base>/<node>/update`` and says on ``…/update/status`` how it went.
+    """Installs the models that messages on ``<base>/<node>/update`` name, and publishes an `UpdateStatus`.
 
-    A context manager; `open_pipeline` is what to start with. `step` belongs between two frames of the main thread. A bad message
-    never stops inference: whatever goes wrong is said, and the model in use stays.
+    A context manager. `open_pipeline` gives the pipeline to start with; `step` is called between two frames of the main thread. A
+    message never stops inference: every failure is published, and the model in use stays.
 
-    Raises `SettingsError` without a broker among the sinks, for a public key that cannot be read, or a ``folder`` that cannot be
-    written to.
+    Raises `SettingsError` as `check_updates` does, and where ``folder`` cannot be written or another process uses it.
     """
 
-    def __init__(self, settings: Settings, sinks: Sequence[str], folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        sinks: Sequence[str],
+        folder: Path,
+        clock: Callable[[], float] = time.monotonic,
+        retry_s: Sequence[float] = RETRY_S,
+    ) -> None:
         check_updates(settings, sinks)
-        self._alone = _alone(folder)
-        self._settings, self._how, self._clock = settings, settings.update, clock
-        self._models, self._file = folder / "models", folder / "update.json"
-        self._connection: Connection | None = None
-        self._lock = threading.Lock()
-        self._orders: Mailbox[tuple[bytes, bool]] = Mailbox(1)
-        self._closing = threading.Event()
-        self._ready: tuple[str, Classifier] | None = None
-        self._proven: Classifier | None = None
-        self._until_s: float | None = None
-        self._faults = 0
-        self._wanted = ""
-        self._status = b""
-        self._status_topic = ""
-        found = order.read_ledger(self._file)
-        ledger = order.at_start(found, settings.model)
-        while ledger.current and not self._whole(ledger.current):
-            ledger = order.rolled_back(ledger, "its file is damaged or gone")
-        self._ledger = ledger
-        self._note(lambda _: ledger)
-        for left in self._models.glob("*"):
-            if left.name not in (ledger.current, ledger.previous):
-                shutil.rmtree(left, ignore_errors=True)
-        if found.configured == settings.model and found.current != ledger.current:
-            self._say("rolled_back", found.current, ledger.refused[found.current])
-        else:
-            self._say("trial" if ledger.trial else "installed" if ledger.current else "ready", ledger.current)
-        self._thread = threading.Thread(target=self._work, name="updates", daemon=True)
-        self._thread.start()
+        self._settings, self._clock = settings, clock
+        self._folder_lock = _lock(folder)
+        self._models = folder / "models"
+        self._file = LedgerFile(folder / "update.json")
+        self._status = UpdateStatus()
+        self._attached = False
+        self._trial: _Trial | None = None
+        self._restart()
+        self._preparer = Preparer(settings, self._models, self._file, self._status, retry_s)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a tested model waits for the next `step`."""
+        return self._preparer.candidate is not None
 
     def open_pipeline(self) -> Pipeline:
-        """The pipeline to start with: with the model that was installed, as long as it can be opened, else the configured one."""
+        """The pipeline with the installed model, or with the configured one where that cannot be opened."""
         while True:
+            current = self._file.ledger.current
             try:
-                return open_pipeline(msgspec.structs.replace(self._settings, model=self._path(self._ledger.current)))
+                return open_pipeline(msgspec.structs.replace(self._settings, model=self._path(current)))
             except ModelError as error:
-                if not self._ledger.current:
+                if not current:
                     raise
-                failed, why = self._ledger.current, f"it cannot be opened: {error}"
-                self._note(partial(order.rolled_back, why=why))
-                self._say("rolled_back", failed, why)
+                why = f"it cannot be opened: {error}"
+                self._file.note(partial(Ledger.roll_back, why=why))
+                self._status.set("rolled_back", current, why)
 
     def __enter__(self) -> Self:
         return self
@@ -107,175 +102,98 @@ class Updater:
         self.close()
 
     def listen(self, connection: Connection, topics: Topics) -> None:
-        """Follow the messages of a broker from now on; of several, the first."""
-        if self._connection:
+        """Follow the orders of a broker; with several, those of the first."""
+        if self._attached:
             return
-        self._connection, self._status_topic = connection, topics / "update/status"
-        self._publish()
-        connection.subscribe(topics / "update", lambda _topic, payload, retained: self._orders.put((payload, retained)))
+        self._attached = True
+        self._status.attach(connection, topics)
+        connection.subscribe(topics / "update", lambda _topic, payload, retained: self._preparer.order(payload, retained))
 
     def between(self, pipeline: Pipeline) -> Callable[[int], None]:
         """`step` for `edgefer.pipeline.loop.run`."""
         return partial(self.step, pipeline)
 
     def step(self, pipeline: Pipeline, faults: int) -> None:
-        """Between two frames: swap in what is ready, and judge what is on trial by the frames that failed so far."""
-        if not (self._ready or self._ledger.trial):
+        """Swap in a tested model, or judge the one on trial; ``faults`` counts the frames that failed so far."""
+        ledger, candidate = self._file.ledger, self._preparer.candidate
+        if not (candidate or ledger.trial):
             return
         try:
-            if self._ready:
-                self._swap(pipeline, *self._ready, faults)
-            elif self._until_s is None:
-                # Resumed after a restart.
-                self._until_s, self._faults = self._clock() + self._how.trial_s, faults
-            elif faults > self._faults:
+            if candidate:
+                self._preparer.candidate = None
+                self._swap(pipeline, candidate, faults)
+            elif self._trial is None:
+                # A paused trial continues after a restart.
+                self._trial = _Trial(self._trial_end_s(), faults, None)
+            elif faults > self._trial.faults:
                 self._roll_back(pipeline, "a frame failed during its trial")
-            elif self._clock() >= self._until_s:
-                self._settle()
+            elif self._clock() >= self._trial.until_s:
+                self._pass_trial()
         except (EdgeferError, OSError) as error:
-            sha256 = self._ready[0] if self._ready else self._ledger.current
-            self._ready, self._faults = None, faults
-            self._say("refused", sha256, f"cannot be installed: {error}")
+            sha256 = candidate.sha256 if candidate else ledger.current
+            self._trial = self._trial and replace(self._trial, faults=faults)
+            self._status.set("refused", sha256, f"cannot be installed: {error}")
 
     def close(self) -> None:
-        """A trial goes on after the next start."""
-        self._closing.set()
-        self._orders.close()
-        if self._ledger.trial:
-            self._note(partial(msgspec.structs.replace, trial="paused"))
-        self._alone.close()
+        """Stop; a trial is paused, and continues after the next start."""
+        self._preparer.close()
+        if self._file.ledger.trial:
+            self._file.note(lambda ledger: msgspec.structs.replace(ledger, trial="paused"))
+        self._folder_lock.close()
 
-    def _swap(self, pipeline: Pipeline, sha256: str, classifier: Classifier, faults: int) -> None:
-        if not self._ledger.trial:
-            self._proven = pipeline.classifier
-        with self._lock:
-            # Written first, or not begun: should the very first frame take the process with it, the next start knows why.
-            ledger = order.on_trial(self._ledger, sha256)
-            order.write_ledger(self._file, ledger)
-            self._ledger = ledger
-        pipeline.swap(classifier)
-        self._ready, self._until_s, self._faults = None, self._clock() + self._how.trial_s, faults
-        self._say("trial", sha256)
+    def _restart(self) -> None:
+        """Bring ledger and model files up to date, and set the first status."""
+        found = self._file.ledger
+        ledger = found.restart(self._settings.model)
+        while ledger.current and not is_complete(model_file(self._models, ledger.current), ledger.current):
+            ledger = ledger.roll_back("its file is damaged or missing")
+        self._file.note(lambda _: ledger)
+        for folder in self._models.glob("*"):
+            if folder.name not in (ledger.current, ledger.previous):
+                shutil.rmtree(folder, ignore_errors=True)
+        if found.configured == ledger.configured and found.current != ledger.current:
+            self._status.set("rolled_back", found.current, ledger.refused[found.current])
+        else:
+            self._status.set("trial" if ledger.trial else "installed" if ledger.current else "ready", ledger.current)
+
+    def _swap(self, pipeline: Pipeline, candidate: Candidate, faults: int) -> None:
+        if not self._file.ledger.trial:
+            fallback: Classifier | None = pipeline.classifier
+        else:
+            fallback = self._trial.fallback if self._trial else None
+        # On disk first: if the first frame crashes the process, the next start rolls back.
+        self._file.write(lambda ledger: ledger.start_trial(candidate.sha256))
+        pipeline.swap(candidate.classifier)
+        self._trial = _Trial(self._trial_end_s(), faults, fallback)
+        self._status.set("trial", candidate.sha256)
 
     def _roll_back(self, pipeline: Pipeline, why: str) -> None:
-        failed = self._ledger.current
-        back = self._proven or self._open(find_model(self._path(self._ledger.previous)))
-        pipeline.swap(back)
-        self._until_s = None
-        self._note(partial(order.rolled_back, why=why))
-        self._say("rolled_back", failed, why)
+        ledger, fallback = self._file.ledger, self._trial and self._trial.fallback
+        pipeline.swap(fallback or Classifier(self._path(ledger.previous), self._settings.threads, self._settings.classify.prior))
+        self._trial = None
+        self._file.note(lambda ledger: ledger.roll_back(why))
+        self._status.set("rolled_back", ledger.current, why)
 
-    def _settle(self) -> None:
-        self._proven = self._until_s = None
-        previous = self._ledger.previous
-        self._note(order.proven)
-        self._say("installed", self._ledger.current)
-        # Only this one: another may be on its way. What else is left over goes at the next start.
-        if previous and previous not in (self._ledger.current, self._wanted):
+    def _pass_trial(self) -> None:
+        self._trial = None
+        previous = self._file.ledger.previous
+        self._file.note(Ledger.pass_trial)
+        current = self._file.ledger.current
+        self._status.set("installed", current)
+        # Other folders stay, since a download may be in progress; the next start removes the rest.
+        if previous and previous not in (current, self._preparer.ordered):
             shutil.rmtree(self._models / previous, ignore_errors=True)
 
-    def _open(self, path: Path) -> Classifier:
-        return Classifier(path, self._settings.threads, self._settings.classify.prior)
-
-    def _work(self) -> None:
-        while (order := self._orders.get()) is not None:
-            try:
-                self._follow(*order)
-            except Exception as error:  # whatever a message leads to, the next is followed
-                self._say("refused", "", f"{type(error).__name__}: {error}")
-
-    def _follow(self, payload: bytes, retained: bool) -> None:
-        if not payload.strip():
-            return
-        sha256 = ""
-        try:
-            wanted = order.read_order(payload, self._how)
-            self._wanted = sha256 = wanted.sha256
-            if sha256 == self._ledger.current:
-                return self._say("trial" if self._ledger.trial else "installed", sha256)
-            # Sent anew by somebody, it is tried again; only found again, it is not.
-            if retained and sha256 in self._ledger.refused:
-                return self._say("refused", sha256, self._ledger.refused[sha256])
-            self._say("downloading", sha256)
-            path = self._fetch(wanted)
-            self._say("testing", sha256)
-            try:
-                found = self._test(path)
-                _LOG.info("update %s: %s", sha256[:12], found)
-                try:
-                    classifier = self._open(path)
-                    # The next start would refuse it, and go on refusing.
-                    check_actions(self._settings.action, classifier.labels)
-                except SettingsError as error:
-                    raise ModelError(f"it does not fit the configuration: {error}") from None
-                self._ready = sha256, classifier
-            except ModelError as error:
-                self._note(partial(order.refused, sha256=sha256, why=str(error)))
-                if sha256 != self._ledger.previous:
-                    shutil.rmtree(path.parent, ignore_errors=True)
-                raise
-        except (EdgeferError, OSError) as error:
-            self._say("refused", sha256, str(error))
-        return None
-
-    def _fetch(self, wanted: order.Order) -> Path:
-        for pause_s in (*PAUSES_S, None):
-            try:
-                return order.fetch(wanted, self._models, self._how)
-            except ModelError:
-                raise
-            except OSError as error:
-                if pause_s is None or self._closing.wait(pause_s):
-                    raise
-                self._say("downloading", wanted.sha256, f"{error}; tried again in {pause_s:g} s")
-        raise AssertionError("the last try returns or raises")
-
-    def _test(self, path: Path) -> str:
-        """The self-test, in a process of its own: not every broken file only gives wrong answers."""
-        command = [sys.executable, "-P", "-m", "edgefer.update.selftest", str(path), str(self._how.max_ms)]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(place for place in sys.path if place)}
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=TEST_TIMEOUT_S, env=environment, check=False)
-        except subprocess.TimeoutExpired:
-            raise ModelError(f"the self-test took longer than {TEST_TIMEOUT_S:g} s") from None
-        said = (done.stdout.strip() or done.stderr.strip() or f"killed by signal {-done.returncode}").splitlines()[-1][:300]
-        if done.returncode:
-            raise ModelError(f"the self-test failed: {said}")
-        return said
+    def _trial_end_s(self) -> float:
+        return self._clock() + self._settings.update.trial_s
 
     def _path(self, sha256: str) -> str:
-        return str(self._models / sha256 / order.FILE) if sha256 else self._ledger.configured
-
-    def _whole(self, sha256: str) -> bool:
-        try:
-            return hashlib.sha256((self._models / sha256 / order.FILE).read_bytes()).hexdigest() == sha256
-        except OSError:
-            return False
-
-    def _note(self, change: Callable[[order.Ledger], order.Ledger]) -> None:
-        """Remember a change. On a full disk it counts all the same, until the next start."""
-        with self._lock:
-            self._ledger = change(self._ledger)
-            try:
-                order.write_ledger(self._file, self._ledger)
-            except OSError as error:
-                _LOG.error("update: %s: cannot be written: %s", self._file, error.strerror)
-
-    def _say(self, state: str, sha256: str, why: str = "") -> None:
-        why = scrub(why)
-        status = {"state": state, "sha256": sha256, "why": why, "time": round(time.time(), 3)}
-        if state in ("refused", "rolled_back"):
-            _LOG.warning("update %s: %s: %s", sha256[:12] or "message", state.replace("_", " "), why)
-        self._status = msgspec.json.encode(status)
-        self._publish()
-
-    def _publish(self) -> None:
-        if self._connection:
-            self._connection.publish(Message(self._status_topic, self._status, retain=True))
+        """Path of a downloaded model, or the setting ``model``."""
+        return str(model_file(self._models, sha256)) if sha256 else self._file.ledger.configured
 
 
-def _alone(folder: Path) -> TextIO:
-    """A lock that is held as long as the process lives, however it ends; raises `SettingsError` where it cannot be had."""
+def _lock(folder: Path) -> TextIO:
+    """Lock the folder as long as the process lives; raises `SettingsError` where that is not possible."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / "update.lock").open("w")

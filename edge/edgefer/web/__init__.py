@@ -1,1 +1,1 @@
-"""The web page: its routes, who may ask, the live view and the metrics."""
+"""The web page and its JSON API: routes, access, live view, health and metrics."""

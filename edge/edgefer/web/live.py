@@ -1,169 +1,117 @@
-"""What the web page may show of this moment: state, faces and pictures, each only as far as the privacy switch allows."""
+"""What the web page may show now: state, faces and pictures, each as far as the privacy level allows."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
-from datetime import datetime
-from typing import Literal, get_args
 
-import cv2
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
 from edgefer.errors import SinkError
 from edgefer.history.store import History
-from edgefer.observation_json import to_json
+from edgefer.history.timespec import midnight
+from edgefer.observation_json import Observation as ObservationFields
+from edgefer.observation_json import observation_fields
 from edgefer.output import About
-from edgefer.overlay import annotate
-from edgefer.types import Box, Observation
-from edgefer.web.health import Health, Vitals
+from edgefer.types import Observation
+from edgefer.web.answers import LEVELS, Model, Privacy, PrivacyLevel, State
+from edgefer.web.health import Health
+from edgefer.web.picture import encode
 
-Show = Literal["totals", "faces", "pixelated", "pictures"]
-SHOWS: tuple[Show, ...] = get_args(Show)
-"""From the least to the most: sums over time only; boxes and scores; with coarse pictures; with clear ones."""
-
-EVERY_S = 0.1
-"""The page is shown at most ten observations a second; what comes between is not encoded."""
+MIN_INTERVAL_S = 0.1
+"""Shortest time between two observations that the page shows; those in between are not encoded."""
 TODAY_S = 5.0
-"""How old today's sums may be."""
-MAX_SIDE_PX, QUALITY = 960, 80
-"""Longer side and JPEG quality of a picture."""
-MOSAIC, FACE_MOSAIC = 40, 6
-"""Blocks across a pixelated picture, and across a face in it. The whole picture is coarse, so that a face that was not found is, too."""
+"""Longest age of today's sums."""
 
 
-class State(msgspec.Struct, frozen=True):
-    """The page's view of the run."""
-
-    time: float
-    version: str
-    source: str
-    model: str
-    labels: tuple[str, ...]
-    """The model's classes, in its order; answers may also be "uncertain"."""
-    show: Show
-    allowed: tuple[Show, ...]
-    """What the switch may be set to: nothing above what the configuration allows."""
-    today: dict[str, float]
-    """Seconds of face by expression since local midnight."""
-    vitals: Vitals
-    observation: msgspec.Raw | None
-    """The last one shown, as in `edgefer.observation_json`; None while nothing may be shown, or there is none."""
-
-
-_NOBODY = About(version="", source="", model=dict, sinks=())
+def _no_model() -> Mapping[str, object]:
+    return {"name": "", "sha256": "", "labels": []}
 
 
 class Live:
-    """Takes observations from the sink's thread; the server's threads ask. ``wake`` is called when there is something new."""
+    """Observations come from the sink's thread, requests from the server's. ``on_change`` is called when there is something new."""
 
-    def __init__(self, health: Health, history: History, most: Show, clock: Callable[[], float] = time.monotonic) -> None:
-        self.health, self.history, self.about = health, history, _NOBODY
-        self.allowed = SHOWS[: SHOWS.index(most) + 1]
-        self.show: Show = most
-        self.wake: Callable[[], None] = lambda: None
+    def __init__(self, health: Health, history: History, most: PrivacyLevel, clock: Callable[[], float] = time.monotonic) -> None:
+        self.health, self.history = health, history
+        self.about = About(version="", source="", model=_no_model, sinks=())
+        self.allowed = LEVELS[: LEVELS.index(most) + 1]
+        self.level: PrivacyLevel = most
+        self.on_change: Callable[[], None] = lambda: None
         self._clock, self._lock = clock, threading.Lock()
         self._observation: Observation | None = None
         self._published_s = float("-inf")
-        self._pictures: dict[bool, tuple[Observation, Show, bytes]] = {}
+        self._pictures: dict[bool, tuple[Observation, PrivacyLevel, bytes]] = {}
         self._today: tuple[float, dict[str, float]] = float("-inf"), {}
 
     def add(self, observation: Observation) -> None:
-        """Take one observation, and show it if the last one was shown long enough."""
+        """Show an observation, unless another was shown less than `MIN_INTERVAL_S` ago."""
         now_s = self._clock()
-        if now_s - self._published_s >= EVERY_S:
+        if now_s - self._published_s >= MIN_INTERVAL_S:
             self._observation, self._published_s = observation, now_s
-            self.wake()
+            self.on_change()
 
-    def switch(self, show: Show) -> bool:
-        """Show more or less from now on; False, and nothing changed, where the configuration forbids it."""
-        if show not in self.allowed:
+    def set_level(self, level: PrivacyLevel) -> bool:
+        """Change the privacy level; False, and no change, where the configuration forbids it."""
+        if level not in self.allowed:
             return False
-        self.show = show
-        self.wake()
+        self.level = level
+        self.on_change()
         return True
 
-    def faces(self) -> bytes | None:
-        """The last observation as JSON; None where nothing of single faces may be shown, or there is none."""
-        observation = self._observation
-        return None if observation is None or self.show == "totals" else to_json(observation)
+    def privacy(self) -> Privacy:
+        """The privacy level in use."""
+        return Privacy(show=self.level, allowed=self.allowed)
 
-    def state(self, faces: bool = True) -> bytes:
-        """The `State` as JSON, with the last observation or without."""
+    def observation(self) -> ObservationFields | None:
+        """The last observation; None where the privacy level hides single faces, or there is none."""
+        observation = self._observation
+        return None if observation is None or self.level == "totals" else observation_fields(observation)
+
+    def state(self, with_observation: bool = True) -> State:
+        """How the run is doing, with the last observation or without."""
         about, model = self.about, self.about.model()
-        observation = self.faces() if faces else None
-        return msgspec.json.encode(
-            State(
-                time=round(time.time(), 3),
-                version=about.version,
-                source=about.source,
-                model=model.get("name", ""),
-                labels=tuple(model.get("labels", ())),
-                show=self.show,
-                allowed=self.allowed,
-                today=self._sums_of_today(),
-                vitals=self.health.look(about.sinks),
-                observation=msgspec.Raw(observation) if observation else None,
-            )
+        return State(
+            time=round(time.time(), 3),
+            version=about.version,
+            source=about.source,
+            model=model["name"],
+            labels=tuple(model["labels"]),
+            show=self.level,
+            allowed=self.allowed,
+            today=self._today_by_expression(),
+            vitals=self.health.vitals(about.sinks),
+            observation=self.observation() if with_observation else None,
         )
 
-    def _sums_of_today(self) -> dict[str, float]:
+    def model(self) -> Model:
+        """The model in use, without its path: readers of the page need not know the folders of this machine."""
+        facts = self.about.model()
+        return msgspec.convert({name: facts[name] for name in Model.__struct_fields__ if name in facts}, Model)
+
+    def _today_by_expression(self) -> dict[str, float]:
         with self._lock:
-            asked_s, sums = self._today
-            if self._clock() - asked_s > TODAY_S:
-                midnight = datetime.now().replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
-                # Where the history cannot be read now, what it said last stands.
+            updated_s, sums = self._today
+            if self._clock() - updated_s > TODAY_S:
+                now_s = time.time()
+                # Where the history cannot be read now, the last sums stay.
                 with suppress(SinkError):
-                    found = self.history.totals(midnight, time.time() + EVERY_S)
+                    found = self.history.totals(midnight(now_s).timestamp(), now_s + MIN_INTERVAL_S)
                     sums = {expression: round(seconds, 1) for expression, seconds in found.items()}
                 self._today = self._clock(), sums
             return sums
 
     def picture(self, boxes: bool) -> tuple[int, bytes] | None:
-        """Index and JPEG of the last observation shown, with or without boxes drawn; None where no picture may be shown.
+        """Index and JPEG of the last observation shown, with or without boxes; None where the privacy level allows none.
 
-        Encoded when somebody asks, once for all who do.
+        Encoded on request, once for all readers.
         """
         with self._lock:
-            observation, show = self._observation, self.show
-            if observation is None or show not in ("pixelated", "pictures"):
+            observation, level = self._observation, self.level
+            if observation is None or level not in ("pixelated", "pictures"):
                 return None
-            kept = self._pictures.get(boxes)
-            if kept is None or kept[0] is not observation or kept[1] != show:
-                self._pictures[boxes] = kept = observation, show, _encode(observation, show == "pixelated", boxes)
-            return observation.frame.index, kept[2]
-
-
-def _encode(observation: Observation, pixelated: bool, boxes: bool) -> bytes:
-    frame = observation.frame
-    bgr = np.asarray(cv2.cvtColor(frame.luma, cv2.COLOR_GRAY2BGR), np.uint8) if frame.bgr is None else frame.bgr
-    if pixelated:
-        bgr = pixelate(bgr, [face.box for face in observation.faces])
-    if boxes:
-        bgr = annotate(replace(observation, frame=replace(frame, bgr=bgr)))
-    scale = MAX_SIDE_PX / max(bgr.shape[:2])
-    shown = cv2.resize(bgr, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else bgr
-    return bytes(cv2.imencode(".jpg", shown, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1])
-
-
-def pixelate(bgr: npt.NDArray[np.uint8], faces: list[Box]) -> npt.NDArray[np.uint8]:
-    """A new (H, W, 3) picture in coarse blocks, each face in coarser ones still."""
-    coarse = _mosaic(bgr, MOSAIC)
-    for box in faces:
-        # A quarter more on every side: hair and chin tell who it is, too.
-        grown = slice(max(0, box.y - box.h // 4), box.y + box.h * 5 // 4), slice(max(0, box.x - box.w // 4), box.x + box.w * 5 // 4)
-        if coarse[grown].size:
-            coarse[grown] = _mosaic(coarse[grown], FACE_MOSAIC)
-    return coarse
-
-
-def _mosaic(bgr: npt.NDArray[np.uint8], across: int) -> npt.NDArray[np.uint8]:
-    height, width = bgr.shape[:2]
-    block = max(1, round(max(height, width) / across))
-    small = cv2.resize(bgr, (max(1, width // block), max(1, height // block)), interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
+            last = self._pictures.get(boxes)
+            if last is None or last[0] is not observation or last[1] != level:
+                self._pictures[boxes] = last = observation, level, encode(observation, level == "pixelated", boxes)
+            return observation.frame.index, last[2]

@@ -1,4 +1,4 @@
-"""The run in Prometheus' words: base units, counters that end in _total, no face ever a label."""
+"""The metrics for Prometheus: base units, counters that end in _total, and no face as a label."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
 
-from edgefer.history.aggregate import Tally
+from edgefer.history.aggregate import Aggregator
 from edgefer.output import About, Sink
 from edgefer.web.health import Health
 
@@ -16,54 +16,54 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics(Collector):
-    """What `Health` and `Tally` hold, read at each scrape: nothing is counted twice. ``faces``: whether to tell how many are there now."""
+    """The values of `Health` and `Aggregator`, read at each scrape. ``with_faces``: whether the number of faces may be shown now."""
 
-    def __init__(self, health: Health, tally: Tally, faces: Callable[[], bool] = lambda: True) -> None:
-        self._health, self._tally, self._faces = health, tally, faces
+    def __init__(self, health: Health, aggregator: Aggregator, with_faces: Callable[[], bool] = lambda: True) -> None:
+        self._health, self._aggregator, self._with_faces = health, aggregator, with_faces
         self.about: About | None = None
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
 
     def page(self) -> bytes:
-        """The text a Prometheus server reads."""
+        """The text that a Prometheus server reads."""
         return generate_latest(self._registry)
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing is collected just to learn the names."""
+        """No descriptions, so that registering collects nothing."""
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        """Every metric as of now."""
+        """The current value of every metric."""
         health, about = self._health, self.about
         sinks: Sequence[Sink] = about.sinks if about else ()
-        vitals = health.look(sinks)
-        yield InfoMetricFamily("edgefer_build", "What runs: version and model", _build(about))
-        yield CounterMetricFamily("edgefer_frames", "Frames worked through", health.frames)
+        vitals = health.vitals(sinks)
+        yield InfoMetricFamily("edgefer_build", "Version and model in use", _build(about))
+        yield CounterMetricFamily("edgefer_frames", "Frames processed", health.frames)
         yield CounterMetricFamily("edgefer_frames_with_face", "Frames in which a face was seen", health.with_face)
-        yield CounterMetricFamily("edgefer_frames_dropped", "Frames of the camera that newer ones pushed out", health.dropped)
+        yield CounterMetricFamily("edgefer_frames_dropped", "Frames of the camera skipped because newer ones came", health.dropped)
         yield GaugeMetricFamily("edgefer_last_frame_timestamp_seconds", "When the last frame came, since 1970", health.last_time_s)
-        if self._faces():
+        if self._with_faces():
             yield GaugeMetricFamily("edgefer_faces", "Faces in the last frame", health.faces)
         expressions = CounterMetricFamily("edgefer_expression_seconds", "Seconds of face with this expression", labels=["expression"])
-        for expression, seconds in sorted(dict(self._tally.expressions_s).items()):
+        for expression, seconds in sorted(dict(self._aggregator.expressions_s).items()):
             expressions.add_metric([expression], seconds)
         yield expressions
-        stages = SummaryMetricFamily("edgefer_stage_seconds", "Time spent in a stage, by frame", labels=["stage"])
+        stages = SummaryMetricFamily("edgefer_stage_seconds", "Time spent in a stage", labels=["stage"])
         for stage, seconds in sorted(dict(health.stages_s).items()):
             stages.add_metric([stage], health.frames, seconds)
         yield stages
-        dropped = CounterMetricFamily("edgefer_sink_dropped", "Observations an output was too slow for", labels=["sink"])
-        failed = CounterMetricFamily("edgefer_sink_failed", "Observations an output could not write", labels=["sink"])
-        for name, lost in vitals.sinks.items():
-            dropped.add_metric([name], lost.dropped)
-            failed.add_metric([name], lost.failed)
+        dropped = CounterMetricFamily("edgefer_sink_dropped", "Observations that a sink was too slow for", labels=["sink"])
+        failed = CounterMetricFamily("edgefer_sink_failed", "Observations that a sink could not write", labels=["sink"])
+        for name, losses in vitals.sinks.items():
+            dropped.add_metric([name], losses.dropped)
+            failed.add_metric([name], losses.failed)
         yield dropped
         yield failed
         if vitals.temperature_c is not None:
             yield GaugeMetricFamily("edgefer_temperature_celsius", "The hottest thermal zone", vitals.temperature_c)
         yield GaugeMetricFamily(
-            "edgefer_throttled", "1 while the firmware holds the board back for power or heat", float(bool(vitals.throttled))
+            "edgefer_throttled", "1 while the firmware throttles the board for power or heat", float(bool(vitals.throttled))
         )
 
 

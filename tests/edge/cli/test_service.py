@@ -18,7 +18,7 @@ COMMAND, CONFIG = Path("/opt/edgefer/bin/edgefer"), Path("/etc/edgefer/config.to
 needs_analyze = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd-analyze here (Debian package systemd)")
 
 
-def test_the_unit_that_ships_is_the_one_for_the_usual_places() -> None:
+def test_the_shipped_unit_is_the_one_for_the_default_paths() -> None:
     assert unit(COMMAND, CONFIG) == (shipped("deploy") / "edgefer.service").read_text()
 
 
@@ -27,7 +27,7 @@ def test_odd_paths_stay_one_word_of_the_unit() -> None:
     assert line == 'ExecStart="/srv/my pi/50%%/edgefer" run --config /etc/$$x.toml'
 
 
-def test_what_would_take_the_camera_or_xnnpack_away_is_not_in_the_unit() -> None:
+def test_the_unit_has_no_line_that_hides_the_camera_or_disables_xnnpack() -> None:
     settings = dict(line.partition("=")[::2] for line in unit(COMMAND, CONFIG).splitlines() if not line.startswith("#"))
     assert not {"ProcSubset", "PrivateDevices", "ProtectClock", "PrivateUsers", "RootDirectory"} & set(settings)
     for device in ("char-video4linux rw", "char-media rw", "char-dma_heap rw"):
@@ -38,7 +38,7 @@ def test_what_would_take_the_camera_or_xnnpack_away_is_not_in_the_unit() -> None
         assert f"LoadCredential={credential}\n" in unit(COMMAND, CONFIG)
 
 
-def test_a_camera_that_stays_away_is_given_up_on_and_five_kills_are_not() -> None:
+def test_the_start_limit_ends_a_missing_camera_but_not_five_kills() -> None:
     text = unit(COMMAND, CONFIG)
     burst, every_s, pause_s = (int(re.findall(f"^{key}=(\\d+)$", text, re.MULTILINE)[0]) for key in
                                ("StartLimitBurst", "StartLimitIntervalSec", "RestartSec"))  # fmt: skip
@@ -66,7 +66,7 @@ def test_systemd_knows_every_line_of_the_unit(tmp_path: Path) -> None:
 
 
 @needs_analyze
-def test_the_service_is_exposed_by_at_most_two(tmp_path: Path) -> None:
+def test_the_exposure_level_of_the_service_is_at_most_two(tmp_path: Path) -> None:
     (tmp_path / "edgefer.service").write_text(unit(COMMAND, CONFIG))
     command = ["systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", tmp_path / "edgefer.service"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -76,7 +76,7 @@ def test_the_service_is_exposed_by_at_most_two(tmp_path: Path) -> None:
 
 @pytest.fixture
 def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A systemctl that writes down what it is asked; the real one is in tests/pi."""
+    """A systemctl that records its arguments; tests/pi uses the real one."""
     asked = tmp_path / "asked"
     systemctl = tmp_path / "bin/systemctl"
     systemctl.parent.mkdir()
@@ -85,7 +85,7 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setenv("REFUSES", "nothing at all")
     monkeypatch.setattr(edgefer.cli.service, "RUNNING", tmp_path)
-    monkeypatch.setattr(edgefer.cli.service, "PLACE", tmp_path / "edgefer.service")
+    monkeypatch.setattr(edgefer.cli.service, "UNIT_PATH", tmp_path / "edgefer.service")
     monkeypatch.setattr(edgefer.cli.service, "HIDDEN", ("/home",))
     monkeypatch.setattr("edgefer.cli.service.os.geteuid", lambda: 0)
     monkeypatch.setattr("edgefer.cli.service.sys.prefix", str(tmp_path))
@@ -94,27 +94,29 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return asked
 
 
-def test_installing_writes_the_unit_and_starts_it_and_uninstalling_takes_it_away(systemd: Path, tmp_path: Path) -> None:
-    said: list[str] = []
-    install(tmp_path / "config.toml", said.append)
+def test_install_writes_and_starts_the_unit_and_uninstall_removes_it(systemd: Path, tmp_path: Path) -> None:
+    messages: list[str] = []
+    install(tmp_path / "config.toml", messages.append)
     assert (tmp_path / "edgefer.service").read_text() == unit(tmp_path / "bin/edgefer", tmp_path / "config.toml")
     assert [line.split()[0] for line in systemd.read_text().splitlines()] == ["daemon-reload", "enable", "reset-failed", "restart"]
-    assert "edgefer service status" in said[-1]
-    uninstall(said.append)
+    assert "edgefer service status" in messages[-1]
+    uninstall(messages.append)
     assert not (tmp_path / "edgefer.service").exists()
     assert "disable --quiet --now edgefer.service" in systemd.read_text()
-    uninstall(said.append)
-    assert "nothing to do" in said[-1]
+    uninstall(messages.append)
+    assert "nothing to do" in messages[-1]
 
 
-def test_a_service_that_does_not_start_says_where_to_look(systemd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_that_does_not_start_names_the_command_for_its_log(
+    systemd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("REFUSES", "restart")
-    with pytest.raises(ServiceError, match=r"Job for it failed\.; 'edgefer service logs' says why"):
+    with pytest.raises(ServiceError, match=r"Job for it failed\..*edgefer service logs"):
         install(tmp_path / "config.toml", lambda _: None)
 
 
 @pytest.mark.parametrize(
-    ("trouble", "said"),
+    ("trouble", "fact"),
     [
         ("no config", "sudo edgefer setup"),
         ("bad config", "did you mean 'source'"),
@@ -123,12 +125,12 @@ def test_a_service_that_does_not_start_says_where_to_look(systemd: Path, tmp_pat
         ("hidden", "a service cannot see"),
         ("hidden model", "a service cannot see"),
         ("secret", "chmod o\\+r"),
-        ("not root", "only root"),
+        ("not root", "needs root"),
         ("no systemd", "systemd does not run here"),
     ],
 )
-def test_what_could_not_work_is_refused_with_nothing_written(
-    systemd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str, said: str
+def test_a_service_that_could_not_work_is_refused_and_nothing_is_written(
+    systemd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str, fact: str
 ) -> None:
     config = tmp_path / "config.toml"
     match trouble:
@@ -155,7 +157,7 @@ def test_what_could_not_work_is_refused_with_nothing_written(
             monkeypatch.setattr("edgefer.cli.service.os.geteuid", lambda: 1000)
         case "no systemd":
             monkeypatch.setattr(edgefer.cli.service, "RUNNING", tmp_path / "absent")
-    with pytest.raises(EdgeferError, match=said):
+    with pytest.raises(EdgeferError, match=fact):
         install(config, lambda _: None)
     assert not (tmp_path / "edgefer.service").exists()
     assert not systemd.exists()
@@ -163,7 +165,7 @@ def test_what_could_not_work_is_refused_with_nothing_written(
 
 @pytest.mark.skipif(Path("/run/systemd/system").is_dir(), reason="systemd runs here")
 @pytest.mark.parametrize("what", ["install", "status", "logs", "uninstall"])
-def test_without_systemd_every_verb_is_one_line(edgefer: Run, what: str) -> None:
-    done = edgefer("service", what)
+def test_without_systemd_every_verb_is_one_line(cli: Run, what: str) -> None:
+    done = cli("service", what)
     assert done.returncode == 1
     assert "systemd does not run here" in one_line(done.stderr)

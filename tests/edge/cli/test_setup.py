@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from command import Run, one_line
 
-from edgefer.cli.setup import configuration, look, set_up
+from edgefer.cli.setup import configuration, probe, set_up
 from edgefer.errors import SettingsError, SourceError
 from edgefer.settings import Settings, load_settings
 from edgefer.sources import DEMONSTRATION
@@ -14,8 +14,8 @@ from edgefer.sources import DEMONSTRATION
 FAST = "synthetic:?size=320x240&paced=false"
 
 
-def test_what_is_written_is_the_commented_file_with_the_answers_in_it(edgefer: Run, tmp_path: Path) -> None:
-    done = edgefer("setup", "--config", "etc/config.toml", "--source", FAST, "--sink", "jsonl:a b.jsonl", "--sink", "status:", "--yes")
+def test_setup_writes_the_commented_file_with_the_answers_in_it(cli: Run, tmp_path: Path) -> None:
+    done = cli("setup", "--config", "etc/config.toml", "--source", FAST, "--sink", "jsonl:a b.jsonl", "--sink", "status:", "--yes")
     assert done.returncode == 0, done.stderr
     path = tmp_path / "etc/config.toml"
     settings = load_settings(path)
@@ -23,30 +23,30 @@ def test_what_is_written_is_the_commented_file_with_the_answers_in_it(edgefer: R
     assert "# frames with a longer side" in path.read_text()
     assert "frame 0 shows" in done.stderr
     assert sorted(file.name for file in path.parent.iterdir()) == ["config.toml"], "no draft stays"
-    assert edgefer("run", "--config", str(path), "--source", f"{FAST}&seconds=0.2").returncode == 0
+    assert cli("run", "--config", str(path), "--source", f"{FAST}&seconds=0.2").returncode == 0
 
 
 @pytest.mark.parametrize("value", ["a", 'quo"te', "back\\slash", "ünï # no comment", "x" * 60, ""])
-def test_any_text_survives_the_writing_and_no_comment_is_lost(value: str) -> None:
+def test_any_text_is_written_correctly_and_no_comment_is_lost(value: str) -> None:
     text = configuration(source=value, sinks=[value, "status:"])
     read = tomllib.loads(text)
     assert (read["source"], read["sinks"]) == (value, [value, "status:"])
     assert text.count("#") - 2 * value.count("#") == configuration().count("#")
 
 
-def test_a_file_that_is_there_is_left_alone_or_kept_beside_the_new_one(edgefer: Run, tmp_path: Path) -> None:
+def test_an_existing_file_is_not_changed_or_is_kept_beside_the_new_one(cli: Run, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("threads = 2\n")
     flags = ("setup", "--config", "config.toml", "--source", FAST, "--yes")
-    done = edgefer(*flags)
+    done = cli(*flags)
     assert done.returncode == 1
     assert "--replace" in one_line(done.stderr)
     assert (tmp_path / "config.toml").read_text() == "threads = 2\n"
-    assert edgefer(*flags, "--replace").returncode == 0
+    assert cli(*flags, "--replace").returncode == 0
     assert (tmp_path / "config.toml.old").read_text() == "threads = 2\n"
     assert load_settings(tmp_path / "config.toml").sinks == ["status:"]
 
 
-def test_there_is_no_moment_without_a_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_at_no_time_is_there_no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, rename = tmp_path / "config.toml", Path.replace
     path.write_text("threads = 2\n")
     there: list[bool] = []
@@ -57,7 +57,7 @@ def test_there_is_no_moment_without_a_configuration(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "fact"),
     [
         (("--source", "opencv:63"), "no camera answers"),
         (("--source", "nonsense"), "is not a spec"),
@@ -66,59 +66,61 @@ def test_there_is_no_moment_without_a_configuration(tmp_path: Path, monkeypatch:
         (("--source", "synthetic:?seconds=0"), "key 'seconds'"),
     ],
 )
-def test_what_does_not_work_is_one_line_and_nothing_is_written(edgefer: Run, tmp_path: Path, flags: tuple[str, ...], said: str) -> None:
+def test_a_source_or_sink_that_does_not_work_is_one_line_and_nothing_is_written(
+    cli: Run, tmp_path: Path, flags: tuple[str, ...], fact: str
+) -> None:
     (tmp_path / "config.toml").write_text("threads = 2\n")
-    done = edgefer("setup", "--config", "config.toml", "--replace", "--yes", *flags)
+    done = cli("setup", "--config", "config.toml", "--replace", "--yes", *flags)
     assert done.returncode == 1
-    assert said in done.stderr.splitlines()[-1]
+    assert fact in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert "draft" not in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["config.toml"]
     assert (tmp_path / "config.toml").read_text() == "threads = 2\n"
 
 
-def test_a_place_that_cannot_be_written_is_said_before_anything_is_asked() -> None:
+def test_a_path_that_cannot_be_written_is_reported_before_any_question() -> None:
     with pytest.raises(SettingsError, match="cannot be written"):
         set_up(Path("/proc/none/config.toml"), None, None, False, lambda *_: pytest.fail("asked"), lambda _: None)
 
 
-def test_without_a_camera_flags_are_wanted_instead_of_drawn_faces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_camera_setup_fails_instead_of_taking_drawn_faces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgefer.sources.pick_source", lambda _: DEMONSTRATION)
     with pytest.raises(SourceError, match="no camera found"):
         set_up(tmp_path / "config.toml", None, None, False, None, lambda _: None)
     assert not list(tmp_path.iterdir())
 
 
-def test_the_first_camera_found_is_taken_where_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_camera_found_is_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgefer.sources.pick_source", lambda _: FAST)
     set_up(tmp_path / "config.toml", None, None, False, None, lambda _: None)
     assert load_settings(tmp_path / "config.toml").source == FAST
 
 
-def test_asking_goes_on_until_a_camera_answers(tmp_path: Path) -> None:
+def test_setup_asks_until_a_camera_works(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text("threads = 2\n")
-    answers = {"replace": ["yes"], "source": ["opencv:63", FAST], "outputs": ["status:  jsonl:faces.jsonl"]}
-    said: list[str] = []
+    answers = {"replace": ["yes"], "source": ["opencv:63", FAST], "sinks": ["status:  jsonl:faces.jsonl"]}
+    messages: list[str] = []
 
     def ask(question: str, default: str) -> str:
         return next(answers[key].pop(0) for key in answers if key in question)
 
-    set_up(path, None, None, False, ask, said.append)
+    set_up(path, None, None, False, ask, messages.append)
     assert not any(answers.values()), "everything was asked"
-    assert any("no camera answers" in line for line in said)
+    assert any("no camera answers" in line for line in messages)
     assert load_settings(path) == Settings(source=FAST, sinks=["status:", "jsonl:faces.jsonl"])
     assert (tmp_path / "config.toml.old").exists()
-    with pytest.raises(SettingsError, match="left as it is"):
-        set_up(path, None, None, False, lambda *_: "no", said.append)
+    with pytest.raises(SettingsError, match="--replace"):
+        set_up(path, None, None, False, lambda *_: "no", messages.append)
 
 
-def test_a_look_says_what_one_frame_shows(clip: Path, pictures: Path, tmp_path: Path) -> None:
-    assert "shows" in look(f"file:{clip}")
-    assert "2 frames, no face in them" in look("synthetic:?faces=0&size=160x120&seconds=0.04&paced=false")
+def test_a_probe_reports_a_face_or_the_number_of_frames(clip: Path, pictures: Path, tmp_path: Path) -> None:
+    assert "shows" in probe(f"file:{clip}")
+    assert "2 frames, no face in them" in probe("synthetic:?faces=0&size=160x120&seconds=0.04&paced=false")
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError):
-        look(f"images:{tmp_path / 'empty'}")
+        probe(f"images:{tmp_path / 'empty'}")
 
 
 def test_questions_without_an_answer_write_nothing(edgefer: Run, tmp_path: Path) -> None:

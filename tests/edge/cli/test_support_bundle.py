@@ -1,4 +1,4 @@
-"""The support file: fixed input, fixed contents, and nothing in it that is nobody's business."""
+"""The support bundle: fixed input gives fixed contents, without secrets and faces."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import get_args
 import pytest
 from command import Run, one_line
 
-from edgefer.cli.doctor import CHECKS, Finding, Patient
+from edgefer.cli.checks.target import Finding, Target
+from edgefer.cli.doctor import CHECKS
 from edgefer.cli.support_bundle import contents, write_bundle
 from edgefer.errors import SettingsError
 from edgefer.types import CameraHow, CameraState
@@ -119,7 +120,7 @@ GOLDEN = {
 }""",
     "doctor.txt": """pass  runtime     ai_edge_litert
 fail  camera      rtsp://…@camera.lan: no
-      mend:       look""",
+      fix:        look""",
     "journal.txt": """2026-11-25T10:00:00+0000 edgefer[7]: source: stream rtsp://…@camera.lan/live?…, 640x480
 2026-11-25T10:00:01+0000 edgefer[7]:  12.5 frames/s…
 …
@@ -144,7 +145,7 @@ Nice=5""",
 
 
 @pytest.fixture
-def patient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Patient:
+def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Target:
     """A machine with a service, whose every file and command holds secrets."""
     root = tmp_path / "root"
     files = {
@@ -168,22 +169,22 @@ def patient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Patient:
         "runtime": lambda _: Finding("pass", "ai_edge_litert"),
         "camera": lambda _: Finding("fail", "rtsp://me:hunter2@camera.lan: no", "look"),
     })  # fmt: skip
-    return Patient(config=tmp_path / "config.toml", root=root)
+    return Target(config=tmp_path / "config.toml", root=root)
 
 
 @pytest.mark.parametrize("how", get_args(CameraHow))
-def test_what_systemd_was_told_of_the_camera_is_no_secret(patient: Patient, tmp_path: Path, how: CameraHow) -> None:
-    told = f'     Status: "{CameraState(how, 4.2)}"\n'
-    (tmp_path / "status").write_text(told)
-    assert contents(patient)["status.txt"] == told
+def test_the_state_of_the_camera_stays_in_the_status(target: Target, tmp_path: Path, how: CameraHow) -> None:
+    status = f'     Status: "{CameraState(how, 4.2)}"\n'
+    (tmp_path / "status").write_text(status)
+    assert contents(target)["status.txt"] == status
 
 
-def test_the_same_machine_gives_the_same_bundle_without_secrets_faces_or_comments(patient: Patient, tmp_path: Path) -> None:
-    write_bundle(tmp_path / "support.zip", patient)
+def test_the_same_machine_gives_the_same_bundle_without_secrets_faces_or_comments(target: Target, tmp_path: Path) -> None:
+    write_bundle(tmp_path / "support.zip", target)
     with zipfile.ZipFile(tmp_path / "support.zip") as archive:
         found = {name: archive.read(name).decode() for name in archive.namelist()}
     versions, model = json.loads(found.pop("versions.json")), json.loads(found.pop("model.json"))
-    golden = {name: text.replace("CONFIG", str(patient.config)).replace("ROOT", str(patient.root)) for name, text in GOLDEN.items()}
+    golden = {name: text.replace("CONFIG", str(target.config)).replace("ROOT", str(target.root)) for name, text in GOLDEN.items()}
     golden["doctor.json"] = golden["doctor.json"].replace("VERSION", versions["edgefer"])
     assert found == golden
     assert versions["system"] == "Debian GNU/Linux 12 (bookworm)"
@@ -193,60 +194,60 @@ def test_the_same_machine_gives_the_same_bundle_without_secrets_faces_or_comment
     assert "hunter2" not in str(found) + str(versions) + str(model)
 
 
-def test_a_secret_that_json_would_write_in_another_way_is_cut_out_all_the_same(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_with_characters_that_json_escapes_is_removed(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = 'sä"c\\ret'
-    assert patient.config
-    patient.config.write_text(f"source = 'http://me:{secret}@camera.lan'\n")
+    assert target.config
+    target.config.write_text(f"source = 'http://me:{secret}@camera.lan'\n")
     monkeypatch.setitem(CHECKS, "camera", lambda _: Finding("fail", f"it said {secret}"))
     monkeypatch.setattr("edgefer.cli.doctor.CHECKS", CHECKS)
-    checks = {check["name"]: check["found"] for check in json.loads(contents(patient)["doctor.json"])["checks"]}
+    checks = {check["name"]: check["found"] for check in json.loads(contents(target)["doctor.json"])["checks"]}
     assert checks["camera"] == "it said …"
 
 
-def test_what_is_broken_or_not_there_leaves_the_rest(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert patient.config
-    patient.config.write_text("threads = = 3 # hunter2")
+def test_broken_or_missing_parts_leave_the_others(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert target.config
+    target.config.write_text("threads = = 3 # hunter2")
     monkeypatch.setenv("PATH", "/nowhere")
-    found = contents(Patient(config=patient.config, model="/nowhere.tflite"))
+    found = contents(Target(config=target.config, model="/nowhere.tflite"))
     assert not {"journal.txt", "status.txt"} & set(found)
     assert "not valid TOML" in json.loads(found["config.json"])["error"]
     assert "no such model" in json.loads(found["model.json"])["error"]
     assert "hunter2" not in str(found)
 
 
-def test_a_bundle_is_written_whole_or_not_at_all(patient: Patient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = tmp_path / "support.zip"
-    place.write_text("the one before")
+def test_a_bundle_is_written_whole_or_not_at_all(target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "support.zip"
+    path.write_text("the one before")
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as broken, pytest.raises(SettingsError, match=f"--bundle {place}: cannot be written: No space left"):
+    with monkeypatch.context() as broken, pytest.raises(SettingsError, match=f"--bundle {path}: cannot be written: No space left"):
         broken.setattr("edgefer.machine.os.fsync", full)
-        write_bundle(place, patient)
-    assert place.read_text() == "the one before"
+        write_bundle(path, target)
+    assert path.read_text() == "the one before"
     assert not list(tmp_path.glob(".part*"))
-    write_bundle(place, patient)
-    assert zipfile.is_zipfile(place)
+    write_bundle(path, target)
+    assert zipfile.is_zipfile(path)
 
 
-def test_the_command_says_where_the_bundle_is_and_what_to_do_with_it(edgefer: Run, tmp_path: Path) -> None:
-    done = edgefer("doctor", "--bundle")
+def test_the_command_prints_the_path_of_the_bundle_and_the_next_step(cli: Run, tmp_path: Path) -> None:
+    done = cli("doctor", "--bundle")
     assert done.returncode == 0, done.stderr
-    said = one_line(done.stdout)
-    for words in (str(tmp_path / "edgefer-support.zip"), "Secrets were cut out", "look through it before you send it"):
-        assert words in said
+    line = one_line(done.stdout)
+    for words in (str(tmp_path / "edgefer-support.zip"), "secrets were removed", "read it before you send it"):
+        assert words in line
     assert zipfile.is_zipfile(tmp_path / "edgefer-support.zip")
     assert [path.name for path in tmp_path.iterdir()] == ["edgefer-support.zip"]
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "fact"),
     [("none/x.zip", "No such file or directory"), ("config.toml", "must end in .zip"), ("/proc/x.zip", "cannot be")],
 )
-def test_a_place_where_no_bundle_can_be_is_one_line(edgefer: Run, tmp_path: Path, name: str, said: str) -> None:
+def test_a_path_that_cannot_hold_a_bundle_is_one_line(cli: Run, tmp_path: Path, name: str, fact: str) -> None:
     (tmp_path / "config.toml").write_text("")
-    done = edgefer("doctor", "--bundle", name)
+    done = cli("doctor", "--bundle", name)
     assert done.returncode == 1
-    assert said in one_line(done.stderr)
+    assert fact in one_line(done.stderr)
     assert (tmp_path / "config.toml").read_text() == ""

@@ -6,7 +6,7 @@ import pytest
 
 from edgefer.detectors import open_detector
 from edgefer.detectors.haar import CASCADE
-from edgefer.errors import MissingLibrary, SettingsError
+from edgefer.errors import MissingLibrary
 from edgefer.luma import luma_of
 from edgefer.settings import DetectorSettings
 from edgefer.sources.synthetic import Scene, SyntheticOptions
@@ -31,23 +31,6 @@ def test_sizes_are_bounded_from_below_and_above() -> None:
     assert detector(luma, 30, round(0.6 * side)) == []
 
 
-def test_boxes_come_largest_first() -> None:
-    boxes = open_detector("haar", DetectorSettings())(luma_of(Scene(SyntheticOptions(faces=6)).draw(10)), 30)
-    assert len(boxes) >= 5
-    assert [box.area_px for box in boxes] == sorted((box.area_px for box in boxes), reverse=True)
-
-
-def test_a_picture_without_faces_has_no_boxes() -> None:
-    detector = open_detector("haar", DetectorSettings())
-    assert detector(luma_of(Scene(SyntheticOptions(faces=0)).draw(0)), 30) == []
-    assert detector(np.full((480, 640), 128, np.uint8), 30) == []
-
-
-@pytest.mark.parametrize("size", [(1, 1), (10, 500), (24, 24), (3000, 40)])
-def test_frames_of_any_size_are_searched_without_trouble(size: tuple[int, int]) -> None:
-    assert open_detector("haar", DetectorSettings())(np.zeros(size, np.uint8), 30) == []
-
-
 def test_the_shipped_cascade_is_in_the_package_with_its_licence() -> None:
     assert CASCADE.is_file()
     assert "Redistribution" in CASCADE.with_suffix(".LICENSE.txt").read_text()
@@ -57,11 +40,6 @@ def test_an_opencv_without_cascades_is_said_with_the_way_out(monkeypatch: pytest
     monkeypatch.delattr(cv2, "CascadeClassifier")
     with pytest.raises(MissingLibrary, match="opencv-python-headless<5"):
         open_detector("haar", DetectorSettings())
-
-
-def test_an_unknown_detector_lists_the_known_ones() -> None:
-    with pytest.raises(SettingsError, match="no detector 'magic'; there are haar, blazeface"):
-        open_detector("magic", DetectorSettings())
 
 
 def test_iou_of_boxes_by_hand() -> None:

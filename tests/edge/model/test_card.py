@@ -13,7 +13,7 @@ from edgefer.model.card import CARD, LABELS, Card, attach_card, read_card, split
 MODEL = bytes(range(256)) * 40
 
 
-def test_a_card_comes_back_as_it_was_attached_and_the_model_bytes_stay(card: Card) -> None:
+def test_an_attached_card_is_read_back_and_the_model_bytes_stay(card: Card) -> None:
     content = attach_card(MODEL, card)
     model, found = split_card(content, "toy")
     assert model == MODEL
@@ -22,7 +22,7 @@ def test_a_card_comes_back_as_it_was_attached_and_the_model_bytes_stay(card: Car
     assert msgspec.structs.replace(found, model_sha256="") == card
 
 
-def test_any_unzip_lists_the_two_entries_and_labels_stand_in_one_place_only(card: Card) -> None:
+def test_any_unzip_lists_the_two_entries_and_labels_are_in_one_of_them(card: Card) -> None:
     with zipfile.ZipFile(io.BytesIO(attach_card(MODEL, card))) as archive:
         assert sorted(archive.namelist()) == [CARD, LABELS]
         assert archive.read(LABELS) == b"yes\nno\n"
@@ -34,42 +34,42 @@ def test_the_same_model_and_card_give_the_same_bytes(card: Card) -> None:
 
 
 def test_attaching_twice_is_refused(card: Card) -> None:
-    with pytest.raises(ModelError, match=r"^the model has a card already; attach"):
+    with pytest.raises(ModelError, match="already"):
         attach_card(attach_card(MODEL, card), card)
 
 
 @pytest.mark.parametrize("labels", [(), ("one",), ("a", "a"), ("a", ""), ("a", " b"), ("a", "b\nc"), ("a", "uncertain")])
-def test_labels_that_cannot_be_labels_are_refused(card: Card, labels: tuple[str, ...]) -> None:
+def test_invalid_labels_are_refused(card: Card, labels: tuple[str, ...]) -> None:
     with pytest.raises(ModelError, match="labels"):
         attach_card(MODEL, msgspec.structs.replace(card, labels=labels))
 
 
 @pytest.mark.parametrize("at", [0, 5000, len(MODEL) - 1])
-def test_one_flipped_bit_anywhere_in_the_model_is_noticed(card: Card, at: int) -> None:
+def test_a_flipped_bit_anywhere_in_the_model_is_refused(card: Card, at: int) -> None:
     content = bytearray(attach_card(MODEL, card))
     content[at] ^= 1
     with pytest.raises(ModelError, match="changed"):
         split_card(bytes(content), "toy")
 
 
-def test_a_truncated_file_or_one_without_a_card_is_refused_at_every_length(card: Card) -> None:
+def test_a_truncated_file_is_refused_at_every_length(card: Card) -> None:
     content = attach_card(MODEL, card)
     for length in (0, 1, 100, len(MODEL), len(MODEL) + 50, len(content) - 30, len(content) - 1):
         with pytest.raises(ModelError, match="toy: "):
             split_card(content[:length], "toy")
 
 
-def test_an_entry_that_claims_to_be_huge_is_not_unpacked(card: Card) -> None:
+def test_a_huge_entry_is_not_unpacked(card: Card) -> None:
     buffer = io.BytesIO(MODEL)
     with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(CARD, b"{" + b" " * 50_000_000 + b"}")
         archive.writestr(LABELS, b"a\nb\n")
     assert len(buffer.getvalue()) < 200_000
-    with pytest.raises(ModelError, match="claims"):
+    with pytest.raises(ModelError, match="50,000,002 bytes"):
         split_card(buffer.getvalue(), "toy")
 
 
-def test_a_card_with_a_wrong_type_says_which_key(card: Card) -> None:
+def test_a_card_with_a_wrong_type_names_the_key(card: Card) -> None:
     buffer = io.BytesIO(MODEL)
     with zipfile.ZipFile(buffer, "a") as archive:
         archive.writestr(CARD, b'{"name": "toy", "input": {"height_px": "tall", "width_px": 48}, "crop_margin": 0, "quantization": "int8"}')
@@ -86,7 +86,7 @@ def test_a_zip_of_another_kind_is_not_an_edgefer_model(tmp_path: Path) -> None:
         read_card(path)
 
 
-def test_a_keras_style_zip_carries_the_same_two_entries(tmp_path: Path, card: Card) -> None:
+def test_a_keras_file_holds_the_same_two_entries(tmp_path: Path, card: Card) -> None:
     path = tmp_path / "model.keras"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", "{}")
@@ -94,6 +94,6 @@ def test_a_keras_style_zip_carries_the_same_two_entries(tmp_path: Path, card: Ca
     assert read_card(path) == card
 
 
-def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
+def test_a_missing_file_names_the_command_that_makes_one(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="make convert"):
         read_card(tmp_path / "none.tflite")

@@ -35,7 +35,7 @@ def written(tmp_path: Path, content: bytes) -> Path:
     return path
 
 
-def test_it_gives_a_probability_for_each_label(classifier: Classifier) -> None:
+def test_a_crop_gives_a_probability_for_each_label(classifier: Classifier) -> None:
     crops = np.random.default_rng(0).integers(0, 256, (5, 48, 48), np.uint8)
     scores = classifier(crops)
     assert scores.shape == (5, len(classifier.labels))
@@ -44,7 +44,7 @@ def test_it_gives_a_probability_for_each_label(classifier: Classifier) -> None:
     assert scores.min() >= 0
 
 
-def test_a_batch_gives_what_its_pictures_give_one_by_one_and_the_same_twice(classifier: Classifier) -> None:
+def test_a_batch_gives_the_answers_of_its_single_crops(classifier: Classifier) -> None:
     crops = np.random.default_rng(1).integers(0, 256, (4, 48, 48), np.uint8)
     together = classifier(crops)
     assert np.array_equal(together, np.concatenate([classifier(crop[None]) for crop in crops]))
@@ -68,25 +68,25 @@ def test_xnnpack_runs_the_shipped_model(classifier: Classifier) -> None:
     assert classifier.accelerated
 
 
-def test_every_shipped_file_is_what_was_published() -> None:
+def test_every_shipped_file_has_its_published_digest() -> None:
     here = {name for name in published() if name.endswith(".tflite") and (models_dir() / name).is_file()}
     assert here >= {"small/small-int8.tflite", "nano/nano-int8.tflite"}, "the wheel holds these two, a checkout all"
     for name in here:
         assert Classifier(models_dir() / name).labels
 
 
-def test_a_shipped_model_that_is_another_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: tuple[bytes, Card]) -> None:
+def test_a_changed_shipped_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: tuple[bytes, Card]) -> None:
     shutil.copytree(models_dir(), tmp_path / "models", ignore=shutil.ignore_patterns("*.png", "*.keras"))
     monkeypatch.setattr(store, "shipped", lambda _: tmp_path / "models")
     assert Classifier(find_model("small"))
-    # Whole in itself, and still not what was published.
+    # A valid model, but not the published one.
     model, card = parts
     find_model("small").write_bytes(attach_card(model, msgspec.structs.replace(card, name="other")))
-    with pytest.raises(ModelError, match="SHA256SUMS says"):
+    with pytest.raises(ModelError, match="SHA256SUMS"):
         Classifier(find_model("small"))
 
 
-def test_a_flipped_bit_is_refused_wherever_the_file_lies(tmp_path: Path) -> None:
+def test_a_flipped_bit_is_refused_in_any_folder(tmp_path: Path) -> None:
     content = bytearray(find_model("small").read_bytes())
     content[len(content) // 2] ^= 4
     with pytest.raises(ModelError, match="changed"):
@@ -108,14 +108,14 @@ def test_a_model_without_a_card_is_refused(tmp_path: Path, parts: tuple[bytes, C
 def test_a_card_that_disagrees_with_the_tensors_is_refused(tmp_path: Path, parts: tuple[bytes, Card]) -> None:
     model, card = parts
     fewer = msgspec.structs.replace(card, labels=card.labels[:-1])
-    with pytest.raises(ModelError, match="6 labels, but the model's output is"):
+    with pytest.raises(ModelError, match=r"6 labels, .*\(1, 7\)"):
         Classifier(written(tmp_path, attach_card(model, fewer)))
     larger = msgspec.structs.replace(card, input=InputSpec(height_px=64, width_px=64))
-    with pytest.raises(ModelError, match=r"the card says input \(1, 64, 64, 1\), the model has \(1, 48, 48, 1\)"):
+    with pytest.raises(ModelError, match=r"\(1, 64, 64, 1\), .*\(1, 48, 48, 1\)"):
         Classifier(written(tmp_path, attach_card(model, larger)))
 
 
-def test_a_card_on_something_that_is_no_model_is_refused(tmp_path: Path, parts: tuple[bytes, Card]) -> None:
+def test_a_card_on_other_bytes_is_refused(tmp_path: Path, parts: tuple[bytes, Card]) -> None:
     with pytest.raises(ModelError, match="not a TFLite model"):
         Classifier(written(tmp_path, attach_card(b"nothing of the kind" * 100, parts[1])))
 
@@ -123,23 +123,23 @@ def test_a_card_on_something_that_is_no_model_is_refused(tmp_path: Path, parts: 
 def test_an_unknown_model_lists_the_known_ones() -> None:
     there = sorted(folder.name for folder in models_dir().iterdir() if (folder / f"{folder.name}-int8.tflite").is_file())
     assert {"nano", "small"} <= set(there), "the wheel has these two, the repository others beside"
-    with pytest.raises(ModelError, match=f"no model 'huge'; there are {', '.join(there)}, or give the path"):
+    with pytest.raises(ModelError, match=f"'huge'; .*{', '.join(there)}"):
         find_model("huge")
 
 
-def test_without_a_runtime_one_line_says_what_to_install() -> None:
+def test_without_a_runtime_one_line_names_the_package_to_install() -> None:
     code = (
         "import sys; sys.modules['ai_edge_litert'] = sys.modules['tflite_runtime'] = None\n"
         "from edgefer.cli.main import main; sys.exit(main(['show']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env={"PYTHONPATH": ":".join(sys.path)})
     assert done.returncode == 1
-    assert done.stderr.startswith("edgefer: no TFLite runtime: 'pip install ai-edge-litert'")
+    assert "pip install ai-edge-litert" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", ["nano", "small", "large"])
-def test_a_published_model_answers_to_the_bit_alike_without_xnnpack(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_published_model_gives_the_same_bits_without_xnnpack(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     litert = pytest.importorskip("ai_edge_litert.interpreter")
     if name == "large" and not (models_dir() / name).is_dir():
         pytest.skip("the wheel has no large")

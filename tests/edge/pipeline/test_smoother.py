@@ -76,7 +76,7 @@ def test_each_track_is_smoothed_on_its_own_and_forgotten_when_gone() -> None:
     s = smoother()
     s.update(1, scores(1, 0, 0), 0.0)
     assert s.update(2, scores(0, 1, 0), 0.01)[0] == "b"
-    s.forget({2})
+    s.keep({2})
     assert s.update(1, scores(0, 0, 1), 0.02)[0] == "c"
     assert s.update(2, scores(0, 0, 1), 0.03)[0] == "b"
 

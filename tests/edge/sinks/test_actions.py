@@ -4,8 +4,8 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +26,8 @@ def seen(time_s: float, label: str = "happy") -> Observation:
     return Observation(Frame(0, time_s, LUMA), (Face(3, Box(1, 2, 9, 9), label, 0.9, {label: 0.9}),))
 
 
-class Server(HTTPServer):
-    """Remembers what was posted; /403 is refused, /slow answers only when told to."""
+class Server(ThreadingHTTPServer):
+    """Keeps every post; /403 is refused, /slow waits for `answer`."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -41,7 +41,7 @@ class Handler(BaseHTTPRequestHandler):
         assert isinstance(server, Server)
         server.posted.append((self.headers["Content-Type"], self.rfile.read(int(self.headers["Content-Length"]))))
         if self.path == "/slow":
-            server.answer.wait(20)
+            server.answer.wait(60)
         self.send_response({"/403": 403, "/moved": 302}.get(self.path, 204))
         self.send_header("Location", "/elsewhere")
         self.end_headers()
@@ -62,6 +62,13 @@ def server() -> Iterator[Server]:
     server.server_close()
 
 
+def wait_until(condition: Callable[[], object], within_s: float = 30) -> None:
+    end_s = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < end_s
+        time.sleep(0.02)
+
+
 def keep(path: Path) -> list[str]:
     """A command that appends its input to a file."""
     return [sys.executable, "-c", "import sys; open(sys.argv[1], 'a').write(sys.stdin.read())", str(path)]
@@ -71,7 +78,7 @@ def test_a_command_gets_the_event_as_a_line_of_json_and_its_arguments_as_they_ar
     path = tmp_path / "$(touch owned); `x` happy"
     actions = Actions([ActionSettings(name="lamp", expression="happy", min_score=0.5, command=keep(path))])
     actions.write(seen(5.0))
-    actions.close(20)
+    actions.close(60)
     (line,) = path.read_text().splitlines()
     assert json.loads(line) == {
         "action": "lamp", "time": 5.0, "expression": "happy", "held_s": 0.0,
@@ -82,28 +89,27 @@ def test_a_command_gets_the_event_as_a_line_of_json_and_its_arguments_as_they_ar
     assert actions.done == 1
 
 
-def test_a_webhook_gets_the_same_as_its_body(server: Server) -> None:
+def test_a_webhook_gets_the_event_as_its_body(server: Server) -> None:
     actions = Actions([ActionSettings(expression="no_face", webhook=f"http://127.0.0.1:{server.server_port}/hook")])
     actions.write(Observation(Frame(0, 1.0, LUMA), ()))
-    actions.close(20)
+    actions.close(60)
     ((kind, body),) = server.posted
     assert kind == "application/json"
     assert json.loads(body)["expression"] == "no_face"
     assert "face" not in json.loads(body)
 
 
-def test_failures_are_said_once_counted_without_the_address_and_stop_nothing(
+def test_failures_are_logged_once_and_counted_without_the_address_and_the_next_action_runs(
     server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     here = f"http://127.0.0.1:{server.server_port}"
-    how = {"cooldown_s": 0.0, "timeout_s": 0.5}
     actions = Actions([
-        ActionSettings(name="refused", webhook=f"{here}/403", **how),
-        ActionSettings(name="moved", webhook=f"{here}/moved", **how),
-        ActionSettings(name="slow", webhook=f"{here}/slow", **how),
-        ActionSettings(name="nobody", webhook=f"http://127.0.0.1:{free_port()}/secret", **how),
+        ActionSettings(name="refused", webhook=f"{here}/403", cooldown_s=0),
+        ActionSettings(name="moved", webhook=f"{here}/moved", cooldown_s=0),
+        ActionSettings(name="slow", webhook=f"{here}/slow", cooldown_s=0, timeout_s=0.5),
+        ActionSettings(name="nobody", webhook=f"http://127.0.0.1:{free_port()}/secret", cooldown_s=0),
         ActionSettings(name="fails", command=[sys.executable, "-c", "raise SystemExit(3)"], cooldown_s=0),
-        ActionSettings(name="hangs", command=[sys.executable, "-c", "import time; time.sleep(60)"], **how),
+        ActionSettings(name="hangs", command=[sys.executable, "-c", "import time; time.sleep(60)"], cooldown_s=0, timeout_s=0.5),
         ActionSettings(name="works", command=keep(tmp_path / "out"), cooldown_s=0),
     ])  # fmt: skip
     for time_s in (1, 2):
@@ -112,50 +118,48 @@ def test_failures_are_said_once_counted_without_the_address_and_stop_nothing(
     actions.close(60)
     assert (actions.done, actions.failed) == (2, 12)
     assert len((tmp_path / "out").read_text().splitlines()) == 2
-    for said in (
-        f"action refused: the webhook at 127.0.0.1:{server.server_port} answers 403 Forbidden",
-        f"action moved: the webhook at 127.0.0.1:{server.server_port} answers 302 Found",
-        "action slow: the webhook at",
+    for fact in (
+        "answers 403",
+        "answers 302",
+        "action slow:",
         "Connection refused",
         "ended with 3",
-        "was ended: it took longer than 0.5 s",
+        "longer than 0.5 s",
     ):
-        assert caplog.text.count(said) == 1, said
+        assert caplog.text.count(fact) == 1, fact
     assert "/secret" not in caplog.text
 
 
-def test_what_is_due_while_too_much_is_pushes_out_the_oldest(server: Server) -> None:
+def test_when_too_many_actions_are_due_the_oldest_is_dropped(server: Server) -> None:
     actions = Actions([ActionSettings(webhook=f"http://127.0.0.1:{server.server_port}/slow", cooldown_s=0)])
     for index in range(40):
         actions.write(seen(2.0 * index))
         actions.write(Observation(Frame(0, 2.0 * index + 1, LUMA), ()))
     assert actions.dropped >= 40 - Actions.SLOTS - 1
     server.answer.set()
-    actions.close(20)
+    actions.close(60)
     assert actions.done + actions.dropped == 40
     assert json.loads(server.posted[-1][1])["time"] == 78.0
 
 
-def test_a_command_that_still_runs_at_the_end_is_ended(tmp_path: Path) -> None:
+def test_closing_ends_a_running_command_and_drops_those_behind_it(tmp_path: Path) -> None:
     started = tmp_path / "started"
     code = "import sys, pathlib, time; pathlib.Path(sys.argv[1]).touch(); time.sleep(60)"
     actions = Actions([ActionSettings(command=[sys.executable, "-c", code, str(started)], timeout_s=50)])
     actions.write(seen(1.0))
     actions.write(Observation(Frame(0, 61.0, LUMA), ()))
     actions.write(seen(62.0))
-    while not started.exists():
-        assert actions._thread.is_alive()
-        time.sleep(0.02)
+    wait_until(started.exists)
     actions.close(0.1)
-    actions._thread.join(10)
-    assert (actions.done, actions.failed) == (0, 1), "and what waited behind it is not begun"
+    wait_until(lambda: actions.failed)
+    assert (actions.done, actions.failed) == (0, 1)
 
 
 @pytest.mark.parametrize(
-    ("table", "said"),
+    ("table", "fact"),
     [
-        ("", "give either a command or a webhook"),
-        ('command = ["x"]\nwebhook = "http://h"', "give either a command or a webhook"),
+        ("", "either a command or a webhook"),
+        ('command = ["x"]\nwebhook = "http://h"', "either a command or a webhook"),
         ('webhook = "file:///etc/passwd"', "http://"),
         ('webhook = "http://bell:secret@host/hook"', "without user and password"),
         ('command = ["true"]\nexpresion = "happy"', "did you mean 'expression'?"),
@@ -164,20 +168,20 @@ def test_a_command_that_still_runs_at_the_end_is_ended(tmp_path: Path) -> None:
         ('command = [""]', "no program"),
     ],
 )
-def test_a_wrong_action_is_one_line_before_anything_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str], table: str, said: str) -> None:
+def test_a_wrong_action_is_one_line_before_anything_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str], table: str, fact: str) -> None:
     (tmp_path / "config.toml").write_text(f"[[action]]\n{table}\n")
     assert main(["check-config", str(tmp_path / "config.toml")]) == 1
     line = one_line(capsys.readouterr().err)
-    assert said in line
+    assert fact in line
     assert "action" in line
 
 
-def test_a_program_that_is_not_there_is_refused_at_the_start() -> None:
-    with pytest.raises(SettingsError, match="action number 1: no program 'nowhere-to-be-found'"):
+def test_a_missing_program_is_refused_at_the_start() -> None:
+    with pytest.raises(SettingsError, match=r"action number 1: .*'nowhere-to-be-found'"):
         check_actions([ActionSettings(command=["nowhere-to-be-found"])], [])
 
 
-def test_a_run_does_what_its_configuration_says(edgefer: Run, tmp_path: Path) -> None:
+def test_a_run_executes_the_configured_action(edgefer: Run, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(f"sinks = ['jsonl:frames.jsonl']\n[[action]]\ncommand = {json.dumps(keep(tmp_path / 'out'))}\n")
     done = edgefer("run", "--config", "config.toml", "--source", "synthetic:?seconds=1&paced=false&size=320x240")
     assert done.returncode == 0, done.stderr

@@ -18,7 +18,9 @@ from mosquitto import Listener, Mosquitto, free_port, json_of
 
 from edgefer.cli.main import main
 from edgefer.errors import SettingsError
-from edgefer.mqtt.connection import QUEUE, host_name, parse_address, read_login
+from edgefer.mqtt.address import host_name, parse_address
+from edgefer.mqtt.connection import MAX_QUEUED
+from edgefer.mqtt.credentials import read_login
 from edgefer.sinks.mqtt import Mqtt, parse_node
 from edgefer.spec import parse_spec
 from edgefer.types import Box, CameraState, Face, Frame, Model, Observation
@@ -49,15 +51,15 @@ def listener(broker: Mosquitto) -> Iterator[Listener]:
     listener.close()
 
 
-def wait_until(true: Callable[[], object], within_s: float = 10) -> None:
+def wait_until(true: Callable[[], object], within_s: float = 30) -> None:
     end_s = time.monotonic() + within_s
     while not true():
         assert time.monotonic() < end_s
         time.sleep(0.02)
 
 
-class Hands:
-    """A clock that is set by hand."""
+class ManualClock:
+    """A clock that the test sets."""
 
     now_s = 100.0
 
@@ -65,8 +67,8 @@ class Hands:
         return self.now_s
 
 
-def open_mqtt(port: int, options: str = "", tls: bool = False) -> tuple[Mqtt, Hands]:
-    clock = Hands()
+def open_mqtt(port: int, options: str = "", tls: bool = False) -> tuple[Mqtt, ManualClock]:
+    clock = ManualClock()
     return Mqtt(parse_spec(f"mqtt{'s' * tls}://127.0.0.1:{port}/home/desk{options}"), clock), clock
 
 
@@ -77,7 +79,7 @@ def run_edgefer(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def check_discovery(config: dict[str, object]) -> None:
-    """What Home Assistant's own schemas for device discovery, sensors and events ask for (homeassistant/components/mqtt/schemas.py)."""
+    """Check against Home Assistant's schemas for discovery, sensors and events (homeassistant/components/mqtt/schemas.py)."""
     allowed = {"device", "components", "origin", "state_topic", "command_topic", "qos", "encoding", "availability_topic"}
     assert {"device", "components", "origin"} <= set(config) <= allowed
     device, origin, components = config["device"], config["origin"], config["components"]
@@ -102,7 +104,7 @@ def check_discovery(config: dict[str, object]) -> None:
             assert component["state_topic"] != config["state_topic"]
 
 
-def test_a_device_introduces_itself_reports_is_heard_again_at_a_birth_and_missed_after_a_kill(
+def test_a_device_announces_itself_sends_states_announces_itself_again_after_a_birth_message_and_is_offline_after_a_kill(
     broker: Mosquitto, listener: Listener, tmp_path: Path
 ) -> None:
     process = run_edgefer(tmp_path, "--sink", f"mqtt://127.0.0.1:{broker.port}/home/desk")
@@ -140,9 +142,7 @@ def test_a_device_introduces_itself_reports_is_heard_again_at_a_birth_and_missed
         process.communicate()
 
 
-def test_a_clip_that_ends_at_once_still_says_what_it_saw_and_goodbye(
-    edgefer: Run, broker: Mosquitto, listener: Listener, tmp_path: Path
-) -> None:
+def test_a_short_clip_still_sends_its_state_and_goes_offline(edgefer: Run, broker: Mosquitto, listener: Listener, tmp_path: Path) -> None:
     sink = f"mqtt://127.0.0.1:{broker.port}/home/desk?discovery="
     done = edgefer("run", "--source", "synthetic:?seconds=0.5&paced=false&size=320x240", "--sink", sink)
     assert done.returncode == 0, done.stderr
@@ -152,23 +152,21 @@ def test_a_clip_that_ends_at_once_still_says_what_it_saw_and_goodbye(
     assert not [message for message in listener.heard if message.topic.startswith("homeassistant")]
 
 
-def test_an_absent_broker_costs_nothing_and_what_was_lost_is_counted_when_it_comes(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_without_a_broker_events_are_lost_and_counted_and_nothing_waits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     broker = Mosquitto(tmp_path)
     broker.stop()
     sink, clock = open_mqtt(broker.port)
     for index in range(300):
         sink.write(seen(index, "happy" if index % 2 else "sad"))
-    assert sink.dropped == 300 - Mqtt.EVENTS, "each of them changed its expression"
+    assert sink.dropped == 300 - Mqtt.EVENTS, "each frame changes the expression"
     clock.now_s += Mqtt.EVENT_S + 1
     sink.write(seen(300, "happy", "happy"))
     broker.start()
-    assert sink.connection.wait_up(20)
+    assert sink.connection.wait_up(60)
     listener = Listener(broker.port)
     sink.write(seen(301, "happy", "happy"))
     event = listener.wait("home/desk/event")
-    assert json_of(event)["track"] == 2, "the old ones would set off automations long after"
+    assert json_of(event)["track"] == 2, "old events are dropped"
     assert json_of(listener.wait("home/desk/state"))["events_dropped"] == 300, "of 301"
     sink.close()
     listener.close()
@@ -177,9 +175,9 @@ def test_an_absent_broker_costs_nothing_and_what_was_lost_is_counted_when_it_com
     assert "300 events were lost" in caplog.text
 
 
-def test_a_flapping_broker_is_reached_again_and_complained_of_once(broker: Mosquitto, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_flapping_broker_is_reconnected_and_logged_once(broker: Mosquitto, caplog: pytest.LogCaptureFixture) -> None:
     sink, _ = open_mqtt(broker.port)
-    assert sink.connection.wait_up(10)
+    assert sink.connection.wait_up(30)
     for count in (1, 2):
         broker.stop()
         broker.start()
@@ -193,9 +191,9 @@ def test_a_flapping_broker_is_reached_again_and_complained_of_once(broker: Mosqu
     assert caplog.text.count("the connection was lost") == 1
 
 
-def test_a_camera_that_fell_silent_while_the_broker_was_away_is_told_of_when_it_is_back(broker: Mosquitto) -> None:
+def test_a_camera_that_becomes_silent_without_a_broker_is_published_after_the_reconnection(broker: Mosquitto) -> None:
     sink, _ = open_mqtt(broker.port)
-    assert sink.connection.wait_up(10)
+    assert sink.connection.wait_up(30)
     broker.stop()
     wait_until(lambda: not sink.connection.up)
     sink.camera(CameraState("silent", 5.0))
@@ -215,27 +213,27 @@ def test_a_camera_that_fell_silent_while_the_broker_was_away_is_told_of_when_it_
     sink.close()
 
 
-def test_a_broker_that_hangs_holds_up_nothing_and_the_state_is_said_anew_when_it_goes_on(broker: Mosquitto, listener: Listener) -> None:
+def test_a_hanging_broker_delays_no_frame_and_gets_the_newest_state_afterwards(broker: Mosquitto, listener: Listener) -> None:
     sink, clock = open_mqtt(broker.port, "?discovery=")
-    assert sink.connection.wait_up(10)
+    assert sink.connection.wait_up(30)
     os.kill(broker.pid, signal.SIGSTOP)
     for index in range(1000):
         clock.now_s += 1
         sink.write(seen(index, "happy" if index % 2 else "sad"))
     refused = sink.connection.refused
-    assert 1000 - QUEUE <= refused <= 1001 - QUEUE, "a state a second; the greeting may still wait for its answer"
+    assert 1000 - MAX_QUEUED <= refused <= 1001 - MAX_QUEUED, "a state a second; the birth message may wait for its acknowledgement"
     os.kill(broker.pid, signal.SIGCONT)
     wait_until(lambda: len(listener.find("home/desk/state")) == 1000 - refused)
     assert len(listener.find("home/desk/event")) == 1000
     sink.write(seen(1000, "happy"))
     state = listener.wait("home/desk/state", lambda message: json_of(message)["time"] == 2000.0)
-    assert json_of(state)["events_dropped"] == 0, "at once, for the ones before were refused"
+    assert json_of(state)["events_dropped"] == 0, "sent at once, since earlier states were refused"
     sink.close()
 
 
-def test_events_that_a_cut_connection_swallowed_never_come_late(broker: Mosquitto) -> None:
+def test_events_lost_with_the_connection_are_not_sent_later(broker: Mosquitto) -> None:
     sink, clock = open_mqtt(broker.port, "?discovery=")
-    assert sink.connection.wait_up(10)
+    assert sink.connection.wait_up(30)
     os.kill(broker.pid, signal.SIGSTOP)
     sink.write(seen(0, "happy"))
     os.kill(broker.pid, signal.SIGKILL)
@@ -243,7 +241,7 @@ def test_events_that_a_cut_connection_swallowed_never_come_late(broker: Mosquitt
     wait_until(lambda: sink.connection.losses)
     broker.start()
     listener = Listener(broker.port)
-    assert sink.connection.wait_up(20)
+    assert sink.connection.wait_up(60)
     clock.now_s += 2
     sink.write(seen(1, "happy", "sad"))
     listener.wait("home/desk/state", lambda message: json_of(message)["faces"] == 2)
@@ -262,7 +260,7 @@ def with_passwords(folder: Path) -> Mosquitto:
     return broker
 
 
-def test_a_refused_login_is_said_once_without_the_password_and_the_right_one_is_taken(
+def test_a_refused_login_is_logged_once_without_the_password_and_the_right_one_connects(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broker = with_passwords(tmp_path)
@@ -276,12 +274,12 @@ def test_a_refused_login_is_said_once_without_the_password_and_the_right_one_is_
     sink.write(seen(0, "happy"))
     assert not sink.connection.up
     sink.close()
-    assert caplog.text.count(f"the broker refuses the login of {wrong} (Not authorized)") == 1
+    assert caplog.text.count(f"{wrong} (Not authorized)") == 1
     assert "sardine" not in caplog.text
 
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(right.parent))
     sink, _ = open_mqtt(broker.port)
-    assert sink.connection.wait_up(10), "the systemd credential is read where no file is named"
+    assert sink.connection.wait_up(30), "without a file, the systemd credential is read"
     sink.close()
     broker.stop()
 
@@ -303,76 +301,74 @@ def authority(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_tls_is_believed_with_our_own_authority_and_refused_without(
+def test_tls_connects_with_our_own_authority_and_not_without(
     authority: Path,
 ) -> None:
     files = [f"cafile {authority}/ca.pem", f"certfile {authority}/broker.pem", f"keyfile {authority}/broker.key"]
     broker = Mosquitto(authority, "allow_anonymous true", *files)
     sink, _ = open_mqtt(broker.port, f"?ca={authority}/ca.pem", tls=True)
-    assert sink.connection.wait_up(10)
+    assert sink.connection.wait_up(30)
     sink.close()
     sink, _ = open_mqtt(broker.port, tls=True)
     wait_until(lambda: sink.connection.problem)
-    assert "the broker's certificate is not trusted" in sink.connection.problem
+    assert "?ca=FILE" in sink.connection.problem
     assert not sink.connection.up
     sink.close()
     broker.stop()
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "fact"),
     [
         ("mqtt://me:swordfish@host/base/node", "login=FILE"),
         ("mqtt://me:sword?fish#@host/base/node", "login=FILE"),
-        ("mqtt://host:fish/base/node", "the port is no number"),
-        ("mqtt://host:99999/base/node", "the port is no number"),
-        ("mqtt://[::1", "a [ has no ]"),
-        ("mqtt:host/base/node", "not a broker's address"),
-        ("mqtt:///base/node", "not a broker's address"),
-        ("mqtt://a..b/base/node", "not a broker's address"),
+        ("mqtt://host:fish/base/node", "port"),
+        ("mqtt://host:99999/base/node", "port"),
+        ("mqtt://[::1", "[ has no ]"),
+        ("mqtt:host/base/node", "mqtt://host/base/node"),
+        ("mqtt:///base/node", "mqtt://host/base/node"),
+        ("mqtt://a..b/base/node", "mqtt://host/base/node"),
         ("mqtt://host/base", "write mqtt://host/base/"),
         ("mqtt://host/base/#", "write mqtt://host/base/"),
-        ("mqtt://host/base/+", "cannot be part of a topic"),
-        ("mqtt://host/base/node?every=1", "did you mean 'every_s'?"),
-        ("mqtt://host/base/node?every_s=0", "key 'every_s'"),
+        ("mqtt://host/base/+", "'+'"),
+        ("mqtt://host/base/node?every=1", "'every_s'"),
+        ("mqtt://host/base/node?every_s=0", "'every_s'"),
     ],
 )
-def test_a_wrong_address_is_refused_in_one_line_that_shows_no_password(text: str, said: str) -> None:
+def test_a_wrong_address_is_refused_in_one_line_without_its_password(text: str, fact: str) -> None:
     with pytest.raises(SettingsError) as error:
         parse_node(text)
-    assert said in str(error.value)
+    assert fact in str(error.value)
     assert "fish" not in str(error.value).replace(":fish/base", "")
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("option", ["login", "ca"])
-def test_a_file_that_is_not_there_is_found_before_anything_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
+def test_a_missing_file_is_found_by_check_config(tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
     (tmp_path / "config.toml").write_text(f'sinks = ["mqtts://host/base/node?{option}=/nonexistent"]\n')
     assert main(["check-config", str(tmp_path / "config.toml")]) == 1
-    assert f"{option} /nonexistent: cannot be read" in one_line(capsys.readouterr().err)
+    assert f"{option} /nonexistent" in one_line(capsys.readouterr().err)
 
 
-def test_a_password_in_the_configuration_is_refused_before_anything_runs(
-    edgefer: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_password_in_the_configuration_is_refused(edgefer: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "config.toml").write_text('source = "synthetic:"\nsinks = ["mqtt://me:swordfish@host/base/node"]\n')
     done = edgefer("run", "--config", "config.toml")
     assert (done.returncode, main(["check-config", str(tmp_path / "config.toml")])) == (1, 1)
-    for said in (done.stderr, capsys.readouterr().err):
-        assert "login=FILE" in one_line(said)
-        assert "swordfish" not in said
+    for output in (done.stderr, capsys.readouterr().err):
+        assert "login=FILE" in one_line(output)
+        assert "swordfish" not in output
 
 
 @pytest.mark.parametrize("content", [None, "", "swordfish", ":swordfish", "me:sword\nfish:x", b"\xff\xfe"])
-def test_a_login_that_cannot_be_read_is_refused_without_repeating_it(tmp_path: Path, content: str | bytes | None) -> None:
+def test_a_malformed_login_is_refused_and_not_repeated(tmp_path: Path, content: str | bytes | None) -> None:
     if content is not None:
         (tmp_path / "login").write_bytes(content.encode() if isinstance(content, str) else content)
-    with pytest.raises(SettingsError, match=f"login {tmp_path}/login") as error:
+    with pytest.raises(SettingsError, match=f"{tmp_path}/login") as error:
         read_login(f"{tmp_path}/login")
     assert "fish" not in str(error.value)
 
 
-def test_a_password_may_hold_a_colon_and_one_that_all_can_read_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_password_may_hold_a_colon_and_a_world_readable_file_gives_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "login").write_text("me:a:b \n")
     (tmp_path / "login").chmod(0o644)
     with caplog.at_level(logging.WARNING):
@@ -380,7 +376,7 @@ def test_a_password_may_hold_a_colon_and_one_that_all_can_read_is_warned_of(tmp_
     assert "chmod o-r" in caplog.text
 
 
-def test_an_address_without_a_path_is_this_machine_and_tls_has_its_own_port() -> None:
+def test_an_address_without_a_path_has_the_name_of_this_machine_and_tls_its_own_port() -> None:
     topics, options = parse_node("mqtts://broker.example")
     assert (topics.base, topics.node, options.every_s) == ("edgefer", host_name(), 30.0)
     assert parse_address("mqtts://broker.example").port == 8883
@@ -388,7 +384,7 @@ def test_an_address_without_a_path_is_this_machine_and_tls_has_its_own_port() ->
     assert parse_node("mqtt://h/home/upstairs/desk")[0].id == "home_upstairs_desk"
 
 
-def test_nobody_at_the_port_is_no_reason_to_wait_at_the_end() -> None:
+def test_closing_without_a_broker_does_not_wait_and_is_safe_twice() -> None:
     pytest.importorskip("paho.mqtt")
     sink, _ = open_mqtt(free_port())
     sink.write(seen(0, "happy"))
@@ -396,7 +392,7 @@ def test_nobody_at_the_port_is_no_reason_to_wait_at_the_end() -> None:
     sink.close()
 
 
-def test_without_paho_one_line_says_how_to_get_it(tmp_path: Path) -> None:
+def test_without_paho_one_line_names_the_extra_to_install(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['paho'] = None; from edgefer.cli.main import main; "
         "sys.exit(main(['run', '--source', 'synthetic:', '--sink', 'mqtt://host/base/node']))"

@@ -77,6 +77,24 @@ def test_a_watchdog_that_is_another_process_s_is_not_ours(listener: Listener, mo
     assert listener.waiting()[0]["STATUS"] == "0.4 frames/s, happy"
 
 
+def test_a_source_that_pauses_makes_the_service_ready_and_feeds_the_watchdog(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 100.0
+    monkeypatch.setattr("edgefer.sinks.systemd.time.monotonic", lambda: now_s)
+    monkeypatch.setenv("WATCHDOG_USEC", "8000000")
+    monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
+    sink = open_sink("systemd:")
+    listener.waiting()
+    for _ in range(12):
+        sink.idle()
+        now_s += 0.25
+    messages = listener.waiting()
+    assert messages[0] == {"READY": "1", "WATCHDOG": "1", "STATUS": "waiting for the next frame"}
+    assert messages[1:] == [{"WATCHDOG": "1", "STATUS": "waiting for the next frame"}], "each quarter of 8 s"
+    now_s += 2
+    sink.write(observation())
+    assert listener.waiting()[0]["STATUS"].endswith("frames/s, happy")
+
+
 def test_a_silent_camera_is_told_in_words_and_feeds_no_watchdog(listener: Listener) -> None:
     sink = open_sink("systemd:")
     listener.waiting()
@@ -122,9 +140,9 @@ def test_a_run_that_systemd_started_tells_it_by_itself_and_keeps_no_pictures(tmp
 def test_a_stage_that_never_returns_starves_the_watchdog(tmp_path: Path, environment: dict[str, str]) -> None:
     listener = Listener(environment["NOTIFY_SOCKET"])
     stuck = (
-        "import sys, time, edgefer.pipeline.search as s; from edgefer.cli.main import main\n"
-        "find = s.Search.follow\n"
-        "s.Search.follow = lambda *given: time.sleep(60) if given[3] > 1 else find(*given)\n"
+        "import sys, time, edgefer.pipeline.known_faces as k; from edgefer.cli.main import main\n"
+        "search = k.KnownFaceSearch.search\n"
+        "k.KnownFaceSearch.search = lambda *given: time.sleep(60) if given[3] > 1 else search(*given)\n"
         "sys.exit(main(['run', '--source', 'synthetic:?size=160x120']))"
     )
     with subprocess.Popen([sys.executable, "-c", stuck], cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL) as process:
@@ -140,7 +158,7 @@ def test_a_stage_that_never_returns_starves_the_watchdog(tmp_path: Path, environ
 def test_frames_that_all_fail_starve_the_watchdog(tmp_path: Path, environment: dict[str, str]) -> None:
     listener = Listener(environment["NOTIFY_SOCKET"])
     broken = (
-        "import sys, edgefer.pipeline.loop as p; from edgefer.cli.main import main\n"
+        "import sys, edgefer.pipeline.stages as p; from edgefer.cli.main import main\n"
         "p.Pipeline.process = lambda *_: 1 / 0\n"
         "sys.exit(main(['run', '--source', 'synthetic:?seconds=0.5&size=160x120']))"
     )

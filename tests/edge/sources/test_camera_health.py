@@ -16,34 +16,34 @@ from faults import Camera
 from notify import Listener
 
 from edgefer.errors import SourceError
-from edgefer.sources import open_source, opencv
-from edgefer.sources.camera_health import NOTICED_S, Watch, contrast
-from edgefer.sources.opencv import CameraOptions
+from edgefer.sources import capture, open_source
+from edgefer.sources.camera import CameraOptions
+from edgefer.sources.camera_health import NOTICED_S, CameraHealth, contrast
 from edgefer.sources.synthetic import Scene
 from edgefer.types import CameraState, Pixels
 
 FPS = 10
 
 
-class Told:
-    """A watch with its own time, and what it tells."""
+class Reported:
+    """The health of a camera with a clock of its own, and what it reports."""
 
     def __init__(self, repeats: bool = False, timeout_s: float = 20.0) -> None:
-        self.now_s, self.told = 0.0, list[CameraState]()
-        self.watch = Watch("test camera", repeats, self.told.append, timeout_s, clock=lambda: self.now_s)
+        self.now_s, self.reports = 0.0, list[CameraState]()
+        self.health = CameraHealth("test camera", repeats, self.reports.append, timeout_s, clock=lambda: self.now_s)
 
     def see(self, picture: Callable[[int], Pixels], seconds: float) -> None:
         """``picture(index)`` at ten a second."""
         for index in range(round(seconds * FPS)):
             self.now_s += 1 / FPS
-            self.watch.came()
-            self.watch.saw(picture(index))
+            self.health.received()
+            self.health.check(picture(index))
 
     def wait(self, seconds: float) -> None:
         """Without a picture."""
         for _ in range(round(seconds * FPS)):
             self.now_s += 1 / FPS
-            self.watch.waits()
+            self.health.waiting()
 
 
 def moving(index: int) -> Pixels:
@@ -61,11 +61,11 @@ def still(_index: int) -> Pixels:
 
 
 def test_a_camera_that_works_is_not_spoken_of() -> None:
-    found = Told()
+    found = Reported()
     found.see(moving, 60)
     found.wait(NOTICED_S - 0.5)
     found.see(moving, 5)
-    assert found.told == []
+    assert found.reports == []
 
 
 @pytest.mark.parametrize(
@@ -74,40 +74,40 @@ def test_a_camera_that_works_is_not_spoken_of() -> None:
 def test_a_picture_that_repeats_or_shows_nothing_is_noticed_within_5_seconds_and_so_is_its_end(
     trouble: str, picture: Callable[[int], Pixels]
 ) -> None:
-    found = Told()
+    found = Reported()
     found.see(moving, 10)
     found.see(picture, 5)
-    assert [state.how for state in found.told] == [trouble]
-    assert found.told[0].for_s == pytest.approx(NOTICED_S, abs=1)
+    assert [state.how for state in found.reports] == [trouble]
+    assert found.reports[0].for_s == pytest.approx(NOTICED_S, abs=1)
     found.see(picture, 10)
     found.see(moving, 1)
-    assert [state.how for state in found.told] == [trouble, "live"]
-    assert found.told[1].for_s == pytest.approx(15, abs=1)
+    assert [state.how for state in found.reports] == [trouble, "live"]
+    assert found.reports[1].for_s == pytest.approx(15, abs=1)
 
 
 def test_silence_is_noticed_within_5_seconds_and_the_first_frame_ends_it() -> None:
-    found = Told()
+    found = Reported()
     found.see(moving, 10)
     found.wait(5)
-    assert [state.how for state in found.told] == ["silent"]
+    assert [state.how for state in found.reports] == ["silent"]
     found.see(moving, 0.1)
-    assert [str(state) for state in found.told] == ["no frame for 4 s", "back after 5 s"]
+    assert [str(state) for state in found.reports] == ["no frame for 4 s", "back after 5 s"]
 
 
 def test_silence_after_darkness_is_said_as_well() -> None:
-    found = Told()
+    found = Reported()
     found.see(dark, 5)
     found.wait(5)
     found.see(moving, 1)
-    assert [state.how for state in found.told] == ["blocked", "silent", "live"]
+    assert [state.how for state in found.reports] == ["blocked", "silent", "live"]
 
 
 @pytest.mark.parametrize("repeats", [False, True])
 def test_what_repeats_for_too_long_is_given_up_unless_it_is_on_purpose(repeats: bool) -> None:
-    found = Told(repeats)
+    found = Reported(repeats)
     if repeats:
         found.see(still, 100)
-        assert found.told == []
+        assert found.reports == []
         return
     with pytest.raises(SourceError, match="the same picture for 20 s"):
         found.see(still, 22)
@@ -115,9 +115,9 @@ def test_what_repeats_for_too_long_is_given_up_unless_it_is_on_purpose(repeats: 
 
 
 def test_the_night_is_never_given_up() -> None:
-    found = Told()
+    found = Reported()
     found.see(lambda _: np.zeros((240, 320), np.uint8), 3600)
-    assert [state.how for state in found.told] == ["blocked"]
+    assert [state.how for state in found.reports] == ["blocked"]
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (4000, 2), (2160, 3840)])
@@ -132,7 +132,7 @@ def test_a_usb_camera_that_freezes_is_given_up(tmp_path: Path, monkeypatch: pyte
         writer.write(scene.draw(0))
     writer.release()
     # A clip stands in for the device: what reads, tells and gives up is the camera's.
-    monkeypatch.setattr(opencv, "open_capture", lambda *_: cv2.VideoCapture(str(tmp_path / "still.avi")))
+    monkeypatch.setattr(capture, "open_capture", lambda *_: cv2.VideoCapture(str(tmp_path / "still.avi")))
     camera = open_source("opencv:0?frozen_s=0.1")
     with pytest.raises(SourceError, match=r"the same picture for 0\.1 s; is it still plugged in"):
         for _ in camera:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from edgefer.errors import EdgeferError, MissingLibrary, SettingsError, SourceError
-from edgefer.sources import SOURCES, open_source
+from edgefer.sources import SOURCES, Source, open_source
 from edgefer.sources.camera_health import Stillness
 from edgefer.sources.picamera import luma_plane, remedy
 from edgefer.sources.synthetic import Scene, SyntheticOptions
@@ -79,8 +79,7 @@ def test_every_source_gives_numbered_frames_of_contiguous_luma_and_closes_twice(
 
 def test_the_table_names_classes_that_can_be_imported() -> None:
     for scheme in SOURCES:
-        module, _, name = SOURCES[scheme].partition(":")
-        assert hasattr(__import__(module, fromlist=[name]), name)
+        assert issubclass(SOURCES.find(scheme), Source)
 
 
 @pytest.mark.parametrize(

@@ -10,16 +10,18 @@ import pytest
 from faults import Camera
 
 from edgefer.errors import SettingsError, SourceError
-from edgefer.pipeline.loop import open_pipeline, run
+from edgefer.output import Sink
+from edgefer.pipeline.loop import run
+from edgefer.pipeline.stages import open_pipeline
 from edgefer.settings import Settings
 from edgefer.sources import open_source
-from edgefer.sources.opencv import Stream
+from edgefer.sources.stream import Stream
 from edgefer.sources.synthetic import Scene
 
 
 @pytest.fixture
 def camera(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Iterator[Camera]:
-    monkeypatch.setattr(Stream, "pause_s", 0.05)
+    monkeypatch.setattr(Stream, "retry_s", 0.05)
     camera = Camera(scene)
     yield camera
     if not camera.over.is_set():
@@ -74,9 +76,7 @@ def test_a_stream_that_stays_away_ends_the_run_in_one_line(camera: Camera) -> No
     camera.connections = [camera.hangs_up]
     source = open_source(camera.address + "#timeout_s=1")
 
-    class Sink:
-        main_thread = True
-
+    class Stopper(Sink):
         def write(self, observation: object) -> None:
             if not camera.over.is_set():
                 camera.stop()
@@ -84,7 +84,7 @@ def test_a_stream_that_stays_away_ends_the_run_in_one_line(camera: Camera) -> No
         def close(self) -> None: ...
 
     with pytest.raises(SourceError, match="no frame for 1 s"):
-        run(source, open_pipeline(Settings()), [Sink()], threading.Event(), timeout_s=1)
+        run(source, open_pipeline(Settings()), [Stopper()], threading.Event(), timeout_s=1)
     source.close()
 
 

@@ -1,17 +1,17 @@
-// The timeline and the shares, drawn the same on the page and in the report.
+// The timeline and the shares, for the page and for the report.
 
 const SVG = "http://www.w3.org/2000/svg";
 const COLOURS = 9;
-export const UNSURE = "uncertain";
+export const UNCERTAIN = "uncertain";
 
-// The model's classes in its own order, and what is not one of them behind.
+// The model's classes in its order, then the other expressions, then "uncertain".
 export function order(labels, seen = []) {
-  return [...labels, ...seen.filter((name) => !labels.includes(name) && name !== UNSURE).sort(), UNSURE];
+  return [...labels, ...seen.filter((name) => !labels.includes(name) && name !== UNCERTAIN).sort(), UNCERTAIN];
 }
 
 export function colour(name, labels) {
   const at = labels.indexOf(name);
-  return name === UNSURE || at < 0 ? "var(--unsure)" : `var(--e${at % COLOURS})`;
+  return name === UNCERTAIN || at < 0 ? "var(--uncertain)" : `var(--e${at % COLOURS})`;
 }
 
 export function duration(seconds) {
@@ -54,7 +54,7 @@ export function span(bucket, length) {
   return `${clock(bucket, { ...DAY, ...HM })}–${clock(end, HM)}`;
 }
 
-// Where to write times: the finest usual step that leaves room, from local midnight on.
+// Times on the axis: the shortest usual step that leaves room, counted from local midnight.
 function ticks(from, to, room) {
   const steps = [300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 2592000];
   const step = steps.find((step) => (to - from) / step <= room) ?? 31536000;
@@ -64,31 +64,32 @@ function ticks(from, to, room) {
   return found.map((at) => [at, step >= 86400 || new Date(1000 * at).getHours() + new Date(1000 * at).getMinutes() === 0 ? clock(at, DAY) : clock(at, HM)]);
 }
 
-function ceiling(most) {
-  if (!(most > 0)) return 1;
-  const power = 10 ** Math.floor(Math.log10(most));
-  // Two faces all the time may add up to a hair more than two.
-  return [1, 2, 3, 4, 5, 6, 8, 10].map((step) => step * power).find((step) => step >= 0.98 * most);
+// A round number at the top of the axis.
+function ceiling(highest) {
+  if (!(highest > 0)) return 1;
+  const power = 10 ** Math.floor(Math.log10(highest));
+  // Rounding can make two faces slightly more than two.
+  return [1, 2, 3, 4, 5, 6, 8, 10].map((step) => step * power).find((step) => step >= 0.98 * highest);
 }
 
 const sum = (values) => Object.values(values).reduce((all, value) => all + value, 0);
 
-// A stack for each stretch of time; its height is how many faces were in view, on average. Arrow keys walk through it.
+// A stacked bar for each bucket; its height is the average number of faces in view. Arrow keys move through the bars.
 export class Timeline {
-  constructor(place) {
+  constructor(parent) {
     this.svg = draw("svg", { class: "chart", tabindex: 0, role: "img" });
     this.readout = make("output", { class: "readout", "aria-live": "polite" });
     this.legend = make("ul", { class: "legend" });
     this.table = make("details", {}, make("summary", {}, "As a table"), make("div", { class: "scroll", tabindex: 0 }));
     this.table.addEventListener("toggle", () => this.fill());
-    place.replaceChildren(this.svg, this.readout, this.legend, this.table);
+    parent.replaceChildren(this.svg, this.readout, this.legend, this.table);
     this.at = null;
     this.data = null;
     this.svg.addEventListener("pointermove", (event) => this.point(this.nearest(event)));
     this.svg.addEventListener("pointerdown", (event) => this.point(this.nearest(event)));
     this.svg.addEventListener("pointerleave", () => this.point(null));
     this.svg.addEventListener("blur", () => this.point(null));
-    this.svg.addEventListener("keydown", (event) => this.walk(event));
+    this.svg.addEventListener("keydown", (event) => this.move(event));
     new ResizeObserver(() => this.data && this.svg.clientWidth !== this.width && this.render()).observe(this.svg);
   }
 
@@ -109,15 +110,15 @@ export class Timeline {
     const width = (this.width = svg.clientWidth || 900), height = width < 500 ? 150 : 200, left = 34, bottom = 22, top = 18;
     const { from, to, bucket_s: length, buckets } = data;
     this.x = (time) => left + ((time - from) / Math.max(1, to - from)) * (width - left);
-    const most = ceiling(Math.max(0, ...buckets.map((bucket) => sum(bucket.expressions_s) / length)));
-    const y = (faces) => height - bottom - (faces / most) * (height - bottom - top);
+    const highest = ceiling(Math.max(0, ...buckets.map((bucket) => sum(bucket.expressions_s) / length)));
+    const y = (faces) => height - bottom - (faces / highest) * (height - bottom - top);
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     svg.setAttribute("height", height);
     const parts = [draw("text", { x: 0, y: 10 }, "faces in view, on average")];
     for (const share of [0, 0.5, 1]) {
-      const at = Math.round(y(share * most)) + 0.5;
+      const at = Math.round(y(share * highest)) + 0.5;
       parts.push(draw("line", { class: "rule", x1: left, x2: width, y1: at, y2: at }));
-      parts.push(draw("text", { x: left - 7, y: at + 4, "text-anchor": "end" }, String(+(share * most).toPrecision(2))));
+      parts.push(draw("text", { x: left - 7, y: at + 4, "text-anchor": "end" }, String(+(share * highest).toPrecision(2))));
     }
     for (const [at, text] of ticks(from, to, Math.max(2, width / 95))) {
       const x = this.x(at);
@@ -141,8 +142,8 @@ export class Timeline {
     svg.replaceChildren(...parts);
     const all = this.totals();
     const best = names.filter((name) => all[name]).sort((a, b) => all[b] - all[a]).slice(0, 3);
-    const said = best.map((name) => `${name} ${percent(all[name] / sum(all))}`).join(", ");
-    svg.setAttribute("aria-label", `Timeline from ${clock(from, { ...DAY, ...HM })} to ${clock(to, { ...DAY, ...HM })}. ${said || "No face was seen"}. Arrow keys read single stretches.`);
+    const list = best.map((name) => `${name} ${percent(all[name] / sum(all))}`).join(", ");
+    svg.setAttribute("aria-label", `Timeline from ${clock(from, { ...DAY, ...HM })} to ${clock(to, { ...DAY, ...HM })}. ${list || "No face was seen"}. Arrow keys move through the bars.`);
     this.point(this.at);
   }
 
@@ -158,7 +159,7 @@ export class Timeline {
     return buckets.find((bucket) => this.x(bucket.time_s) <= x && x < this.x(bucket.time_s + length))?.time_s ?? null;
   }
 
-  walk(event) {
+  move(event) {
     const buckets = this.data?.buckets ?? [], at = buckets.findIndex((bucket) => bucket.time_s === this.at);
     const last = buckets.length - 1;
     const to = { ArrowLeft: at < 0 ? last : Math.max(0, at - 1), ArrowRight: at < 0 ? 0 : Math.min(last, at + 1), Home: 0, End: last, Escape: -1 }[event.key];
@@ -190,10 +191,10 @@ export class Timeline {
   }
 }
 
-// One whole in its parts, and each part in figures, the largest first.
-export function shares(place, seconds, labels) {
+// A bar of all shares, and each share in figures, the largest first.
+export function shares(parent, seconds, labels) {
   const all = sum(seconds), names = order(labels, Object.keys(seconds)).filter((name) => seconds[name] > 0);
-  if (!(all > 0)) return place.replaceChildren(make("p", { class: "quiet" }, "No face was seen."));
+  if (!(all > 0)) return parent.replaceChildren(make("p", { class: "note" }, "No face was seen."));
   const whole = make("div", { class: "whole", "aria-hidden": "true" }, ...names.map((name) => {
     const part = tint(make("div"), name, labels);
     part.style.flex = `${seconds[name] / all} 0 0`;
@@ -203,5 +204,5 @@ export function shares(place, seconds, labels) {
   for (const name of [...names].sort((a, b) => seconds[b] - seconds[a])) {
     list.append(make("span", {}, tint(make("span", { class: "key" }), name, labels), name), make("span"), make("span", {}, duration(seconds[name])), make("span", {}, percent(seconds[name] / all)));
   }
-  place.replaceChildren(whole, list);
+  parent.replaceChildren(whole, list);
 }

@@ -1,21 +1,20 @@
-// The live page: fed by /api/events, draws pictures and boxes on a canvas, asks for the history now and then.
+// The live page: shows the events of /api/events, draws pictures and boxes on a canvas, and requests the history every 15 seconds.
 
 import { Timeline, colour, duration, make, percent, shares, tint } from "./chart.js";
 
 const HISTORY_MS = 15000, SILENT_MS = 6000, RETRY_MS = 1500;
 const TEXTS = {
-  pictures: "Clear pictures. They are made only while somebody looks, and none is kept.",
-  pixelated: "Pictures in coarse blocks, faces in coarser ones. They are made only while somebody looks, and none is kept.",
-  faces: "Boxes and scores of each face, and no picture.",
-  totals: "Only sums over time: no picture, and nothing of a single face.",
+  pictures: "Clear pictures. They are made only while a page is open, and none is stored.",
+  pixelated: "Pixelated pictures, with larger blocks on faces. They are made only while a page is open, and none is stored.",
+  faces: "The box and the scores of each face, and no picture.",
+  totals: "Only sums over time: no picture, and no data of a single face.",
 };
-const VEILS = { faces: "", totals: "Only totals are shown.", pixelated: "", pictures: "" };
 
 const $ = (id) => document.getElementById(id);
 const view = $("view"), paint = view.getContext("2d");
 const timeline = new Timeline($("chart"));
 let state = null, latest = null, picture = null, loading = false;
-let events = null, heardMs = 0, retry = 0;
+let events = null, lastEventMs = 0, retry = 0;
 const recent = new Map();
 
 // ---- the connection
@@ -24,53 +23,53 @@ function connect() {
   clearTimeout(retry);
   events?.close();
   if (document.hidden) return;
-  heardMs = performance.now();
+  lastEventMs = performance.now();
   events = new EventSource("/api/events");
-  events.addEventListener("state", (event) => { heard(); takeState(JSON.parse(event.data)); });
-  events.addEventListener("faces", (event) => { heard(); takeFaces(JSON.parse(event.data)); });
-  events.onerror = lost;
+  events.addEventListener("state", (event) => { onEvent(); onState(JSON.parse(event.data)); });
+  events.addEventListener("faces", (event) => { onEvent(); onFaces(JSON.parse(event.data)); });
+  events.onerror = reconnect;
 }
 
-function heard() {
-  heardMs = performance.now();
+function onEvent() {
+  lastEventMs = performance.now();
 }
 
-async function lost() {
-  camera("lost", "connection lost, trying again …");
+function reconnect() {
+  camera("lost", "connection lost, reconnecting …");
   events?.close();
   clearTimeout(retry);
   retry = setTimeout(connect, RETRY_MS);
 }
 
-setInterval(() => { if (events && !document.hidden && performance.now() - heardMs > SILENT_MS) lost(); }, 2000);
+setInterval(() => { if (events && !document.hidden && performance.now() - lastEventMs > SILENT_MS) reconnect(); }, 2000);
 document.addEventListener("visibilitychange", () => { document.hidden ? events?.close() : (connect(), history()); });
 
 // ---- state
 
-function takeState(found) {
+function onState(next) {
   // After an update the page must fit the daemon; after a restart its history has changed.
-  if (state && state.version !== found.version) return location.reload();
-  const fresh = !state || found.vitals.uptime_s < state.vitals.uptime_s;
-  state = found;
-  if (fresh) { recent.clear(); latest = null; history(); }
-  $("source").textContent = found.source;
-  $("version").textContent = `edgefer ${found.version}`;
-  const { camera: how, silent_s: silent, frames_per_s: rate } = found.vitals;
-  camera(how, {
-    live: `live, ${rate.toFixed(1)} frames/s`, silent: `no frame for ${duration(silent)}`, frozen: "always the same picture",
-    blocked: "nothing to be seen: covered, or in the dark", waiting: "waiting for a camera",
-  }[how]);
-  privacy(found);
-  vitals(found);
-  shares($("shares"), found.today, found.labels);
-  if (how !== "live" || !latest) redraw();
+  if (state && state.version !== next.version) return location.reload();
+  const restarted = !state || next.vitals.uptime_s < state.vitals.uptime_s;
+  state = next;
+  if (restarted) { recent.clear(); latest = null; history(); }
+  $("source").textContent = next.source;
+  $("version").textContent = `edgefer ${next.version}`;
+  const { camera: status, silent_s: silent, frames_per_s: rate } = next.vitals;
+  camera(status, {
+    live: `live, ${rate.toFixed(1)} frames/s`, silent: `no frame for ${duration(silent)}`, frozen: "the picture does not change",
+    blocked: "nothing to see: covered, or in the dark", waiting: "waiting for a camera",
+  }[status]);
+  privacy(next);
+  vitals(next);
+  shares($("shares"), next.today, next.labels);
+  if (status !== "live" || !latest) redraw();
 }
 
-function camera(how, text) {
-  $("camera").dataset.state = how;
-  // Said aloud by screen readers: only the state, not every change of the rate.
+function camera(status, text) {
+  $("camera").dataset.state = status;
+  // Screen readers read the state, not every change of the frame rate.
   if ($("camera-text").textContent !== text) $("camera-text").textContent = text;
-  $("camera").setAttribute("aria-live", how === "live" ? "off" : "polite");
+  $("camera").setAttribute("aria-live", status === "live" ? "off" : "polite");
 }
 
 function privacy({ show, allowed }) {
@@ -94,16 +93,16 @@ $("privacy").addEventListener("change", async (event) => {
 });
 
 function vitals({ vitals: now, model, source }) {
-  const lost = Object.entries(now.sinks).map(([name, { dropped, failed }]) => [name, dropped + failed]).filter(([, count]) => count);
+  const losses = Object.entries(now.sinks).map(([name, { dropped, failed }]) => [name, dropped + failed]).filter(([, count]) => count);
   const rows = [
     ["Frame rate", `${now.frames_per_s.toFixed(1)}`, "/s"],
     ["CPU", `${now.cpu_percent.toFixed(0)} %`, " of a core"],
     ["Memory", `${now.memory_mb.toFixed(0)} MB`],
     ["Temperature", now.temperature_c === null ? "–" : `${now.temperature_c.toFixed(0)} °C`, now.temperature_c === null ? " no sensor" : ""],
-    ["Power and heat", now.throttled.join(", ") || "fine", "", now.throttled.length > 0],
+    ["Power and heat", now.throttled.join(", ") || "no problem", "", now.throttled.length > 0],
     ["Camera", now.camera, "", !["live", "waiting"].includes(now.camera)],
     ["Frames skipped", now.dropped.toLocaleString("en"), " to stay live"],
-    ["Lost by outputs", lost.length ? lost.map(([name, count]) => `${name} ${count}`).join(", ") : "0", "", lost.length > 0],
+    ["Lost by sinks", losses.length ? losses.map(([name, count]) => `${name} ${count}`).join(", ") : "0", "", losses.length > 0],
     ["Running for", duration(now.uptime_s)],
     ["Model", model || "–"],
   ];
@@ -116,7 +115,7 @@ function vitals({ vitals: now, model, source }) {
 
 // ---- faces
 
-function takeFaces(observation) {
+function onFaces(observation) {
   if (!state || state.show === "totals") return;
   latest = observation;
   recent.set(observation.frame, observation);
@@ -128,8 +127,8 @@ function takeFaces(observation) {
 
 const cards = new Map();
 
-// A label is held for a moment after another class became likelier: its own probability is said, not the other's.
-function sureness(face) {
+// The label changes a little later than the most likely class: its own probability is shown.
+function probability(face) {
   return face.scores[face.expression] ?? face.score;
 }
 
@@ -137,11 +136,11 @@ function faces(found) {
   for (const [track, card] of cards) if (!found.some((face) => face.track === track)) { card.element.remove(); cards.delete(track); }
   for (const face of found) {
     let card = cards.get(face.track);
-    // A model that was swapped in may have other labels.
+    // A new model may have other labels.
     if (card && Object.keys(card.rows).join() !== Object.keys(face.scores).join()) { card.element.remove(); card = undefined; }
     card ??= newCard(face);
     card.name.textContent = face.expression;
-    card.score.textContent = percent(sureness(face));
+    card.score.textContent = percent(probability(face));
     for (const [label, score] of Object.entries(face.scores)) {
       const row = card.rows[label];
       row.bar.style.transform = `scaleX(${score})`;
@@ -152,7 +151,7 @@ function faces(found) {
     }
   }
   $("nobody").hidden = found.length > 0;
-  $("nobody").textContent = state?.show === "totals" ? "Faces are not shown one by one." : "Nobody in view.";
+  $("nobody").textContent = state?.show === "totals" ? "Single faces are not shown." : "Nobody in view.";
 }
 
 function newCard(face) {
@@ -183,14 +182,14 @@ async function load() {
       picture?.image.close();
       picture = { image: made, frame: Number(answer.headers.get("edgefer-frame")) };
     } else picture = null;
-  } catch { /* the connection is gone; events say so */ }
+  } catch { /* the connection is lost; the events notice it */ }
   loading = false;
   redraw();
 }
 
 function redraw() {
   const seen = picture ? (recent.get(picture.frame) ?? latest) : latest;
-  const veil = !state ? "connecting …" : state.show === "totals" ? VEILS.totals : seen ? "" : "waiting for the first frame …";
+  const veil = !state ? "connecting …" : state.show === "totals" ? "Only totals are shown." : seen ? "" : "waiting for the first frame …";
   if ($("veil").textContent !== veil) $("veil").textContent = veil;
   const [width, height] = seen?.size ?? [640, 480];
   const scale = Math.min(2, devicePixelRatio || 1), wide = Math.round(view.clientWidth * scale), high = Math.round((wide * height) / width);
@@ -199,8 +198,8 @@ function redraw() {
   if (picture && seen) paint.drawImage(picture.image, 0, 0, wide, high);
   else if (seen) grid(wide, high, scale);
   for (const face of seen?.faces ?? []) box(face, wide / width, scale);
-  const said = (seen?.faces ?? []).map((face) => `${face.expression} ${percent(sureness(face))}`).join(", ");
-  const label = seen ? `${picture ? "Camera picture" : "Places of the faces, without a picture"}: ${said || "no face"}` : veil;
+  const list = (seen?.faces ?? []).map((face) => `${face.expression} ${percent(probability(face))}`).join(", ");
+  const label = seen ? `${picture ? "Camera picture" : "Boxes of the faces, without a picture"}: ${list || "no face"}` : veil;
   if (view.getAttribute("aria-label") !== label) view.setAttribute("aria-label", label);
 }
 
@@ -220,7 +219,7 @@ function box(face, ratio, scale) {
   paint.strokeStyle = found;
   paint.strokeRect(x, y, w, h);
   paint.font = `600 ${14 * scale}px system-ui, sans-serif`;
-  const text = `${expression} ${percent(sureness(face))}`, pad = 7 * scale, high = 24 * scale, long = paint.measureText(text).width + 2 * pad;
+  const text = `${expression} ${percent(probability(face))}`, pad = 7 * scale, high = 24 * scale, long = paint.measureText(text).width + 2 * pad;
   const left = Math.max(0, Math.min(x - 1.25 * scale, view.width - long)), top = Math.max(0, y - high);
   paint.fillStyle = found;
   paint.fillRect(left, top, long, high);

@@ -1,0 +1,118 @@
+"""What ``edgefer run`` runs: source, pipeline and sinks opened as the settings say, then the loop until it ends."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+from edgefer.errors import MemoryLimit
+from edgefer.files import state_dir
+from edgefer.machine import resident_bytes, trim_memory, version
+from edgefer.model.describe import facts_of
+from edgefer.output import About, Background, Sink, begin, close_all
+from edgefer.pipeline import loop
+from edgefer.pipeline.stages import Pipeline, open_pipeline
+from edgefer.pipeline.throttle import Throttle
+from edgefer.redact import redact_url
+from edgefer.settings import Settings
+from edgefer.sinks import open_sink
+from edgefer.sinks.actions import Actions, check_actions
+from edgefer.sinks.mqtt import Mqtt
+from edgefer.sources import Source, open_source, pick_source
+from edgefer.update.updater import Updater
+
+_MEMORY_CHECK_FRAMES = 64
+"""Frames between two checks of the memory in use."""
+
+NOTICE = "An expression is not an emotion. Inferring emotions at work or in education is forbidden in the EU (AI Act, Art. 5(1)(f))."
+
+
+def run(settings: Settings, stop: threading.Event, say: Callable[[str], None]) -> int:
+    """Run until the source ends or ``stop`` is set, with messages to ``say``; returns 1 if a sink failed, else 0.
+
+    Raises `EdgeferError` if something cannot be opened; everything opened before is closed again.
+    """
+    sinks: list[Sink] = []
+    """Sinks as the loop calls them: most in a thread of their own."""
+    with ExitStack() as stack:
+        specs = _sink_specs(settings)
+        updater = stack.enter_context(Updater(settings, specs, state_dir())) if settings.update.enabled else None
+        pipeline = updater.open_pipeline() if updater else open_pipeline(settings)
+        source = open_source(settings.source or pick_source(say))
+        stack.callback(source.close)
+        stack.callback(close_all, sinks)
+        opened = _open_sinks(specs, settings, pipeline, sinks, stop, lossless=not source.live)
+        if updater:
+            for sink in opened:
+                if isinstance(sink, Mqtt):
+                    updater.listen(sink.connection, sink.topics)
+        _announce(source, pipeline, opened, say)
+        for message in begin(sinks, About(version(), source.description, lambda: facts_of(pipeline.classifier), sinks)):
+            say(message)
+        checks = [
+            *([updater.between(pipeline)] if updater else []),
+            *([_memory_guard(settings.max_memory_mb)] if settings.max_memory_mb else []),
+        ]
+
+        def between(faults: int) -> None:
+            for check in checks:
+                check(faults)
+
+        trim_memory()
+        summary = loop.run(source, pipeline, sinks, stop, settings.source_timeout_s, Throttle(settings.pace), between)
+    say(str(summary))
+    background = [sink for sink in sinks if isinstance(sink, Background)]
+    for complaint in filter(None, (sink.complaint() for sink in background)):
+        say(complaint)
+    return int(any(sink.failed for sink in background))
+
+
+def _sink_specs(settings: Settings) -> list[str]:
+    """The sinks of the settings, and those that a terminal or systemd adds."""
+    service = bool(os.environ.get("NOTIFY_SOCKET"))
+    # A service stores pictures only if its configuration asks for them.
+    specs = list(settings.sinks) or (["status:"] if service else ["status:", "snapshots:snapshots"])
+    if service and "systemd:" not in specs:
+        specs.append("systemd:")
+    if sys.stderr.isatty() and "status:" not in specs and not (sys.stdout.isatty() and "jsonl:-" in specs):
+        specs.append("status:")
+    return specs
+
+
+def _open_sinks(
+    specs: list[str], settings: Settings, pipeline: Pipeline, sinks: list[Sink], stop: threading.Event, lossless: bool
+) -> list[Sink]:
+    """Open the sinks and return them; also append each to ``sinks``, in its thread, so that the caller closes it after an error."""
+    opened: list[Sink] = []
+    for spec in specs:
+        sink = open_sink(spec)
+        opened.append(sink)
+        sinks.append(sink if sink.main_thread else Background(sink, redact_url(spec), stop, lossless))
+    if settings.action:
+        check_actions(settings.action, pipeline.classifier.labels)
+        sinks.append(Background(Actions(settings.action), "actions", stop, lossless))
+    return opened
+
+
+def _memory_guard(limit_mb: float) -> Callable[[int], None]:
+    """A check to call before each frame; raises `MemoryLimit`. Raspberry Pi OS switches the kernel's memory cgroup off."""
+    frames = itertools.count()
+
+    def guard(_faults: int) -> None:
+        if next(frames) % _MEMORY_CHECK_FRAMES == 0 and (found_mb := resident_bytes() / 1e6) > limit_mb:
+            raise MemoryLimit(f"{found_mb:.0f} MB of memory are in use, and max_memory_mb allows {limit_mb:.0f}: ending, for a restart")
+
+    return guard
+
+
+def _announce(source: Source, pipeline: Pipeline, sinks: Sequence[Sink], say: Callable[[str], None]) -> None:
+    """What people should know before the first frame."""
+    images_leave = any(sink.images_leave for sink in sinks)
+    say(f"{NOTICE} {'Everybody with the token sees images.' if images_leave else 'No image leaves this machine.'}")
+    say(f"source: {source.description}; model: {pipeline.classifier.path}")
+    if not pipeline.classifier.accelerated:
+        say("XNNPACK is not in use: every answer takes many times as long; 'edgefer doctor' explains why")

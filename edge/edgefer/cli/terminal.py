@@ -1,0 +1,37 @@
+"""How verbs talk to a terminal: messages, the log, questions, signals."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Callable
+
+from edgefer.errors import SettingsError
+from edgefer.redact import RedactingFormatter, redact
+
+
+def say(line: str) -> None:
+    """Print one message on standard error, without secrets."""
+    print(redact(line), file=sys.stderr, flush=True)
+
+
+def log_to_stderr(level: str) -> None:
+    """Log to standard error from ``level`` up, without secrets."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+def ask(question: str, default: str) -> str:
+    """One answer from the terminal; raises `SettingsError` at the end of the input."""
+    try:
+        return input(f"{question} [{default}] ").strip() or default
+    except EOFError:
+        raise SettingsError("no answer; nothing was written") from None
+
+
+def on_stop_signal(stop: Callable[[], None]) -> None:
+    """Call ``stop`` on Ctrl-C (SIGINT) and on SIGTERM, which systemd sends."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop())

@@ -1,0 +1,102 @@
+"""V4L2 cameras, such as USB webcams, through OpenCV."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+from msgspec import Meta
+
+from edgefer.errors import SourceError
+from edgefer.luma import colour_frame
+from edgefer.settings import Table
+from edgefer.sources import Source
+from edgefer.sources.camera_health import Stillness
+from edgefer.sources.capture import V4L2, Capture, FrozenSeconds, stream_format
+from edgefer.spec import Spec
+from edgefer.types import Frame
+
+Size = Annotated[int, Meta(ge=16, le=8192)]
+
+
+class CameraOptions(Table, frozen=True):
+    """What a V4L2 camera is asked for; it may give something else, which `Camera.description` names."""
+
+    width: Size = 640
+    """Width of the pictures that the camera is asked for."""
+    height: Size = 480
+    """Height of the pictures."""
+    fps: Annotated[float, Meta(gt=0, le=1000)] = 30.0
+    """Frames a second."""
+    fourcc: str = "MJPG"
+    """Pixel format of four letters: USB cameras need MJPG for 30 frames a second."""
+    frozen_s: FrozenSeconds = 6.0
+    """Seconds of one and the same picture after which the camera has failed; 0: never."""
+
+
+class Camera(Source):
+    """A V4L2 camera, such as a USB webcam: number N is ``/dev/videoN``."""
+
+    forms = ("opencv:N",)
+    options = CameraOptions
+    live = True
+
+    def __init__(self, spec: Spec) -> None:
+        options = spec.read(CameraOptions)
+        self._name, self._frozen_s, self.repeats = str(spec), options.frozen_s, not options.frozen_s
+        self._capture = Capture(int(spec.path), V4L2)
+        device = Path(f"/dev/video{spec.path}")
+        if not self._capture.cv2.isOpened():
+            raise SourceError(f"{spec}: no camera answers at {device}: {_why_not(device)}")
+        for key, value in (
+            (cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*options.fourcc)),
+            (cv2.CAP_PROP_FRAME_WIDTH, options.width),
+            (cv2.CAP_PROP_FRAME_HEIGHT, options.height),
+            (cv2.CAP_PROP_FPS, options.fps),
+        ):
+            self._capture.cv2.set(key, value)
+        asked = f"{options.width}x{options.height} {options.fourcc}, {options.fps:.3g} frames a second"
+        given = stream_format(self._capture.cv2)
+        self.description = f"camera {spec.path}, {given}" + (f" ({asked} asked for)" if given != asked else "")
+
+    @classmethod
+    def check(cls, spec: Spec) -> None:
+        """Raises `SettingsError` or `SourceError` for a spec that cannot be opened; opens nothing."""
+        fourcc = spec.read(CameraOptions).fourcc
+        if not re.fullmatch(r"[0-9]{1,3}", spec.path):
+            raise SourceError(f"{spec}: a camera is a number, as in opencv:0; a clip is file:PATH")
+        if not re.fullmatch(r"[ -~]{4}", fourcc):
+            raise SourceError(f"{spec}: fourcc is four letters such as MJPG or YUYV, found {fourcc!r}")
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames until closed; raises `SourceError` when the camera fails, or repeats one picture."""
+        still, index = Stillness(), 0
+        while (picture := self._capture.read()) is not None:
+            frame = colour_frame(index, time.time(), picture)
+            yield frame
+            index += 1
+            if 0 < self._frozen_s < still.lasts_s(frame.luma, time.monotonic()):
+                raise SourceError(
+                    f"{self._name}: the same picture for {self._frozen_s:g} s; is it still plugged in? (on purpose: frozen_s=0)"
+                )
+        if not self._capture.closed.is_set():
+            raise SourceError(f"{self._name}: the camera stopped giving frames; is it still plugged in?")
+
+    def close(self) -> None:
+        """Release the camera."""
+        self._capture.close()
+
+
+def _why_not(device: Path) -> str:
+    """Why a V4L2 device may not have opened, and what to do."""
+    if not device.exists():
+        others = sorted(str(other) for other in device.parent.glob("video*"))
+        return f"there is {', '.join(others)}" if others else "no camera is plugged in, or its driver is missing"
+    if not os.access(device, os.R_OK | os.W_OK):
+        return "no permission; 'sudo usermod -aG video $USER', then log in again"
+    return f"another program may hold it ('fuser {device}' shows which), or it is not a camera ('v4l2-ctl --list-devices')"
