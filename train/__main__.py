@@ -83,7 +83,8 @@ def _train_all(recipe: Recipe, near: Path, out: Path, options: argparse.Namespac
         raise SettingsError(
             f"{recipe.name} builds on {first.name}, and there is no {run_of(first.name, out)}: train {first.name} first, the same way"
         )
-    if recipe.builds_on() and options.distribute == "none" and Path(options.data).exists():
+    resumed = any((out.parent / each.name).is_dir() for each in order[:-1]) or out.is_dir()
+    if recipe.builds_on() and not resumed and options.distribute == "none" and Path(options.data).exists():
         with _keras_loaded():
             from train.plan import announce
         announce(order, out.parent / "pretrained")
