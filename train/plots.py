@@ -93,10 +93,17 @@ def coverage(scores: Scores, truth: Classes, chosen: float, title: str, path: Pa
     panel.plot(thresholds, right, label="accuracy of the answers given")
     panel.plot(thresholds, answered, label="share of faces answered")
     panel.axvline(chosen, color="grey", linestyle=":", label=f"chosen: {chosen:.2f}")
-    for series, above in ((right, right[at] >= answered[at]), (answered, answered[at] > right[at])):
+    above = right[at] >= answered[at]
+    for series, up in ((right, above), (answered, not above)):
         # Boxed, and on the outer side of the two lines, so that no line runs through the text.
-        where = {"xytext": (8, 12 if above else -12), "va": "bottom" if above else "top", "bbox": {"fc": "white", "ec": "none", "pad": 1}}
-        panel.annotate(f"{100 * series[at]:.0f} %", (chosen, series[at]), textcoords="offset points", **where)
+        panel.annotate(
+            f"{100 * series[at]:.0f} %",
+            (chosen, series[at]),
+            textcoords="offset points",
+            xytext=(8, 12 if up else -12),
+            va="bottom" if up else "top",
+            bbox={"fc": "white", "ec": "none", "pad": 1},
+        )
     panel.set(xlabel='"uncertain" below this probability', ylabel="share", xlim=(0, 1), ylim=(0, 1.02), title=title)
     panel.grid(alpha=0.3)
     panel.legend(loc="lower left")
