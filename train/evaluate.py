@@ -36,13 +36,17 @@ def open_scorer(model: Path, prior: str = "") -> Scorer:
         with silence_native_stderr():
             import keras
 
+            from train.ask import asker
+
         try:
             network = keras.models.load_model(model, compile=False)
         except Exception as error:  # a damaged file can raise nearly any exception
             raise ModelError(f"{model}: Keras cannot load it: {str(error).splitlines()[0]}") from None
 
+        answer = asker(network)
+
         def by_keras(images: Pixels) -> Scores:
-            return np.asarray(network.predict(images[..., None], batch_size=256, verbose=0), np.float32)
+            return answer(images[..., None])
 
         if not prior:
             return by_keras

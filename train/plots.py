@@ -13,7 +13,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from edgefer.files import atomic_path
 from edgefer.types import Pixels, Scores
 from train.metrics import Classes, Figures, calibration_error, coverage_curve, reliability
 
@@ -94,14 +93,15 @@ def coverage(scores: Scores, truth: Classes, chosen: float, title: str, path: Pa
     panel.plot(thresholds, right, label="accuracy of the answers given")
     panel.plot(thresholds, answered, label="share of faces answered")
     panel.axvline(chosen, color="grey", linestyle=":", label=f"chosen: {chosen:.2f}")
-    for series, above in ((right, right[at] >= answered[at]), (answered, answered[at] > right[at])):
+    above = right[at] >= answered[at]
+    for series, up in ((right, above), (answered, not above)):
         # Boxed, and on the outer side of the two lines, so that no line runs through the text.
         panel.annotate(
             f"{100 * series[at]:.0f} %",
             (chosen, series[at]),
-            xytext=(8, 12 if above else -12),
             textcoords="offset points",
-            va="bottom" if above else "top",
+            xytext=(8, 12 if up else -12),
+            va="bottom" if up else "top",
             bbox={"fc": "white", "ec": "none", "pad": 1},
         )
     panel.set(xlabel='"uncertain" below this probability', ylabel="share", xlim=(0, 1), ylim=(0, 1.02), title=title)
@@ -125,6 +125,5 @@ def robustness_chart(of: Mapping[str, Mapping[str, float]], title: str, path: Pa
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with atomic_path(path) as draft:
-        figure.savefig(draft, dpi=110)
+    figure.savefig(path, dpi=110)
     plt.close(figure)
