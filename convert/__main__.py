@@ -1,4 +1,4 @@
-"""``python -m convert``: a trained ``.keras`` file in, a TFLite file with its card out, or nothing and the reason."""
+"""``python -m convert``: a trained ``.keras`` file to a TFLite file with its card. Writes nothing if the file loses accuracy."""
 
 from __future__ import annotations
 
@@ -28,18 +28,23 @@ USUAL = Gate(max_loss_points=1.0, min_agreement=0.9, reason="")
 """For a model whose run wrote no gate."""
 
 KERNEL_PICTURES = 200
-"""So many validation pictures are answered once more without XNNPACK."""
+"""Validation pictures to classify with XNNPACK and without it."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Convert a trained model to TFLite and compare the two on the validation images; writes only what passes."""
+    """Convert a trained model to TFLite, compare both on the validation images, and write the file if it passes."""
     parser = argparse.ArgumentParser(prog="python -m convert", description=main.__doc__)
     parser.add_argument("model", nargs="?", default="", help="the .keras file 'make train' wrote")
     parser.add_argument("--recipe", default="int8", choices=RECIPES, help="quantization (default: int8)")
     parser.add_argument("--data", help="FER2013, to calibrate and compare with (default: what the model was trained on)")
     parser.add_argument("--out", help="the .tflite file (default: beside the model, <name>-<recipe>.tflite)")
     parser.add_argument("--max-loss", type=float, metavar="POINTS", help="accuracy it may lose (default: its recipe's, else 1.0)")
-    parser.add_argument("--min-agreement", type=float, metavar="SHARE", help="answers that must stay (default: its recipe's, else 0.9)")
+    parser.add_argument(
+        "--min-agreement",
+        type=float,
+        metavar="SHARE",
+        help="share of answers that must stay the same (default: its recipe's, else 0.9)",
+    )
     options = parser.parse_args(arguments)
     try:
         _convert(options)
@@ -67,14 +72,14 @@ def _convert(options: argparse.Namespace) -> None:
     model = quantize(source, options.recipe, data.splits["train"].keep(found.train_keep).images)
     if options.recipe == "int8":
         check_all_integer(model)
-    makers = installed("tensorflow-cpu", "tensorflow", "ai-edge-litert")
+    versions = installed("tensorflow-cpu", "tensorflow", "ai-edge-litert")
     provenance = {
         **card.provenance,
         "keras_sha256": hashlib.sha256(read_model(source)).hexdigest(),
-        **{f"convert {package}": number for package, number in makers.items()},
+        **{f"convert {package}": number for package, number in versions.items()},
     }
     draft = msgspec.structs.replace(card, quantization=options.recipe, provenance=provenance)
-    # The draft is judged as the very file it will be, and replaces the old one only when it passes.
+    # The comparison uses the finished file, in a hidden folder; it is renamed only if it passes.
     with atomic_path(out) as part:
         part.write_bytes(attach_card(model, draft))
         split = data.splits["validation"].keep(found.validation_unique)
@@ -105,10 +110,10 @@ def _convert(options: argparse.Namespace) -> None:
 def _on_other_runtimes(model: bytes, images: Pixels) -> str:
     apart = kernels_apart(model, images)
     if not apart:
-        return f"with XNNPACK and without (tflite-runtime, for one): the same probabilities to the bit on {len(images)} of them"
+        return f"with XNNPACK and without (such as tflite-runtime): the same probabilities to the bit on {len(images)} of them"
     return (
-        f"without XNNPACK (tflite-runtime, for one) probabilities are up to {apart}/256 others on {len(images)} of them: "
-        "only plain chains of convolutions and dense layers that magnify little can be made exact"
+        f"without XNNPACK (such as tflite-runtime) probabilities differ by up to {apart}/256 on {len(images)} of them: "
+        "only plain chains of convolutions and dense layers that amplify little can be made exact"
     )
 
 
@@ -134,7 +139,7 @@ def _run(source: Path) -> dict[str, Any]:
 
 
 def data_path(asked: str | None, source: Path) -> Path:
-    """The dataset asked for, else the one the run beside the model was made with."""
+    """The dataset asked for, else the one in the ``run.json`` beside the model."""
     if asked:
         return Path(asked)
     try:

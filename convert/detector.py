@@ -20,7 +20,7 @@ from convert.photographs import Photographs, best_setting, load_photographs, rea
 from convert.recipes import RECIPES
 from convert.validate import check_all_integer
 from convert.yunet import Array, YuNetGraph, equalized, read_graph
-from edgefer.detectors.yunet import CARD, DetectorCard, YuNet, canvas_of, detections, scores
+from edgefer.detectors.yunet import CARD, STEP_PX, DetectorCard, YuNet, canvas_of, detections, scores
 from edgefer.errors import EdgeferError, ModelError
 from edgefer.files import atomic_path
 from edgefer.native_stderr import silence_native_stderr
@@ -61,7 +61,9 @@ def _convert(options: argparse.Namespace) -> None:
     out = Path(options.out) if options.out else source.with_suffix(".tflite")
     if not out.parent.is_dir():
         raise ModelError(f"{out}: no such folder; choose another OUT")
-    graph = read_graph(source)
+    with silence_native_stderr():
+        graph = read_graph(source)
+        import tensorflow  # noqa: F401  it announces itself when it is first imported
     photographs = load_photographs(Path(options.data))
     chosen = calibration(photographs)
     print(f"converting {source}, calibrated on {len(chosen)} photographs …", flush=True)
@@ -115,10 +117,11 @@ def quantized(graph: YuNetGraph, pictures: Sequence[Pixels]) -> tuple[bytes, Arr
         # Fused into the last convolutions. What is beyond -1..1 belongs to cells without a face.
         return [tf.maximum(tf.minimum(output, 1.0), -1.0) for output in even(canvas)]
 
-    single = tf.TensorSpec(canvases[0].shape, tf.float32, name="canvas")
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([tf.function(clipped).get_concrete_function(single)])
-    RECIPES["int8"](converter, samples)
+    # The smallest input: a runtime allocates the size in the file first, and then the one it is asked for.
+    single = tf.TensorSpec((1, STEP_PX + 1, STEP_PX + 1, 1), tf.float32, name="canvas")
     with silence_native_stderr():
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([tf.function(clipped).get_concrete_function(single)])
+        RECIPES["int8"](converter, samples)
         model = packed(converter.convert())
     check_all_integer(model)
     return model, gains

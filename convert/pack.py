@@ -1,8 +1,8 @@
-"""The same flatbuffer, smaller: what stands in it many times is written once and pointed at, and detours through float are cut.
+"""The same flatbuffer, smaller: equal vectors are written once, and detours through floating point are removed.
 
-Of every channel the converter notes a zero point of eight bytes, twice, and all of them are zero: a tenth of a small file. A
-tensor is named after every operation that was folded into it: the first is enough. ELU is left in floating point, between a
-DEQUANTIZE and a QUANTIZE, though every runtime knows it in 8 bits, as a table of the same values.
+The converter writes a zero point of eight bytes for every channel, twice, and all of them are zero: a tenth of a small file. It
+names a tensor after every operation folded into it: the first name is enough. It keeps ELU in floating point, between a DEQUANTIZE
+and a QUANTIZE, although every runtime has an 8-bit ELU, a table of the same values.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ai_edge_litert import schema_py_generated as schema
 FILE_IDENTIFIER = b"TFL3"
 INT8 = schema.TensorType.INT8
 WEIGHTS_ALIGNMENT = 16
-"""Bytes; the schema asks it of every tensor's data, and the generated Python does not heed it."""
+"""Bytes; the schema requires it for tensor data, and the generated Python ignores it."""
 
 
 class _Once(flatbuffers.Builder):
@@ -38,7 +38,7 @@ class _Once(flatbuffers.Builder):
 
 
 def packed(model: bytes) -> bytes:
-    """A TFLite flatbuffer that answers as ``model`` does, equal vectors shared, the names of tensors short, ELU in 8 bits."""
+    """A TFLite flatbuffer with the answers of ``model``: equal vectors shared, short tensor names, ELU in 8 bits."""
     content = unpacked(model)
     for graph in content.subgraphs:
         _without_detours(content, graph)
@@ -49,36 +49,35 @@ def packed(model: bytes) -> bytes:
 
 
 def unpacked(model: bytes) -> schema.ModelT:
-    """A flatbuffer as objects that can be changed."""
+    """A flatbuffer as mutable objects."""
     return schema.ModelT.InitFromPackedBuf(np.frombuffer(model, np.uint8), 0)
 
 
 def written(content: schema.ModelT, about_bytes: int) -> bytes:
-    """The objects as a flatbuffer of ``about_bytes``, equal vectors written once."""
+    """The objects as a flatbuffer of some ``about_bytes``; equal vectors are written once."""
     builder = _Once(about_bytes)
     builder.Finish(content.Pack(builder), FILE_IDENTIFIER)
     return bytes(builder.Output())
 
 
 def kind(content: schema.ModelT, operator: schema.OperatorT) -> int:
-    """The `BuiltinOperator` that an operator is."""
+    """The `BuiltinOperator` of an operator."""
     return kind_of(content.operatorCodes[operator.opcodeIndex])
 
 
 def kind_of(code: schema.OperatorCodeT) -> int:
-    """The `BuiltinOperator` that a code stands for; old ones stand in a field of their own."""
+    """The `BuiltinOperator` of a code; old operators are in the deprecated field."""
     return int(max(code.builtinCode, code.deprecatedBuiltinCode))
 
 
 def _without_detours(content: schema.ModelT, graph: schema.SubGraphT) -> None:
-    """Let each ELU between a DEQUANTIZE and a QUANTIZE of 8 bits read and write those itself."""
-
+    """Remove the DEQUANTIZE before and the QUANTIZE after each ELU of 8 bits."""
     made_by = {int(tensor): operator for operator in graph.operators for tensor in operator.outputs}
     read_by: dict[int, list[schema.OperatorT]] = {}
     for operator in graph.operators:
         for tensor in operator.inputs:
             read_by.setdefault(int(tensor), []).append(operator)
-    needless = set()
+    detours = set()
     for operator in graph.operators:
         if kind(content, operator) != schema.BuiltinOperator.ELU:
             continue
@@ -91,5 +90,5 @@ def _without_detours(content: schema.ModelT, graph: schema.SubGraphT) -> None:
             schema.BuiltinOperator.QUANTIZE,
         ) and ends == [INT8, INT8]:
             operator.inputs, operator.outputs = before.inputs, after[0].outputs
-            needless |= {id(before), id(after[0])}
-    graph.operators = [operator for operator in graph.operators if id(operator) not in needless]
+            detours |= {id(before), id(after[0])}
+    graph.operators = [operator for operator in graph.operators if id(operator) not in detours]

@@ -37,7 +37,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 METRICS, CURVES = "metrics.json", "curves.png"
 BASELINE = "report"
 SHIPPED = ("-int8.tflite", "-float16.tflite", ".keras")
-"""What is published of a run, where it is there: the int8 file must be."""
+"""Files of a run to publish; only the int8 file and the ``.keras`` file are required."""
 
 UNIQUE = "validation without repeats"
 
@@ -46,11 +46,11 @@ Views = Mapping[str, tuple[npt.NDArray[np.bool_], Classes]]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Publish a trained and converted model: measure every file, draw, write the card, the comparison and the digests."""
+    """Publish a trained and converted model: measure every file; write charts, the card, the comparison and the digests."""
     parser = argparse.ArgumentParser(prog="python -m convert.publish", description=main.__doc__)
     parser.add_argument("run", help="the folder 'make train' and 'make convert' wrote, such as runs/small")
     parser.add_argument("--data", help="FER2013 (default: what the model was trained on)")
-    parser.add_argument("--models", default=str(MODELS), help="where published models live (default: models/ of this checkout)")
+    parser.add_argument("--models", default=str(MODELS), help="folder of published models (default: models/ of this checkout)")
     parser.add_argument("--replace", action="store_true", help="replace a published model of the same name")
     options = parser.parse_args(arguments)
     try:
@@ -64,10 +64,10 @@ def _publish(run: Path, asked_data: str | None, models: Path, replace: bool) -> 
     files = {suffix: run / f"{name}{suffix}" for suffix in SHIPPED}
     for path in (files[".keras"], files["-int8.tflite"], run / METRICS, run / CURVES):
         if not path.is_file():
-            raise ModelError(f"{path}: not there; run make train RECIPE={name}, then make convert MODEL={files['.keras']}")
-    place = models / name
-    if place.exists() and not replace:
-        raise ModelError(f"{place}: published already; pass ARGS=--replace to put this run in its place")
+            raise ModelError(f"{path}: missing; run make train RECIPE={name}, then make convert MODEL={files['.keras']}")
+    home = models / name
+    if home.exists() and not replace:
+        raise ModelError(f"{home}: published already; pass ARGS=--replace to replace it with this run")
     card = read_card(files["-int8.tflite"])
     source = data_path(asked_data, files[".keras"])
     data = load(source, card.labels)
@@ -90,22 +90,22 @@ def _publish(run: Path, asked_data: str | None, models: Path, replace: bool) -> 
         (part / METRICS).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
         agreement = _agreement(data, votes)
         _describe(part, figures, _baseline(models, name), agreement)
-        os.sync()  # all of it is on the disk before it gets its name
-        _swap(part, place)
+        os.sync()  # on the disk before the rename
+        _swap(part, home)
     found = {path.parent: json.loads(path.read_text(encoding="utf-8")) for path in models.glob(f"[!.]*/{METRICS}")}
-    cards = {home: metrics for home, metrics in found.items() if "files" in metrics}  # what was published by hand has none
+    cards = {folder: metrics for folder, metrics in found.items() if "files" in metrics}  # models published by hand have none
     if name == BASELINE:
-        for home in cards.keys() - {place}:
-            _describe(home, cards[home], _baseline(models, home.name), agreement)
+        for other in cards.keys() - {home}:
+            _describe(other, cards[other], _baseline(models, other.name), agreement)
     published = sorted(cards.values(), key=lambda metrics: -metrics["macs"])
     write_atomic(models / "README.md", _page("models.md", published=published))
     _write_sums(models)
     write_golden(models)
-    print(f"{place}: {', '.join(sorted(path.name for path in place.iterdir()))}\nlook at it, then commit {models}")
+    print(f"{home}: {', '.join(sorted(path.name for path in home.iterdir()))}\ncheck it, then commit {models}")
 
 
 def _measure(path: Path, part: Path, data: Dataset, views: Views, judged_by: Judges | None) -> Metrics:
-    """Copy one file into ``part`` and say what it scores; the int8 file's answers are drawn as well."""
+    """Copy one file into ``part`` and return its figures; for the int8 file, also draw its charts."""
     print(f"measuring {path} …", flush=True)
     shutil.copy(path, part / path.name)
     card, split = read_card(path), data.splits["validation"]
@@ -129,7 +129,7 @@ def _measure(path: Path, part: Path, data: Dataset, views: Views, judged_by: Jud
 
 
 def _baseline(models: Path, name: str) -> dict[str, Metrics]:
-    """The int8 file of the student report's network, as published, for every other model to stand beside."""
+    """Figures of the published int8 file of the student report's network, to compare every other model with."""
     try:
         files = json.loads((models / BASELINE / METRICS).read_text(encoding="utf-8"))["files"]
     except (FileNotFoundError, KeyError):
@@ -137,46 +137,46 @@ def _baseline(models: Path, name: str) -> dict[str, Metrics]:
     return {file: of for file, of in files.items() if name != BASELINE and file.endswith(SHIPPED[0])}
 
 
-def _describe(place: Path, figures: Metrics, baseline: dict[str, Metrics], agreement: dict[str, float]) -> None:
-    """Write a model's card and its chart of robustness into ``place``, beside the baseline's figures."""
+def _describe(home: Path, figures: Metrics, baseline: dict[str, Metrics], agreement: dict[str, float]) -> None:
+    """Write a model's card and its robustness chart, with the baseline's figures, into ``home``."""
     files, name = figures["files"], figures["name"]
     varied = {file: of["robustness"] for file, of in {**baseline, **files}.items()}
-    robustness_chart(varied, f"{name}: where a camera differs", place / "robustness.png")
+    robustness_chart(varied, f"{name}: where a camera differs", home / "robustness.png")
     int8 = next(of for file, of in files.items() if file.endswith(SHIPPED[0]))
     page = _page("model-card.md", m=figures, int8=int8, varied=varied, agreement=agreement, pretrained=_pretrained(figures["recipe"]))
-    write_atomic(place / "README.md", page)
+    write_atomic(home / "README.md", page)
 
 
-def _swap(part: Path, place: Path) -> None:
-    """Put the folder ``part`` where ``place`` is."""
-    old = place.with_name(f".old-{place.name}")
-    if place.exists():
-        shutil.rmtree(old, ignore_errors=True)  # of one who was killed here
-        place.rename(old)
-    part.rename(place)
+def _swap(part: Path, home: Path) -> None:
+    """Replace the folder ``home`` by ``part``."""
+    old = home.with_name(f".old-{home.name}")
+    if home.exists():
+        shutil.rmtree(old, ignore_errors=True)  # left by a run that was killed here
+        home.rename(old)
+    part.rename(home)
     shutil.rmtree(old, ignore_errors=True)
 
 
 def _pretrained(recipe: Metrics) -> bool:
-    """Whether a run began with published weights, itself or through the runs it began with."""
+    """Whether a run, or a run whose weights it started from, started from published weights."""
     if recipe.get("pretrained") or not recipe.get("start"):
         return bool(recipe.get("pretrained"))
     try:
         return _pretrained(msgspec.to_builtins(load_recipe(recipe["start"])))
-    except SettingsError:  # somebody's own recipe: what its run says of itself is in the provenance
+    except SettingsError:  # a recipe from outside: the provenance has the run's own record
         return False
 
 
 def _agreement(data: Dataset, votes: npt.NDArray[np.float32]) -> dict[str, float]:
-    """Share of each class's pictures, 0..1, on which most FER+ taggers gave the original label; "all" for all of them."""
-    theirs = np.concatenate([ferplus_majority(split, votes, data.labels) for split in data.splits.values()])
+    """Share of each class's pictures, 0..1, whose original label is the majority of FER+'s taggers; "all" for all pictures."""
+    majority = np.concatenate([ferplus_majority(split, votes, data.labels) for split in data.splits.values()])
     labels = np.concatenate([split.labels for split in data.splits.values()])
-    same = theirs == labels
+    same = majority == labels
     return {"all": float(same.mean()), **{label: float(same[labels == k].mean()) for k, label in enumerate(data.labels)}}
 
 
 def _page(template: str, **values: object) -> str:
-    """A page of ``convert/templates``; a value that is missing is an error."""
+    """A page of ``convert/templates``; raises `ModelError` for a missing value."""
     pages = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True
     )
@@ -191,7 +191,7 @@ def _page(template: str, **values: object) -> str:
 
 
 def _write_sums(models: Path) -> None:
-    """Digests of every published file, in the form ``sha256sum -c`` reads."""
+    """Digests of every published file, in the format of ``sha256sum -c``."""
     files = sorted(path for pattern in ("[!.]*/*.tflite", "[!.]*/*.keras") for path in models.glob(pattern))
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(models).as_posix()}\n" for path in files]
     write_atomic(models / SUMS, "".join(lines))

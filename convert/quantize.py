@@ -1,4 +1,4 @@
-"""The converter itself, run as a process of its own: it leaks memory at each call and prints straight to the terminal."""
+"""TensorFlow's converter in a process of its own: it leaks memory at each call and prints to the terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CALIBRATION_PICTURES = 500
 def quantize(model: Path, recipe: str, images: Pixels) -> bytes:
     """A ``.keras`` file -> the bytes of a TFLite flatbuffer without a card, calibrated on ``images`` (n, H, W) uint8.
 
-    Raises `ModelError` with the converter's own last words when it fails.
+    Raises `ModelError` with the last line of the converter's output if it fails.
     """
     with tempfile.TemporaryDirectory() as folder:
         pictures, result = Path(folder) / "images.npy", Path(folder) / "model.tflite"
@@ -27,8 +27,8 @@ def quantize(model: Path, recipe: str, images: Pixels) -> bytes:
         command = [sys.executable, "-m", "convert.quantize", str(model), recipe, str(pictures), str(result)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode or not result.is_file():
-            words = [line for line in done.stderr.splitlines() if line.strip()] or ["it said nothing"]
-            raise ModelError(f"{model}: TensorFlow could not convert it with recipe {recipe}: {words[-1]}")
+            lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no output"]
+            raise ModelError(f"{model}: TensorFlow could not convert it with recipe {recipe}: {lines[-1]}")
         return result.read_bytes()
 
 
@@ -43,7 +43,7 @@ def _convert(arguments: argparse.Namespace) -> None:
     model = keras.models.load_model(arguments.model, compile=False)
     height, width = model.input_shape[1:3]
 
-    # One picture at a time, said in the graph: a free batch size costs XNNPACK its planning ahead.
+    # A fixed batch of one: with a dynamic batch size XNNPACK cannot plan its memory.
     single = keras.Input(batch_shape=(1, height, width, 1), name="pixels")
     network = keras.Model(single, model(single, training=False))
     images = np.load(arguments.images)
@@ -60,7 +60,7 @@ def _convert(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="one conversion; used by 'python -m convert'")
+    parser = argparse.ArgumentParser(description="one conversion, for 'python -m convert'")
     for name in ("model", "recipe", "images", "result"):
         parser.add_argument(name)
     _convert(parser.parse_args())

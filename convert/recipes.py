@@ -10,13 +10,13 @@ import numpy as np
 from edgefer.types import Pixels
 
 if TYPE_CHECKING:
-    import tensorflow as tf  # loaded where it is used: the names of the recipes are wanted before
+    import tensorflow as tf  # imported where it is used: the command line needs only the recipes' names
 
 Calibration = Callable[[], Iterator[list[np.ndarray]]]
 
 
 def int8(converter: tf.lite.TFLiteConverter, calibration: Calibration) -> None:
-    """Weights and activations in 8 bits, pixels in as uint8, probabilities out as uint8; no float operator is left."""
+    """Weights and activations in 8 bits, uint8 pixels in, uint8 probabilities out; no float operator is left."""
     import tensorflow as tf
 
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -27,14 +27,14 @@ def int8(converter: tf.lite.TFLiteConverter, calibration: Calibration) -> None:
 
 
 def dynamic(converter: tf.lite.TFLiteConverter, calibration: Calibration) -> None:
-    """Weights in 8 bits, activations in float32, quantized as they come; pixels in as float32."""
+    """Weights in 8 bits; activations float32, quantized at run time; float32 pixels in."""
     import tensorflow as tf
 
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
 
 
 def float16(converter: tf.lite.TFLiteConverter, calibration: Calibration) -> None:
-    """Weights in 16 bits, half the size of float32 and the same answers; arithmetic in float32."""
+    """Weights in 16 bits, arithmetic in float32: half the size of float32, the same answers."""
     import tensorflow as tf
 
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -42,16 +42,16 @@ def float16(converter: tf.lite.TFLiteConverter, calibration: Calibration) -> Non
 
 
 def float32(converter: tf.lite.TFLiteConverter, calibration: Calibration) -> None:
-    """Nothing quantized: the file to compare with, and the one for machines where float is faster."""
+    """Nothing quantized: the file to compare with, and for machines on which float is faster."""
 
 
 RECIPES = {recipe.__name__: recipe for recipe in (int8, float16, float32, dynamic)}
 
 
 def calibration_pictures(images: Pixels, count: int, seed: int) -> Calibration:
-    """``count`` random pictures of (n, H, W) uint8 training images, and one that holds every level 0..255.
+    """``count`` random pictures of (n, H, W) uint8 training images, and a ramp of all levels 0..255.
 
-    Without that ramp the input's scale is whatever the brightest picture chosen gives, and raw pixels are misread.
+    Without the ramp the brightest of these pictures sets the input's scale, and raw pixels are misread.
     """
     chosen = np.random.default_rng(seed).permutation(len(images))[:count]
     height, width = images.shape[1:]

@@ -1,4 +1,4 @@
-"""Whether a converted file is what its source was: judged through edge's own classifier."""
+"""Compares a converted file with its source, through the runtime's own classifier."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from train.metrics import measure, uncertain_threshold
 from train.recipe import Gate
 
 ANSWERED_RIGHT = 0.75
-"""An answer is given where, on validation pictures, such answers are right three times in four; else "uncertain"."""
+"""From `uncertain_below` on, this share of the answers on validation pictures is right; answers below are "uncertain"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Comparison:
     ece: float
     """Expected calibration error of the converted file, 0..1."""
     uncertain_below: float
-    """The probability from which its answers are right `ANSWERED_RIGHT` of the time."""
+    """The probability from which `ANSWERED_RIGHT` of the answers are right."""
 
     @property
     def loss_points(self) -> float:
@@ -57,25 +57,25 @@ def compare(source: Path, converted: Path, split: Split, labels: tuple[str, ...]
 
 
 def kernels_apart(model: bytes, images: Pixels) -> int:
-    """How far, in 256ths of probability, XNNPACK's kernels and TensorFlow Lite's own are apart at most on ``images`` (n, H, W) uint8."""
+    """Largest difference, in 256ths of probability, between XNNPACK's kernels and TensorFlow Lite's own on ``images`` (n, H, W) uint8."""
     answers = []
     for kernels in (OpResolverType.AUTO, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES):
         with silence_native_stderr():
             interpreter = Interpreter(model_content=model, experimental_op_resolver_type=kernels)
             interpreter.allocate_tensors()
         (pixels,), (scores,) = interpreter.get_input_details(), interpreter.get_output_details()
-        said = []
+        scored = []
         for image in images:
             interpreter.set_tensor(pixels["index"], image[None, :, :, None])
             interpreter.invoke()
-            said.append(interpreter.get_tensor(scores["index"])[0].astype(int))
-        answers.append(np.array(said))
+            scored.append(interpreter.get_tensor(scores["index"])[0].astype(int))
+        answers.append(np.array(scored))
     with_xnnpack, without = answers
     return int(np.abs(with_xnnpack - without).max())
 
 
 def check_gate(found: Comparison, gate: Gate) -> None:
-    """Raises `ModelError` when the converted file lost more than the gate allows."""
+    """Raises `ModelError` if the converted file lost more than the gate allows."""
     if found.loss_points > gate.max_loss_points:
         raise ModelError(
             f"accuracy fell by {found.loss_points:.2f} points ({100 * found.source_accuracy:.2f} % to {100 * found.accuracy:.2f} %), "
@@ -84,15 +84,15 @@ def check_gate(found: Comparison, gate: Gate) -> None:
     if found.agreement < gate.min_agreement:
         raise ModelError(
             f"the converted file agrees with its source on {100 * found.agreement:.1f} % of pictures, at least "
-            f"{100 * gate.min_agreement:g} % wanted; nothing was written"
+            f"{100 * gate.min_agreement:g} % required; nothing was written. Train longer, or pass ARGS=--min-agreement=…"
         )
 
 
 def check_all_integer(model: bytes) -> None:
-    """Raises `ModelError` naming the first operator of a flatbuffer that works in floating point."""
+    """Raises `ModelError` with the name of the first floating-point operator of a flatbuffer."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    # Without the delegate the graph's own operators are still there to be listed.
+    # The XNNPACK delegate would replace the operators that are to be listed.
     resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     interpreter = Interpreter(model_content=model, experimental_op_resolver_type=resolver)
     interpreter.allocate_tensors()

@@ -59,6 +59,7 @@ ROOMS = (
         "luma",
         "overlay",
         "observation_json",
+        "regions",
         "output",
     ),
     *("model", "sources", "history", "mqtt", "detectors", "web", "pipeline", "sinks", "update", "api", "cli", "__init__", "__main__"),

@@ -14,6 +14,7 @@ from edgefer.errors import SinkError
 from edgefer.log_once import LogOnce
 from edgefer.plug import Plug
 from edgefer.queues import Mailbox
+from edgefer.regions import Regions
 from edgefer.types import CameraState, Observation
 
 _LOG = logging.getLogger(__name__)
@@ -66,6 +67,8 @@ class About:
     """Facts about the model in use, as `edgefer.model.describe` gives them; it may change in a long run."""
     sinks: Sequence[Sink]
     """All sinks of the run, those in threads of their own as `Background`."""
+    regions: Regions | None = None
+    """The ignored regions; None: they cannot be changed."""
 
 
 def begin(sinks: Sequence[Sink], about: About) -> list[str]:

@@ -20,6 +20,9 @@ CONFIG = Path("/etc/edgefer/config.toml")
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Seconds = Annotated[float, Meta(ge=0, le=3600)]
+Region = tuple[Share, Share, Share, Share]
+"""A part of the frame: x, y, width and height as shares, 0..1, of its width and height."""
+MAX_REGIONS = 32
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,6 +50,14 @@ class DetectorSettings(Table, frozen=True):
     """Overlapping detections that make a face; a higher number gives fewer false faces and fewer faces."""
     min_size_px: Annotated[int, Meta(ge=20, le=4096)] = 24
     """Smallest face, in pixels of the searched image (after shrinking)."""
+    ignore: Annotated[list[Region], Meta(max_length=MAX_REGIONS)] = []
+    """Regions in which faces are ignored, such as a poster or a television: x, y, width, height as shares, 0..1, of the frame."""
+
+    def __post_init__(self) -> None:
+        for x, y, width, height in self.ignore:
+            if not (width > 0 and height > 0 and x + width < 1.001 and y + height < 1.001):
+                found = f"[{x:g}, {y:g}, {width:g}, {height:g}]"
+                raise ValueError(f"ignore: {found} is not a region [x, y, width, height] inside the frame, in shares 0..1")
 
 
 class GateSettings(Table, frozen=True):
@@ -195,7 +206,7 @@ def load_settings(path: Path | None) -> Settings:
 
 def location(path: Path, keys: list[str]) -> str:
     """File and line of a key, for messages: ``config.toml, line 3``; the keys as in ``["action[1]", "webhook"]``."""
-    line = _line_of(path.read_text(encoding="utf-8").splitlines(), keys)
+    line = line_of(path.read_text(encoding="utf-8").splitlines(), keys)
     return f"{path}, line {line}" if line else str(path)
 
 
@@ -249,7 +260,7 @@ def _keys(message: str) -> list[str]:
     return [*(key for key in path.strip("`$").split(".") if key), *([unknown[1]] if unknown else [])]
 
 
-def _line_of(lines: list[str], keys: list[str]) -> int:
+def line_of(lines: list[str], keys: list[str]) -> int:
     """The line, from 1, of a key in a TOML file, or of the value or table that holds it; 0 where none is found."""
     found, table, counts = 0, list[str](), Counter[str]()
     for number, line in enumerate(lines, 1):

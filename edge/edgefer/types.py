@@ -111,6 +111,8 @@ class Track:
     hits: int = 1
     state: TrackState = TrackState.FOUND
     velocity_px_s: tuple[float, float] = (0.0, 0.0)
+    hidden: bool = False
+    """It was lost behind another face."""
 
     @property
     def missed(self) -> bool:

@@ -77,3 +77,13 @@ def test_an_error_names_the_line(tmp_path: Path, text: str, line: int) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"none\.toml: no such file"):
         load_settings(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    "ignore", ["[[0.5, 0, 0.6, 1]]", "[[0, 0, 0, 1]]", "[[0, 0, 1]]", "[[0, 0, 1, 1.5]]", "[0, 0, 1, 1]", str(33 * [[0, 0, 1, 1]])]
+)
+def test_a_region_to_ignore_lies_inside_the_frame(ignore: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(f"[detector]\nname = 'haar'\nignore = {ignore}\n")
+    with pytest.raises(SettingsError, match=r"config\.toml.*ignore"):
+        load_settings(file)

@@ -8,6 +8,8 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
 
 from edgefer.errors import MemoryLimit
 from edgefer.files import state_dir
@@ -15,10 +17,12 @@ from edgefer.machine import resident_bytes, trim_memory, version
 from edgefer.model.describe import facts_of
 from edgefer.output import About, Background, Sink, begin, close_all
 from edgefer.pipeline import loop
+from edgefer.pipeline.ignored import Ignored
 from edgefer.pipeline.stages import Pipeline, open_pipeline
 from edgefer.pipeline.throttle import Throttle
 from edgefer.redact import redact_url
-from edgefer.settings import Settings
+from edgefer.regions import Regions
+from edgefer.settings import Region, Settings
 from edgefer.sinks import open_sink
 from edgefer.sinks.actions import Actions, check_actions
 from edgefer.sinks.mqtt import Mqtt
@@ -31,9 +35,10 @@ _MEMORY_CHECK_FRAMES = 64
 NOTICE = "An expression is not an emotion. Inferring emotions at work or in education is forbidden in the EU (AI Act, Art. 5(1)(f))."
 
 
-def run(settings: Settings, stop: threading.Event, say: Callable[[str], None]) -> int:
+def run(settings: Settings, stop: threading.Event, say: Callable[[str], None], config: Path | None = None) -> int:
     """Run until the source ends or ``stop`` is set, with messages to ``say``; returns 1 if a sink failed, else 0.
 
+    ``config`` is the file that keeps the ignored regions drawn on the web page.
     Raises `EdgeferError` if something cannot be opened; everything opened before is closed again.
     """
     sinks: list[Sink] = []
@@ -51,7 +56,8 @@ def run(settings: Settings, stop: threading.Event, say: Callable[[str], None]) -
                 if isinstance(sink, Mqtt):
                     updater.listen(sink.connection, sink.topics)
         _announce(source, pipeline, opened, say)
-        for message in begin(sinks, About(version(), source.description, lambda: facts_of(pipeline.classifier), sinks)):
+        regions = Regions(settings.detector.ignore, partial(_ignore, pipeline), config)
+        for message in begin(sinks, About(version(), source.description, lambda: facts_of(pipeline.classifier), sinks, regions)):
             say(message)
         checks = [
             *([updater.between(pipeline)] if updater else []),
@@ -69,6 +75,10 @@ def run(settings: Settings, stop: threading.Event, say: Callable[[str], None]) -
     for complaint in filter(None, (sink.complaint() for sink in background)):
         say(complaint)
     return int(any(sink.failed for sink in background))
+
+
+def _ignore(pipeline: Pipeline, regions: Sequence[Region]) -> None:
+    pipeline.ignored = Ignored(regions)
 
 
 def _sink_specs(settings: Settings) -> list[str]:

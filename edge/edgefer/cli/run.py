@@ -64,6 +64,6 @@ def main(options: argparse.Namespace) -> int:
     signal.signal(signal.SIGHUP, lambda *_: reload.ask())
     on_stop_signal(reload.end)
     try:
-        return reload.run(daemon.run)
+        return reload.run(partial(daemon.run, config=config_path(options)))
     finally:
         stopping()

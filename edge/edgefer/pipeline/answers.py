@@ -43,7 +43,7 @@ class Answers:
         self._faces: dict[int, Face] = {}
 
     def update(self, frame: Frame, tracks: Sequence[Track]) -> tuple[Face, ...]:
-        """The faces of a frame. A lost one keeps its last expression: its box is a guess."""
+        """The faces of a frame. One that was not found keeps its last expression: its box is a guess."""
         self._classify(frame, [track for track in tracks if track.state is TrackState.FOUND or track.id not in self._answers])
         self._faces = {track.id: self._face(track, frame.time_s) for track in tracks}
         self._answers = {id: answer for id, answer in self._answers.items() if id in self._faces}
@@ -51,7 +51,7 @@ class Answers:
         return tuple(self._faces.values())
 
     def _face(self, track: Track, time_s: float) -> Face:
-        if track.state is TrackState.LOST and track.id in self._faces:
+        if (track.state is TrackState.LOST or track.missed) and track.id in self._faces:
             return replace(self._faces[track.id], box=track.box)
         label, scores = self._smoother.update(track.id, self._answers[track.id].scores, time_s)
         named = dict(zip(self._classifier.labels, map(float, scores), strict=True))

@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 from edgefer.detectors import Detector, open_detector
 from edgefer.model.classifier import Classifier
 from edgefer.pipeline.answers import Answers
+from edgefer.pipeline.ignored import Ignored
 from edgefer.pipeline.known_faces import KnownFaceSearch
 from edgefer.pipeline.motion import Gate, Motion
 from edgefer.pipeline.new_faces import NewFaceSearch, distinct
 from edgefer.pipeline.tracker import Tracker
 from edgefer.settings import Settings
-from edgefer.types import Frame, Observation, Track
+from edgefer.types import Detection, Frame, Observation, Track
 
 Clock = Callable[[], float]
+Found = TypeVar("Found", Detection, Track)
 
 
 class Pipeline:
     """Turns frames into observations and keeps all state between them; one thread.
 
     ``tracked``: frames follow each other. If not, every frame starts afresh, and its faces are numbered from 1.
-    ``detector`` replaces the detectors that the settings name.
+    ``detector`` replaces the detectors that the settings name. ``ignored`` may be replaced between two frames, from any thread.
     """
 
     def __init__(
         self, settings: Settings, classifier: Classifier, tracked: bool, detector: Detector | None = None, clock: Clock = time.perf_counter
     ) -> None:
         self._settings, self._detector, self.classifier = settings, detector, classifier
-        self._clock = clock
+        self.ignored, self._clock = Ignored(settings.detector.ignore), clock
         self._detectors: dict[str, Detector] = {}
         self.restart(tracked)
 
@@ -66,7 +70,7 @@ class Pipeline:
             tracks = self._track(frame, motion)
         else:
             self.restart(tracked=False)
-            tracks = self._tracker.update(self._new_faces.photograph(frame.luma), frame.time_s)
+            tracks = self._tracker.update(self._kept(self._new_faces.photograph(frame.luma), frame), frame.time_s)
         detected = self._clock()
         faces = self._answers.update(frame, tracks)
         timings_ms = {
@@ -79,10 +83,18 @@ class Pipeline:
 
     def _track(self, frame: Frame, motion: Motion) -> list[Track]:
         """The faces of a frame that follows others: known ones, then new ones, then joined to tracks."""
-        known = self._known_faces.search(frame.luma, motion, frame.time_s, self._tracker.predict(frame.time_s))
+        if motion.cut:
+            self._tracker.cut()
+        motion = replace(motion, moved=motion.moved & ~self.ignored.cells)
+        known = self._known_faces.search(frame.luma, motion, frame.time_s, self._kept(self._tracker.predict(frame.time_s), frame))
         new = self._new_faces.search(frame.luma, motion, frame.time_s, known)
         self._gate.update_reference(known.searched | new.searched)
-        return self._tracker.update(distinct([*known.detections, *new.detections]), frame.time_s, known.tracks)
+        detections = self._kept(distinct([*known.detections, *new.detections]), frame)
+        return self._kept(self._tracker.update(detections, frame.time_s, known.tracks), frame)
+
+    def _kept(self, found: Sequence[Found], frame: Frame) -> list[Found]:
+        """What was found outside the ignored regions."""
+        return [one for one in found if not self.ignored.holds(one.box, frame.luma)]
 
 
 def open_pipeline(settings: Settings | None = None, tracked: bool = True) -> Pipeline:

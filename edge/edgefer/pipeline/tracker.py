@@ -9,6 +9,10 @@ from edgefer.types import Box, Detection, Track, TrackState
 
 REMEMBER_S = 3.0
 """Seconds for which the id of a face that left is kept for its return: a head turned away, a person who passes in front."""
+_BEHIND_IOU = 0.1
+"""A face that is lost while another one overlaps it by this share is hidden behind it."""
+_WALK_S = 4.0
+"""Speed, in widths of the face a second, at which a hidden person may walk on."""
 
 
 class Tracker:
@@ -25,6 +29,10 @@ class Tracker:
         self._tracks: list[Track] = []
         self._gone: list[Track] = []
         self._next_id = 1
+
+    def cut(self) -> None:
+        """The camera shows another scene: every face in it is a new one, and gets a new id."""
+        self._tracks, self._gone = [], []
 
     def predict(self, time_s: float) -> list[Track]:
         """Every track, candidates included, where it should be at ``time_s``."""
@@ -44,8 +52,9 @@ class Tracker:
             index = assigned.get(track.id)
             updated = self._lose(track, time_s, state) if index is None else self._correct(track, detections[index].box, time_s, state)
             kept += [updated] if updated else []
-        free = sorted(set(range(len(detections))) - set(assigned.values()))
-        self._tracks = kept + [self._begin(detections[index], time_s) for index in free]
+        self._tracks = kept
+        for index in sorted(set(range(len(detections))) - set(assigned.values())):
+            self._begin(detections[index], time_s)
         return [_at(track, time_s) for track in self._tracks if track.confirmed]
 
     def _assign(self, detections: Sequence[Detection], time_s: float) -> dict[int, int]:
@@ -74,6 +83,7 @@ class Tracker:
             velocity_px_s=velocity,
             seen_s=time_s,
             searched_s=time_s,
+            hidden=False,
             hits=track.hits + 1,
             confirmed=track.hits + 1 >= self._min_hits,
             state=TrackState.STATIC if state is TrackState.STATIC else TrackState.FOUND,
@@ -87,22 +97,26 @@ class Tracker:
             return track if track.state is state else replace(track, state=state)
         # A candidate ends at once: it was most likely not a face.
         if track.confirmed and 0 <= time_s - track.seen_s <= self._lost_s:
-            return replace(track, searched_s=time_s, state=TrackState.LOST)
+            box = _predicted(track, time_s)
+            others = [_predicted(other, time_s) for other in self._tracks if other.confirmed and other.id != track.id and not other.missed]
+            hidden = track.hidden or any(box.iou(other) >= _BEHIND_IOU for other in others)
+            return replace(track, searched_s=time_s, state=TrackState.LOST, hidden=hidden)
         self._gone += [track] if track.confirmed else []
         return None
 
-    def _begin(self, detection: Detection, time_s: float) -> Track:
-        """The track of a detection that no track predicted: a face that returned, or a new one."""
+    def _begin(self, detection: Detection, time_s: float) -> None:
+        """Add the track of a detection that no track predicted: a face that returned or comes out from behind another, or a new one."""
         box, hits = detection.box, 2 if detection.confirmed else 1
         self._gone = [track for track in self._gone if 0 <= time_s - track.seen_s <= REMEMBER_S]
-        returned = max(self._gone, key=lambda track: _similarity(track.box, box), default=None)
-        if returned and _similarity(returned.box, box) > 0:
-            self._gone.remove(returned)
+        away = self._gone + [track for track in self._tracks if track.missed and track.hidden]
+        returned = max(away, key=lambda track: _similarity(track, box, time_s), default=None)
+        if returned and _similarity(returned, box, time_s) > 0:
+            self._gone, self._tracks = ([track for track in tracks if track is not returned] for tracks in (self._gone, self._tracks))
             id, first_s = returned.id, returned.first_s
         else:
             id, first_s = self._next_id, time_s
             self._next_id += 1
-        return Track(id, box, first_s, seen_s=time_s, searched_s=time_s, hits=hits, confirmed=hits >= self._min_hits)
+        self._tracks.append(Track(id, box, first_s, seen_s=time_s, searched_s=time_s, hits=hits, confirmed=hits >= self._min_hits))
 
 
 def _at(track: Track, time_s: float) -> Track:
@@ -121,9 +135,14 @@ def _predicted(track: Track, time_s: float) -> Box:
     return Box(round(box.x + dx), round(box.y + dy), box.w, box.h)
 
 
-def _similarity(old: Box, new: Box) -> float:
-    """0..1, how likely a new box is a face that left; 0 if it is more than the face's width away or of another size."""
+def _similarity(left: Track, new: Box, time_s: float) -> float:
+    """0..1, how likely a new box is a face that left; 0 if it is of another size or too far away.
+
+    Too far is more than the face's width. A face that was hidden may have walked on behind the other.
+    """
+    old = left.box
     (x0, y0), (x1, y1) = old.centre, new.centre
     distance = max(abs(x1 - x0), abs(y1 - y0)) / max(1, old.w)
+    reach = 1 + _WALK_S * min(1.0, time_s - left.seen_s) * left.hidden
     ratio = new.w / max(1, old.w)
-    return max(0.0, 1 - distance) if 0.6 < ratio < 1.7 else 0.0
+    return max(0.0, 1 - distance / reach) if 0.6 < ratio < 1.7 else 0.0

@@ -13,18 +13,17 @@ import cv2
 from msgspec import Meta
 
 from edgefer.errors import SourceError
-from edgefer.luma import colour_frame
-from edgefer.settings import Table
 from edgefer.sources import Source
 from edgefer.sources.camera_health import Stillness
 from edgefer.sources.capture import V4L2, Capture, FrozenSeconds, stream_format
+from edgefer.sources.mounting import VideoOptions
 from edgefer.spec import Spec
 from edgefer.types import Frame
 
 Size = Annotated[int, Meta(ge=16, le=8192)]
 
 
-class CameraOptions(Table, frozen=True):
+class CameraOptions(VideoOptions, frozen=True):
     """What a V4L2 camera is asked for; it may give something else, which `Camera.description` names."""
 
     width: Size = 640
@@ -47,7 +46,7 @@ class Camera(Source):
     live = True
 
     def __init__(self, spec: Spec) -> None:
-        options = spec.read(CameraOptions)
+        self._options = options = spec.read(CameraOptions)
         self._name, self._frozen_s, self.repeats = str(spec), options.frozen_s, not options.frozen_s
         self._capture = Capture(int(spec.path), V4L2)
         device = Path(f"/dev/video{spec.path}")
@@ -62,7 +61,7 @@ class Camera(Source):
             self._capture.cv2.set(key, value)
         asked = f"{options.width}x{options.height} {options.fourcc}, {options.fps:.3g} frames a second"
         given = stream_format(self._capture.cv2)
-        self.description = f"camera {spec.path}, {given}" + (f" ({asked} asked for)" if given != asked else "")
+        self.description = f"camera {spec.path}, {given}{options.words}" + (f" ({asked} asked for)" if given != asked else "")
 
     @classmethod
     def check(cls, spec: Spec) -> None:
@@ -77,7 +76,7 @@ class Camera(Source):
         """Frames until closed; raises `SourceError` when the camera fails, or repeats one picture."""
         still, index = Stillness(), 0
         while (picture := self._capture.read()) is not None:
-            frame = colour_frame(index, time.time(), picture)
+            frame = self._options.frame(index, time.time(), self._options.square(picture))
             yield frame
             index += 1
             if 0 < self._frozen_s < still.lasts_s(frame.luma, time.monotonic()):

@@ -9,9 +9,9 @@ from pathlib import Path
 import cv2
 
 from edgefer.errors import SourceError
-from edgefer.luma import colour_frame
 from edgefer.sources import Source
 from edgefer.sources.capture import open_capture
+from edgefer.sources.mounting import VideoOptions, pixel_aspect
 from edgefer.spec import Spec
 from edgefer.types import Frame
 
@@ -25,19 +25,21 @@ class File(Source):
     """
 
     forms = ("file:PATH",)
+    options = VideoOptions
 
     def __init__(self, spec: Spec) -> None:
-        self._path = Path(spec.path)
+        self._options, self._path = spec.read(VideoOptions), Path(spec.path)
         if not self._path.is_file():
             raise SourceError(f"{spec}: no such file")
         self._capture = open_capture(str(self._path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise SourceError(f"{spec}: not a video that OpenCV can read; try 'ffmpeg -i {self._path.name} clip.mp4'")
+        self._pixel_aspect = pixel_aspect(self._capture)
         self._fps = self._capture.get(cv2.CAP_PROP_FPS)
         if not 0 < self._fps <= 1000:
             self._fps = 25.0
         size = (int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
-        self.description = f"{self._path}, {size[0]}x{size[1]}, {self._fps:.3g} frames a second"
+        self.description = f"{self._path}, {size[0]}x{size[1]}, {self._fps:.3g} frames a second{self._options.words}"
 
     def __iter__(self) -> Iterator[Frame]:
         """Every frame, then the end; raises `SourceError` if there is none at all."""
@@ -47,7 +49,7 @@ class File(Source):
             if not found:
                 break
             # Counted, not asked for: CAP_PROP_POS_MSEC jumps back in GIFs and in clips with edit lists.
-            yield colour_frame(index, index / self._fps, picture)
+            yield self._options.frame(index, index / self._fps, self._options.square(picture, self._pixel_aspect))
             index += 1
         if not index:
             raise SourceError(f"{self._path}: the video holds no frame that can be decoded")

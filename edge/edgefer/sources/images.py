@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 
 from edgefer.errors import SourceError
-from edgefer.luma import colour_frame
 from edgefer.native_stderr import silence_native_stderr
 from edgefer.sources import Source
+from edgefer.sources.mounting import MountingOptions
 from edgefer.spec import Spec
 from edgefer.types import Frame
 
@@ -28,10 +28,11 @@ class Images(Source):
     """
 
     forms = ("images:DIR",)
+    options = MountingOptions
     tracked = False
 
     def __init__(self, spec: Spec) -> None:
-        path = Path(spec.path)
+        self._options, path = spec.read(MountingOptions), Path(spec.path)
         if path.is_file():
             self._files = [path]
         elif path.is_dir():
@@ -40,7 +41,7 @@ class Images(Source):
             raise SourceError(f"{spec}: no such folder; give one that holds pictures")
         if not self._files:
             raise SourceError(f"{spec}: no pictures in this folder; looked for {', '.join(sorted(_ENDINGS))}")
-        self.description = f"{len(self._files)} pictures of {path}"
+        self.description = f"{len(self._files)} pictures of {path}{self._options.words}"
         self.unreadable = 0
 
     def __iter__(self) -> Iterator[Frame]:
@@ -52,7 +53,7 @@ class Images(Source):
                 _LOG.warning("%s: not a picture that can be read; skipped", file)
                 self.unreadable += 1
                 continue
-            yield colour_frame(index, float(index), bgr, os.fsencode(file.name).decode(errors="replace"))
+            yield self._options.frame(index, float(index), bgr, os.fsencode(file.name).decode(errors="replace"))
             index += 1
         if not index:
             raise SourceError(f"{self._files[0].parent}: none of {len(self._files)} pictures could be read")

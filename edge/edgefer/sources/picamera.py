@@ -7,22 +7,24 @@ import re
 import sys
 import sysconfig
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-import numpy as np
 from msgspec import Meta
 
 from edgefer.errors import MissingLibrary, SourceError
-from edgefer.settings import Table
 from edgefer.sources import Source
+from edgefer.sources.mounting import MountingOptions
 from edgefer.spec import Spec
 from edgefer.types import Frame, Pixels
 
+_WHOLE = 0.95
+"""Share of the sensor's area that a mode must show to count as the full view."""
 
-class PiCameraOptions(Table, frozen=True):
+
+class PiCameraOptions(MountingOptions, frozen=True):
     """What the camera is asked for."""
 
     width: Annotated[int, Meta(ge=64, le=4096)] = 640
@@ -33,15 +35,6 @@ class PiCameraOptions(Table, frozen=True):
     """Frames a second."""
     camera: Annotated[int, Meta(ge=0)] = 0
     """Number of the camera on boards with several."""
-    rotation: Literal[0, 90, 180, 270] = 0
-    """Degrees clockwise by which pictures are turned, so that faces stand upright.
-
-    Turned while the luma is copied: not every sensor can.
-    """
-    hflip: bool = False
-    """Exchange left and right, after the turn."""
-    vflip: bool = False
-    """Exchange up and down, after the turn."""
     buffers: Annotated[int, Meta(ge=2, le=16)] = 4
     """Frame buffers: they lie in the CMA memory, of which a Zero 2 W has little."""
     timeout_s: Annotated[float, Meta(gt=0, le=60)] = 5.0
@@ -81,7 +74,10 @@ class PiCamera(Source):
 
     def _start(self, options: PiCameraOptions, libcamera: Any) -> None:
         size, frame_us = (options.width, options.height), round(1e6 / options.fps)
+        mode = full_view(self._camera.sensor_modes, size, options.fps)
         configuration = self._camera.create_video_configuration(
+            # Left to itself, the camera chooses the mode nearest in size, which shows the middle of the sensor only.
+            sensor={"output_size": mode["size"], "bit_depth": mode["bit_depth"]} if mode else {},
             # Not read, but a camera's first stream cannot be left out: in the format that takes the least memory.
             main={"size": size, "format": "YUV420"},
             # YUV420 is the only lores format a Pi 4 and older can give.
@@ -100,9 +96,8 @@ class PiCamera(Source):
         self._camera.start()
         fastest_us, slowest_us = self._camera.camera_controls["FrameDurationLimits"][:2]
         fps = 1e6 / min(max(frame_us, fastest_us), slowest_us)
-        turned = [f"turned by {options.rotation}"] * (options.rotation != 0) + ["flipped"] * (options.hflip or options.vflip)
-        self.description = ", ".join(
-            [f"Pi camera {options.camera}", f"{self._width}x{self._height} {got['format']}", f"{fps:.3g} frames a second", *turned]
+        self.description = (
+            f"Pi camera {options.camera}, {self._width}x{self._height} {got['format']}, {fps:.3g} frames a second{options.words}"
         )
 
     def __iter__(self) -> Iterator[Frame]:
@@ -115,8 +110,7 @@ class PiCamera(Source):
                 return
             except TimeoutError:
                 raise SourceError(f"{self._name}: no frame for {how.timeout_s:g} s; the camera hangs, start edgefer again") from None
-            luma = luma_plane(planes, self._width, self._height, how.rotation, how.hflip, how.vflip)
-            yield Frame(index, time.time(), luma)
+            yield Frame(index, time.time(), luma_plane(planes, self._width, self._height, how))
             index += 1
 
     def close(self) -> None:
@@ -134,15 +128,28 @@ def count_cameras(picamera2: Any) -> int:
     return sum("/usb" not in camera["Id"] for camera in picamera2.Picamera2.global_camera_info())
 
 
-def luma_plane(planes: Pixels, width: int, height: int, rotation: int = 0, hflip: bool = False, vflip: bool = False) -> Pixels:
-    """The luma, a copy, of YUV420 or NV12 planes as picamera2 gives them, (3/2 height, row) uint8 -> (height, width) uint8.
+def full_view(modes: Sequence[Mapping[str, Any]], size: tuple[int, int], fps: float) -> Mapping[str, Any] | None:
+    """The mode of the sensor that shows (nearly) all it can see; None if there is none.
+
+    Of several it is the smallest that has ``size`` (width, height) and ``fps``, else the fastest. ``modes`` are picamera2's.
+    """
+    areas = {index: mode["crop_limits"][2] * mode["crop_limits"][3] for index, mode in enumerate(modes) if "crop_limits" in mode}
+    whole = [modes[index] for index, area in areas.items() if area >= _WHOLE * max(areas.values())]
+    good = [mode for mode in whole if mode["fps"] >= 0.95 * fps and mode["size"][0] >= size[0] and mode["size"][1] >= size[1]]
+    if good:
+        return min(good, key=lambda mode: int(mode["size"][0] * mode["size"][1]))
+    return max(whole, key=lambda mode: float(mode["fps"]), default=None)
+
+
+def luma_plane(planes: Pixels, width: int, height: int, mounting: MountingOptions) -> Pixels:
+    """The luma, a turned and flipped copy, of YUV420 or NV12 planes as picamera2 gives them, (3/2 height, row) uint8.
 
     Both begin with the whole Y plane. A row of YUV420 is as long as the hardware likes (704 becomes 768 on a Pi 5), one
-    of NV12 is cut to the width: hence the array's own rows count, not the stride. ``rotation`` turns clockwise by 0, 90, 180 or
-    270 degrees (height and width change places at 90 and 270), then it is flipped.
+    of NV12 is cut to the width: hence the array's own rows count, not the stride.
     """
-    luma = np.rot90(planes[:height, :width], -rotation // 90)
-    return luma[:: -1 if vflip else 1, :: -1 if hflip else 1].copy()
+    plane = planes[:height, :width]
+    luma = mounting.turn(plane)
+    return plane.copy() if luma is plane else luma
 
 
 def _root(error: BaseException) -> BaseException:

@@ -14,12 +14,11 @@ import cv2
 from msgspec import Meta
 
 from edgefer.errors import SourceError
-from edgefer.luma import colour_frame
 from edgefer.redact import reason
-from edgefer.settings import Table
 from edgefer.sources import Source
 from edgefer.sources.camera_health import Stillness
 from edgefer.sources.capture import Capture, FrozenSeconds, stream_format
+from edgefer.sources.mounting import VideoOptions, pixel_aspect
 from edgefer.spec import Spec
 from edgefer.types import Frame
 
@@ -29,7 +28,7 @@ LOST_S = 600.0
 _LOG = logging.getLogger(__name__)
 
 
-class StreamOptions(Table, frozen=True):
+class StreamOptions(VideoOptions, frozen=True):
     """How a network camera is treated; written after a ``#`` in its address, which is never sent to it."""
 
     timeout_s: Annotated[float, Meta(ge=0.5, le=60)] = 5.0
@@ -59,7 +58,7 @@ class Stream(Source):
         self._capture = self._open()
         if not self._capture.cv2.isOpened():
             raise SourceError(f"{self.description}: {self._why_not()}")
-        self.description += f", {stream_format(self._capture.cv2)}"
+        self.description += f", {stream_format(self._capture.cv2)}{self._options.words}"
 
     def _open(self) -> Capture:
         limit_ms = round(self._options.timeout_s * 1000)
@@ -85,7 +84,7 @@ class Stream(Source):
             picture = self._capture.read()
             if picture is not None:
                 now_s = time.monotonic()
-                frame = colour_frame(index, time.time(), picture)
+                frame = self._options.frame(index, time.time(), self._options.square(picture, pixel_aspect(self._capture.cv2)))
                 same_s = still.lasts_s(frame.luma, now_s)
                 # Once lost, the old picture is no sign of life.
                 if lost_s is None or same_s == 0:

@@ -14,8 +14,6 @@ import numpy as np
 from msgspec import Meta
 
 from edgefer.errors import SettingsError
-from edgefer.luma import colour_frame
-from edgefer.settings import Table
 from edgefer.sources import Source
 from edgefer.sources.drawn import (
     BODY_SIDE,
@@ -32,6 +30,7 @@ from edgefer.sources.drawn import (
     paste,
     smooth_step,
 )
+from edgefer.sources.mounting import MountingOptions
 from edgefer.spec import Spec
 from edgefer.types import Box, Frame, Pixels
 
@@ -39,7 +38,7 @@ HOLD_S, BLEND_S = 3.0, 0.6
 """Seconds each expression is held, and seconds from one to the next."""
 
 
-class SyntheticOptions(Table, frozen=True):
+class SyntheticOptions(MountingOptions, frozen=True):
     """What is drawn."""
 
     size: str = "640x480"
@@ -69,9 +68,8 @@ class Synthetic(Source):
         self._options = spec.read(SyntheticOptions)
         self.live = self._options.paced
         self.scene = scene = Scene(self._options)
-        self.description = (
-            f"drawn faces ({self._options.faces}), {scene.width_px}x{scene.height_px}, {self._options.fps:.3g} frames a second"
-        )
+        size = f"{scene.width_px}x{scene.height_px}{self._options.words}"
+        self.description = f"drawn faces ({self._options.faces}), {size}, {self._options.fps:.3g} frames a second"
         self._closed = False
 
     @classmethod
@@ -86,7 +84,7 @@ class Synthetic(Source):
         while not self._closed and (options.seconds is None or index < options.seconds * options.fps):
             if options.paced:
                 time.sleep(max(0.0, begun_s + index / options.fps - time.monotonic()))
-            yield colour_frame(index, index / options.fps, self.scene.draw(index))
+            yield options.frame(index, index / options.fps, self.scene.draw(index))
             index += 1
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from edgefer.history.rows import Bucket
 from edgefer.observation_json import Observation
+from edgefer.settings import MAX_REGIONS, Share
 from edgefer.web.health import Vitals
 
 PrivacyLevel = Literal["totals", "faces", "pixelated", "pictures"]
@@ -66,6 +67,24 @@ class PrivacyChange(Answer, frozen=True):
     """The privacy level to use."""
 
     show: Level
+
+
+# Not a tuple: JSON Schema has another word for its items than msgspec writes.
+Shares = Annotated[list[Share], Meta(description="x, y, width and height, as shares 0..1 of the frame", min_length=4, max_length=4)]
+
+
+class IgnoreRegions(Answer, frozen=True):
+    """The regions of the frame to ignore."""
+
+    regions: Annotated[list[Shares], Meta(max_length=MAX_REGIONS)]
+
+
+class Ignored(Answer, frozen=True):
+    """The regions of the frame in which faces are ignored."""
+
+    regions: list[Shares]
+    editable: Annotated[bool, Meta(description="Whether they can be changed now: only while pictures are shown")]
+    why_not_kept: Annotated[str, Meta(description="Why a change holds until the run ends; empty: the configuration file keeps it")]
 
 
 class History(Answer, frozen=True):

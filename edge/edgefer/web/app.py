@@ -20,7 +20,7 @@ from edgefer.files import ASSETS
 from edgefer.history.aggregate import MINUTE_S
 from edgefer.history.timespec import fitting_bucket_s, parse_time_s
 from edgefer.html_template import fill
-from edgefer.web.answers import History, Json, PrivacyChange, Status, refuse
+from edgefer.web.answers import History, IgnoreRegions, Json, PrivacyChange, Status, refuse
 from edgefer.web.auth import Guard, address_of
 from edgefer.web.events import Events
 from edgefer.web.live import Live
@@ -31,7 +31,7 @@ WEB_ASSETS = ASSETS / "web"
 FILES = {"/page.css": "text/css", "/page.js": "text/javascript", "/chart.js": "text/javascript", "/icon.svg": "image/svg+xml"}
 PUBLIC = ("/", "/login", "/page.css", "/icon.svg", *(operation.path for operation in OPERATIONS if operation.public))
 """Paths that need no token: "/" replies with the login page."""
-MAX_BODY_BYTES, BODY_TIMEOUT_S = 1024, 5.0
+MAX_BODY_BYTES, BODY_TIMEOUT_S = 2048, 5.0
 MAX_BUCKETS = 1000
 READY_S = 5.0
 """A run is ready while its last frame is not older than this."""
@@ -52,6 +52,7 @@ class Page:
             "/api/model": self._model,
             "/api/picture": self._picture,
             "/api/privacy": self._privacy,
+            "/api/ignore": self._ignore,
             "/healthz": self._healthz,
             "/readyz": self._readyz,
             "/metrics": self._scrape,
@@ -61,7 +62,7 @@ class Page:
             Route("/login", self._log_in, methods=["POST"]),
             Route("/openapi.json", self._openapi),
             *(Route(path, partial(self._file, path)) for path in FILES),
-            *(Route(operation.path, api[operation.path], methods=[operation.method]) for operation in OPERATIONS),
+            *(Route(path, handler, methods=[one.method for one in OPERATIONS if one.path == path]) for path, handler in api.items()),
         ]
         errors = {
             404: partial(_http_error, "no such path; /openapi.json lists all paths"),
@@ -125,6 +126,19 @@ class Page:
         if not self._live.set_level(change.show):
             return refuse(403, f"the configuration allows no more than {self._live.allowed[-1]!r}")
         return Json(self._live.privacy())
+
+    async def _ignore(self, request: Request) -> Response:
+        if request.method != "POST":
+            return Json(self._live.ignored())
+        regions = self._live.about.regions
+        if regions is None or not self._live.shows_pictures:
+            return refuse(403, "regions can be changed only while the page shows pictures")
+        try:
+            change = msgspec.json.decode(await _body(request), type=IgnoreRegions)
+            await run_in_threadpool(regions.change, change.regions)
+        except (msgspec.DecodeError, UnicodeDecodeError, SettingsError) as error:
+            return refuse(400, str(error))
+        return Json(self._live.ignored())
 
     async def _history(self, request: Request) -> Response:
         query, now_s = request.query_params, time.time()

@@ -16,7 +16,7 @@ from edgefer.observation_json import Observation as ObservationFields
 from edgefer.observation_json import observation_fields
 from edgefer.output import About
 from edgefer.types import Observation
-from edgefer.web.answers import LEVELS, Model, Privacy, PrivacyLevel, State
+from edgefer.web.answers import LEVELS, Ignored, Model, Privacy, PrivacyLevel, State
 from edgefer.web.health import Health
 from edgefer.web.picture import encode
 
@@ -64,6 +64,20 @@ class Live:
         """The privacy level in use."""
         return Privacy(show=self.level, allowed=self.allowed)
 
+    @property
+    def shows_pictures(self) -> bool:
+        """Whether the privacy level in use allows pictures."""
+        return self.level in ("pixelated", "pictures")
+
+    def ignored(self) -> Ignored:
+        """The regions in which faces are ignored."""
+        regions = self.about.regions
+        if regions is None:
+            return Ignored(regions=[], editable=False, why_not_kept="")
+        return Ignored(
+            regions=[list(region) for region in regions.regions], editable=self.shows_pictures, why_not_kept=regions.why_not_kept
+        )
+
     def observation(self) -> ObservationFields | None:
         """The last observation; None where the privacy level hides single faces, or there is none."""
         observation = self._observation
@@ -109,7 +123,7 @@ class Live:
         """
         with self._lock:
             observation, level = self._observation, self.level
-            if observation is None or level not in ("pixelated", "pictures"):
+            if observation is None or not self.shows_pictures:
                 return None
             last = self._pictures.get(boxes)
             if last is None or last[0] is not observation or last[1] != level:

@@ -8,7 +8,7 @@ from functools import cache
 
 import msgspec
 
-from edgefer.web.answers import Answer, Error, History, Model, Privacy, PrivacyChange, State, Status
+from edgefer.web.answers import Answer, Error, History, Ignored, IgnoreRegions, Model, Privacy, PrivacyChange, State, Status
 
 Schema = dict[str, object]
 JSON = "application/json"
@@ -111,6 +111,16 @@ OPERATIONS = (
         "For all readers, until the run ends.",
         method="PUT",
         body=PrivacyChange,
+    ),
+    Operation("/api/ignore", "The regions in which faces are ignored", {200: Reply("The regions", Ignored)}),
+    Operation(
+        "/api/ignore",
+        "Ignore other regions instead",
+        {200: Reply("The regions now", Ignored)},
+        "Only while pictures are shown. Regions are cut at the frame's edge. "
+        "The configuration file keeps them if it was given and can be written.",
+        method="POST",
+        body=IgnoreRegions,
     ),
     Operation("/healthz", "Whether the process answers", {200: Reply("It does", Status)}, public=True),
     Operation(

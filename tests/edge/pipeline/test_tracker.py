@@ -283,3 +283,33 @@ def test_a_lost_face_stays_missed_while_it_is_skipped() -> None:
     assert track.missed
     (track,) = update(t, [face(100)], 0.2)
     assert not track.missed
+
+
+def walk_behind(t: Tracker) -> list[int]:
+    """The ids, from left to right, after a fast walk behind a face that stays; in between only that face is found."""
+    for frame in range(60):
+        x = 600 - 12 * frame
+        hidden = 240 < x < 360
+        tracks = update(t, [face(300, side=60)] + ([] if hidden else [face(x, side=60)]), frame / 30)
+        if frame > 40:
+            break
+    return [track.id for track in sorted(tracks, key=lambda track: track.box.x)]
+
+
+def test_a_face_that_walks_fast_behind_another_keeps_its_id() -> None:
+    assert walk_behind(tracker(lost_s=0.4)) == [2, 1]
+    assert walk_behind(tracker(lost_s=0.05)) == [2, 1]
+
+
+def test_a_new_face_far_from_one_that_left_alone_gets_a_new_id() -> None:
+    t = tracker(lost_s=0.4)
+    update(t, [face(300)], 0.0)
+    update(t, [], 0.1)
+    assert [track.id for track in update(t, [face(180)], 0.3)] == [1, 2]
+
+
+def test_after_a_cut_a_face_in_the_same_box_is_a_new_one() -> None:
+    t = tracker()
+    update(t, [face(100), face(300)], 0.0)
+    t.cut()
+    assert [track.id for track in update(t, [face(100)], 1 / 30)] == [3]

@@ -11,14 +11,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
 from edgefer.errors import EdgeferError, MissingLibrary, SettingsError, SourceError
+from edgefer.options import options_of
+from edgefer.overlay import annotate
 from edgefer.sources import SOURCES, Source, open_source
 from edgefer.sources.camera_health import Stillness
-from edgefer.sources.picamera import luma_plane, remedy
+from edgefer.sources.mounting import MountingOptions
+from edgefer.sources.picamera import full_view, luma_plane, remedy
 from edgefer.sources.synthetic import Scene, SyntheticOptions
+from edgefer.types import Box, Face, Observation
 
 
 @pytest.fixture
@@ -103,6 +108,9 @@ def test_the_table_names_classes_that_can_be_imported() -> None:
         ("synthetic:?face=2", SettingsError, "did you mean 'faces'?"),
         ("synthetic:?size=10x10", SettingsError, "160x120"),
         ("picamera:?rotation=45", SettingsError, "key 'rotation'"),
+        ("images:photos?rotation=45", SettingsError, "key 'rotation'"),
+        ("file:clip.mp4?aspect=wide", SettingsError, "such as 16:9"),
+        ("http://127.0.0.1:9/none.mjpg#aspect=16:0", SettingsError, "such as 16:9"),
     ],
 )
 def test_what_cannot_be_opened_says_why_in_one_line(text: str, error: type[EdgeferError], said: str) -> None:
@@ -169,7 +177,7 @@ def test_the_luma_plane_is_cut_by_its_stride(stride: int, rows: int) -> None:
     picture = np.arange(height * width, dtype=np.uint8).reshape(height, width)
     buffer = np.full((rows, stride), 255, np.uint8)
     buffer[:height, :width] = picture
-    luma = luma_plane(buffer, width, height)
+    luma = luma_plane(buffer, width, height, MountingOptions())
     assert np.array_equal(luma, picture)
     buffer[:] = 0
     assert np.array_equal(luma, picture), "the buffer goes back to the camera: luma must be a copy"
@@ -188,12 +196,84 @@ def test_the_luma_plane_is_cut_by_its_stride(stride: int, rows: int) -> None:
         ((90, True, False), "13/24"),
     ],
 )
-def test_the_luma_plane_is_turned_clockwise_and_then_flipped(how: tuple[int, bool, bool], corners: str) -> None:
+def test_pictures_are_turned_clockwise_and_then_flipped(how: tuple[int, bool, bool], corners: str) -> None:
     picture = np.repeat(np.repeat(np.array([[1, 2], [3, 4]], np.uint8), 24, 0), 32, 1)
-    luma = luma_plane(picture, 64, 48, *how)
-    assert luma.shape == ((64, 48) if how[0] in (90, 270) else (48, 64))
-    assert luma.flags.c_contiguous
-    assert "/".join("".join(str(luma[y, x]) for x in (0, -1)) for y in (0, -1)) == corners
+    mounting = msgspec.convert(dict(zip(("rotation", "hflip", "vflip"), how, strict=True)), MountingOptions)
+    frame = mounting.frame(0, 0.0, cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR))
+    assert frame.bgr is not None
+    for luma in (luma_plane(picture, 64, 48, mounting), frame.luma, frame.bgr[..., 1]):
+        assert luma.shape == ((64, 48) if how[0] in (90, 270) else (48, 64))
+        assert "/".join("".join(str(luma[y, x]) for x in (0, -1)) for y in (0, -1)) == corners
+
+
+MODES = {
+    # As picamera2 lists them: size, what the mode shows of the sensor (width, height), frames a second.
+    "module 1": [((640, 480), (2560, 1920), 58.9), ((1296, 972), (2592, 1944), 46.3), ((1920, 1080), (1928, 1080), 32.8)],
+    "module 2": [((640, 480), (1280, 960), 103.3), ((1640, 1232), (3280, 2464), 41.9), ((3280, 2464), (3280, 2464), 21.2)],
+    "module 3": [((1536, 864), (3072, 1728), 120.1), ((2304, 1296), (4608, 2592), 56.0), ((4608, 2592), (4608, 2592), 14.4)],
+}
+
+
+@pytest.mark.parametrize(
+    ("camera", "fps", "size"),
+    [
+        ("module 1", 30, (640, 480)),
+        ("module 2", 30, (1640, 1232)),
+        ("module 2", 90, (1640, 1232)),
+        ("module 2", 10, (1640, 1232)),
+        ("module 3", 30, (2304, 1296)),
+    ],
+)
+def test_a_pi_camera_shows_all_its_sensor_sees(camera: str, fps: float, size: tuple[int, int]) -> None:
+    modes = [{"size": size, "crop_limits": (0, 0, *crop), "fps": rate, "bit_depth": 10} for size, crop, rate in MODES[camera]]
+    mode = full_view(modes, (640, 480), fps)
+    assert mode is not None
+    assert mode["size"] == size
+
+
+def test_a_camera_without_modes_chooses_by_itself() -> None:
+    assert full_view([], (640, 480), 30) is None
+    assert full_view([{"size": (640, 480), "fps": 30}], (640, 480), 30) is None
+
+
+def test_every_source_of_ours_can_be_turned_and_flipped() -> None:
+    for scheme in SOURCES:
+        assert {"rotation", "hflip", "vflip"} <= {option.name for option in options_of(SOURCES.find(scheme).options)}, scheme
+
+
+def test_a_source_mounted_on_its_side_gives_upright_frames_that_can_be_drawn_on(spec: str) -> None:
+    plain = open_source(spec)
+    wanted = next(iter(plain))
+    plain.close()
+    mark = "#" if spec.startswith("http") else "&" if "?" in spec else "?"
+    source = open_source(f"{spec}{mark}rotation=90&hflip=true")
+    frame = next(iter(source))
+    source.close()
+    assert "turned by 90, flipped" in source.description
+    assert frame.luma.shape == (320, 240)
+    assert frame.luma.flags.c_contiguous
+    assert np.array_equal(frame.luma, np.rot90(wanted.luma, -1)[:, ::-1])
+    assert wanted.bgr is not None
+    assert np.array_equal(frame.bgr, np.rot90(wanted.bgr, -1)[:, ::-1])
+    assert annotate(Observation(frame, (Face(1, Box(10, 20, 50, 60), "happy", 0.9, {}),))).shape == (320, 240, 3)
+
+
+def test_the_pixels_of_a_squeezed_file_become_square_and_an_option_overrules_what_it_says(clip: Path, tmp_path: Path) -> None:
+    squeezed = tmp_path / "squeezed.y4m"
+    squeezed.write_bytes(b"YUV4MPEG2 W160 H240 F15:1 Ip A2:1 C420jpeg\n" + 3 * (b"FRAME\n" + bytes(range(240)) * 240))
+    assert next(iter(open_source(f"file:{squeezed}"))).luma.shape == (240, 320)
+    assert next(iter(open_source(f"file:{squeezed}?aspect=2:3"))).luma.shape == (240, 160)
+    assert next(iter(open_source(f"file:{squeezed}?aspect=16:9&rotation=90"))).luma.shape == (427, 240)
+    assert next(iter(open_source(f"file:{clip}?aspect=4:9"))).luma.shape == (240, 107)
+
+
+def test_a_stream_that_does_not_say_its_aspect_is_stretched_on_request(mjpeg_camera: str) -> None:
+    source = open_source(f"{mjpeg_camera}#aspect=16:9")
+    frame = next(iter(source))
+    source.close()
+    assert frame.luma.shape == (240, 427)
+    assert frame.bgr is not None
+    assert frame.bgr.shape == (240, 427, 3)
 
 
 def test_without_picamera2_one_line_says_how_to_get_it() -> None:

@@ -11,6 +11,7 @@ import pytest
 from web_client import TOKEN, Serve
 
 from edgefer.output import About
+from edgefer.regions import Regions
 from edgefer.sinks import open_sink
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def serve() -> Iterator[Serve]:
             assert isinstance(sink, Web)
             stack.callback(sink.close)
             model = {"name": "toy", "sha256": "abc", "path": "/secret/folder.tflite", "labels": ["happy", "sad"]}
-            sink.begin(About("1.2.3", "test camera", lambda: model, ()))
+            sink.begin(About("1.2.3", "test camera", lambda: model, (), Regions([], lambda _: None, None)))
             return sink
 
         yield open_web

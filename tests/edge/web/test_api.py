@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -17,10 +18,11 @@ pytest.importorskip("starlette", reason="the extra 'web' is not installed")
 pytest.importorskip("uvicorn", reason="the extra 'web' is not installed")
 pytest.importorskip("prometheus_client", reason="the extra 'web' is not installed")
 
-from web_client import Serve, Stream, ask, put, seen
+from web_client import Answer, Serve, Stream, ask, put, seen
 
 from edgefer.model.describe import describe
 from edgefer.output import About
+from edgefer.regions import Regions
 from edgefer.sinks.web import Web
 from edgefer.sources.synthetic import Scene, SyntheticOptions
 from edgefer.types import Box
@@ -150,6 +152,29 @@ def test_nobody_can_show_more_than_the_configuration_allows(serve: Serve) -> Non
         assert ask(sink, "/api/privacy", "PUT", wrong).status == 400
 
 
+def post(sink: Web, regions: object, **headers: str) -> Answer:
+    """Ignore other regions."""
+    return ask(sink, "/api/ignore", "POST", json.dumps({"regions": regions}), content_type="application/json", **headers)
+
+
+def test_ignored_regions_are_changed_only_while_pictures_are_shown_and_by_this_site(serve: Serve) -> None:
+    sink, applied = serve(), list[object]()
+    regions = Regions([], applied.append, None)
+    sink.begin(About("1.2.3", "test camera", lambda: {"name": "toy", "labels": []}, (), regions))
+    poster = [0.25, 0.1, 0.5, 0.3]
+    assert ask(sink, "/api/ignore").json["regions"] == []
+    answer = post(sink, [poster])
+    assert (answer.status, answer.json["regions"], answer.json["editable"]) == (200, [poster], True)
+    assert "--config" in str(answer.json["why_not_kept"])
+    assert post(sink, [], Origin="http://elsewhere.example").status == 403
+    for wrong in ([[0, 0, 1]], [[2, 0, 1, 1]], "all", 40 * [poster]):
+        assert post(sink, wrong).status == 400
+    put(sink, "faces")
+    assert post(sink, []).status == 403
+    assert ask(sink, "/api/ignore").json == {"regions": [poster], "editable": False, "why_not_kept": answer.json["why_not_kept"]}
+    assert applied == [(tuple(poster),)]
+
+
 def test_a_clock_that_is_set_makes_nothing_unready(serve: Serve, patient: None, monkeypatch: pytest.MonkeyPatch) -> None:
     sink, now = serve(), time.time
     sink.write(seen())
@@ -178,7 +203,8 @@ def test_a_run_without_new_frames_is_not_ready(serve: Serve, monkeypatch: pytest
 @pytest.mark.parametrize("operation", [one for one in OPERATIONS if one.path != "/api/events"], ids=lambda one: one.path)
 def test_every_answer_has_the_type_in_the_description(serve: Serve, operation: Operation) -> None:
     sink = serve()
-    body = '{"show": "pictures"}' if operation.body else None
+    bodies = {answers.PrivacyChange: '{"show": "pictures"}', answers.IgnoreRegions: '{"regions": [[0, 0, 1, 0.5]]}'}
+    body = bodies[operation.body] if operation.body else None
     for _ in ("no frame yet", "a frame"):
         answer = ask(sink, operation.path, operation.method, body)
         reply = operation.replies[answer.status]

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
@@ -39,8 +40,8 @@ DEADLINE_S = 60
 class Daemon:
     """``edgefer run`` with the page; a restart keeps the port."""
 
-    def __init__(self, folder: Path, options: str = "") -> None:
-        self._folder, self._options, self.address = folder, options, "http://127.0.0.1:0"
+    def __init__(self, folder: Path, options: str = "", more: tuple[str, ...] = ()) -> None:
+        self._folder, self._options, self._more, self.address = folder, options, more, "http://127.0.0.1:0"
         self.start()
 
     def __enter__(self) -> Daemon:
@@ -51,7 +52,7 @@ class Daemon:
 
     def start(self) -> None:
         sinks = ["--sink", self.address + self._options, "--sink", "history:history.db?every_s=0.5"]
-        command = [sys.executable, "-m", "edgefer", "run", "--source", "synthetic:?size=320x240&faces=2&fps=12", *sinks]
+        command = [sys.executable, "-m", "edgefer", "run", "--source", "synthetic:?size=320x240&faces=2&fps=12", *sinks, *self._more]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         self._process = subprocess.Popen(command, cwd=self._folder, env=environment, stderr=subprocess.PIPE, text=True)
         assert self._process.stderr
@@ -117,6 +118,36 @@ def test_the_page_shows_each_face_with_seven_bars_and_logs_no_error(visit: Visit
     assert visit.page.locator("#vitals dt").all_inner_texts()[:4] == ["Frame rate", "CPU", "Memory", "Temperature"]
     visit.page.wait_for_selector("#chart .column rect")
     assert visit.errors == []
+
+
+def test_regions_to_ignore_are_drawn_with_a_pointer_and_removed(browser: Any, tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text("# mine\n[detector]\n")
+    with Daemon(tmp_path, more=("--config", str(config))) as daemon:
+        visit = Visit(browser, daemon.address, viewport={"width": 1280, "height": 900})
+        visit.page.wait_for_selector("#ignore:not([hidden])")
+        visit.until("document.querySelectorAll('#faces li').length === 2")
+        visit.page.click("#draw")
+        box = visit.page.locator("#view").bounding_box()
+        left, top, width, height = box["x"], box["y"], box["width"], box["height"]
+        visit.page.mouse.move(left, top + 0.05 * height)
+        visit.page.mouse.down()
+        visit.page.mouse.move(left + 0.3 * width, top + 0.5 * height)
+        visit.page.mouse.move(left + 0.5 * width, top + 0.95 * height)
+        visit.page.mouse.up()
+        visit.page.wait_for_selector("#regions li")
+        visit.until("document.querySelectorAll('#faces li').length === 1")
+        x, y, w, h = tomllib.loads(config.read_text())["detector"]["ignore"][0]
+        assert (x, y, w, h) == pytest.approx((0, 0.05, 0.5, 0.9), abs=0.01)
+        assert "configuration file" in visit.page.inner_text("#ignore-text")
+        visit.page.click("#regions button")
+        visit.until("document.querySelectorAll('#regions li').length === 0")
+        visit.until("document.querySelectorAll('#faces li').length === 2")
+        assert config.read_text() == "# mine\n[detector]\nignore = []\n"
+        visit.page.click("#privacy label:has([value=faces])")
+        visit.page.wait_for_selector("#ignore", state="hidden")
+        assert visit.errors == []
+        visit.page.context.close()
 
 
 def test_bars_and_picture_change_with_the_frames(visit: Visit) -> None:

@@ -16,6 +16,7 @@ const timeline = new Timeline($("chart"));
 let state = null, latest = null, picture = null, loading = false;
 let events = null, lastEventMs = 0, retry = 0;
 const recent = new Map();
+let ignored = { regions: [], editable: false, why_not_kept: "" }, drawing = false, corner = null, drawn = null;
 
 // ---- the connection
 
@@ -52,6 +53,7 @@ function onState(next) {
   const restarted = !state || next.vitals.uptime_s < state.vitals.uptime_s;
   state = next;
   if (restarted) { recent.clear(); latest = null; history(); }
+  if (restarted || ignored.editable !== (next.show === "pictures" || next.show === "pixelated")) regions();
   $("source").textContent = next.source;
   $("version").textContent = `edgefer ${next.version}`;
   const { camera: status, silent_s: silent, frames_per_s: rate } = next.vitals;
@@ -197,6 +199,7 @@ function redraw() {
   paint.clearRect(0, 0, wide, high);
   if (picture && seen) paint.drawImage(picture.image, 0, 0, wide, high);
   else if (seen) grid(wide, high, scale);
+  if (picture && seen) for (const region of [...ignored.regions, ...(drawn ? [drawn] : [])]) hatch(region, wide, high, scale);
   for (const face of seen?.faces ?? []) box(face, wide / width, scale);
   const list = (seen?.faces ?? []).map((face) => `${face.expression} ${percent(probability(face))}`).join(", ");
   const label = seen ? `${picture ? "Camera picture" : "Boxes of the faces, without a picture"}: ${list || "no face"}` : veil;
@@ -233,6 +236,82 @@ function light(hex) {
   return 0.299 * r + 0.587 * g + 0.114 * b > 120;
 }
 
+// ---- ignored regions
+
+async function regions(change) {
+  const options = change && { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ regions: change }) };
+  const answer = await fetch("/api/ignore", options).catch(() => null);
+  if (answer?.ok) ignored = await answer.json();
+  $("ignore").hidden = !ignored.editable;
+  if (!ignored.editable) draw(false);
+  $("regions").replaceChildren(...ignored.regions.map((region, at) => {
+    const [x, y] = region.map((share) => percent(share));
+    const button = make("button", { type: "button", "aria-label": `Remove region ${at + 1}, ${x} from the left, ${y} from the top` }, `Region ${at + 1} ✕`);
+    button.addEventListener("click", () => regions(ignored.regions.filter((_, other) => other !== at)));
+    return make("li", {}, button);
+  }));
+  const failed = change && !answer?.ok ? "This was not changed: the device refused it or does not answer. " : "";
+  const kept = ignored.why_not_kept ? `A change holds until this run ends: ${ignored.why_not_kept}.` : "Changes are kept in the configuration file.";
+  $("ignore-text").textContent = `${failed}Faces whose centre lies in a region are not reported. ${kept}`;
+  redraw();
+}
+
+function draw(on) {
+  drawing = on;
+  corner = drawn = null;
+  $("draw").setAttribute("aria-pressed", on);
+  $("draw").textContent = on ? "Drag over the picture …" : "Draw a region";
+  view.classList.toggle("drawing", on);
+}
+
+function at(event) {
+  const { left, top, width, height } = view.getBoundingClientRect();
+  return [(event.clientX - left) / width, (event.clientY - top) / height].map((share) => Math.min(1, Math.max(0, share)));
+}
+
+$("draw").addEventListener("click", () => draw(!drawing));
+document.addEventListener("keydown", (event) => { if (event.key === "Escape" && drawing) { draw(false); redraw(); } });
+view.addEventListener("pointerdown", (event) => {
+  if (!drawing || event.button !== 0) return;
+  corner = at(event);
+  view.setPointerCapture(event.pointerId);
+});
+view.addEventListener("pointermove", (event) => {
+  if (!corner) return;
+  const [x, y] = at(event);
+  drawn = [Math.min(x, corner[0]), Math.min(y, corner[1]), Math.abs(x - corner[0]), Math.abs(y - corner[1])];
+  redraw();
+});
+view.addEventListener("pointerup", () => {
+  const region = drawn;
+  // A click is no region.
+  if (corner && region && region[2] > 0.01 && region[3] > 0.01) { draw(false); regions([...ignored.regions, region]); }
+  corner = drawn = null;
+});
+view.addEventListener("pointercancel", () => { corner = drawn = null; });
+
+function hatch([x, y, w, h], wide, high, scale) {
+  const [left, top, width, height] = [x * wide, y * high, w * wide, h * high];
+  paint.save();
+  paint.beginPath();
+  paint.rect(left, top, width, height);
+  paint.clip();
+  paint.fillStyle = "rgb(0 0 0 / .45)";
+  paint.fill();
+  paint.strokeStyle = "rgb(255 255 255 / .55)";
+  paint.lineWidth = 1.5 * scale;
+  for (let step = -height; step < width; step += 12 * scale) {
+    paint.beginPath();
+    paint.moveTo(left + step, top + height);
+    paint.lineTo(left + step + height, top);
+    paint.stroke();
+  }
+  paint.restore();
+  paint.strokeStyle = "#fff";
+  paint.lineWidth = 1.5 * scale;
+  paint.strokeRect(left, top, width, height);
+}
+
 // ---- the history
 
 async function history() {
@@ -243,6 +322,6 @@ async function history() {
 }
 
 $("range").addEventListener("change", history);
-setInterval(() => { if (!document.hidden && state) history(); }, HISTORY_MS);
+setInterval(() => { if (!document.hidden && state) { history(); if (!drawing) regions(); } }, HISTORY_MS);
 new ResizeObserver(redraw).observe(view);
 connect();
