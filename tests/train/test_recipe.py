@@ -92,5 +92,5 @@ def test_a_wrong_recipe_names_the_file_and_the_key(tmp_path: Path, text: str, sa
 
 
 def test_an_unknown_recipe_lists_the_known_ones() -> None:
-    with pytest.raises(SettingsError, match="no recipe 'huge'; there are compact, deep, graduate, large, nano, nano-original"):
+    with pytest.raises(SettingsError, match="no recipe 'huge'; there are compact, deep, graduate, large, nano, report"):
         load_recipe("huge")
