@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -20,7 +21,11 @@ from edgefer.files import atomic_path
 from edgefer.model.card import Card, attach_card, read_card, read_model
 from edgefer.types import Pixels
 from train.data import WHERE_TO_GET, audit, load
+from train.recipe import Gate
 from train.versions import installed
+
+USUAL = Gate(max_loss_points=1.0, min_agreement=0.9, reason="")
+"""For a model whose run wrote no gate."""
 
 KERNEL_PICTURES = 200
 """Validation pictures to classify with XNNPACK and without it."""
@@ -33,9 +38,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--recipe", default="int8", choices=RECIPES, help="quantization (default: int8)")
     parser.add_argument("--data", help="FER2013, to calibrate and compare with (default: what the model was trained on)")
     parser.add_argument("--out", help="the .tflite file (default: beside the model, <name>-<recipe>.tflite)")
-    parser.add_argument("--max-loss", type=float, default=1.0, metavar="POINTS", help="accuracy it may lose (default: 1.0)")
+    parser.add_argument("--max-loss", type=float, metavar="POINTS", help="accuracy it may lose (default: its recipe's, else 1.0)")
     parser.add_argument(
-        "--min-agreement", type=float, default=0.9, metavar="SHARE", help="share of answers that must stay the same (default: 0.9)"
+        "--min-agreement",
+        type=float,
+        metavar="SHARE",
+        help="share of answers that must stay the same (default: its recipe's, else 0.9)",
     )
     options = parser.parse_args(arguments)
     try:
@@ -83,7 +91,7 @@ def _convert(options: argparse.Namespace) -> None:
         )
         if options.recipe == "int8":
             print(_on_other_runtimes(model, split.images[:KERNEL_PICTURES]))
-        check_gate(judged, options.max_loss, options.min_agreement)
+        check_gate(judged, _gate(source, options.max_loss, options.min_agreement))
         final: Card = msgspec.structs.replace(
             draft,
             uncertain_below=judged.uncertain_below,
@@ -109,12 +117,33 @@ def _on_other_runtimes(model: bytes, images: Pixels) -> str:
     )
 
 
+def _gate(source: Path, max_loss_points: float | None, min_agreement: float | None) -> Gate:
+    """What the conversion of ``source`` may lose: as asked, else as its recipe says, with its reason printed, else the usual."""
+    try:
+        gate = msgspec.convert(_run(source)["gate"], Gate)
+    except (OSError, ValueError, KeyError):
+        gate = USUAL
+    if gate.reason and max_loss_points is None and min_agreement is None:
+        print(f"its recipe allows a loss of {gate.max_loss_points:g} points and {100 * gate.min_agreement:g} % agreement: {gate.reason}")
+    return msgspec.structs.replace(
+        gate,
+        max_loss_points=gate.max_loss_points if max_loss_points is None else max_loss_points,
+        min_agreement=gate.min_agreement if min_agreement is None else min_agreement,
+    )
+
+
+def _run(source: Path) -> dict[str, Any]:
+    """What the training wrote beside the model."""
+    found: dict[str, Any] = json.loads(source.with_name("run.json").read_text(encoding="utf-8"))
+    return found
+
+
 def data_path(asked: str | None, source: Path) -> Path:
     """The dataset asked for, else the one in the ``run.json`` beside the model."""
     if asked:
         return Path(asked)
     try:
-        return Path(json.loads(source.with_name("run.json").read_text(encoding="utf-8"))["data"])
+        return Path(_run(source)["data"])
     except (OSError, ValueError, KeyError):
         raise DataError(f"{source}: which dataset? Pass DATA=… to calibrate and compare with. {WHERE_TO_GET}") from None
 

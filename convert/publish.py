@@ -23,10 +23,12 @@ from edgefer.errors import DataError, EdgeferError, ModelError, SettingsError
 from edgefer.files import draft_folder, write_atomic
 from edgefer.model.card import read_card
 from edgefer.model.golden import write_golden
+from edgefer.model.prior import PRIORS
 from edgefer.model.store import SUMS
-from train.data import FERPLUS_NAME, Dataset, ferplus_majority, find_ferplus, load, load_ferplus
-from train.evaluate import scores_of, views_of
+from train.data import FERPLUS_NAME, Dataset, ferplus_majority, find_beside, find_ferplus, load, load_ferplus
+from train.evaluate import open_scorer, scores_of, views_of
 from train.metrics import Classes, measure
+from train.people import CROSSET_NAME, Judges, judges
 from train.plots import confusion, coverage, reliability_diagram, robustness_chart
 from train.recipe import MODELS, load_recipe
 from train.robustness import robustness
@@ -75,11 +77,13 @@ def _publish(run: Path, asked_data: str | None, models: Path, replace: bool) -> 
     votes = load_ferplus(votes_path)
     views = views_of(data, "validation", votes)
     models.mkdir(parents=True, exist_ok=True)
+    crosset = find_beside(source, CROSSET_NAME)
+    judged_by = judges(data, votes, crosset) if crosset else None
     # Everything is made in a draft folder, which replaces the published one as a whole.
     with draft_folder(models) as folder:
         part = folder / name
         part.mkdir()
-        described = {path.name: _measure(path, part, data, views) for path in files.values() if path.is_file()}
+        described = {path.name: _measure(path, part, data, views, judged_by) for path in files.values() if path.is_file()}
         shutil.copy(run / CURVES, part)
         figures: Metrics = {**json.loads((run / METRICS).read_text(encoding="utf-8")), "uncertain_below": card.uncertain_below}
         figures["files"] = described
@@ -100,7 +104,7 @@ def _publish(run: Path, asked_data: str | None, models: Path, replace: bool) -> 
     print(f"{home}: {', '.join(sorted(path.name for path in home.iterdir()))}\ncheck it, then commit {models}")
 
 
-def _measure(path: Path, part: Path, data: Dataset, views: Views) -> Metrics:
+def _measure(path: Path, part: Path, data: Dataset, views: Views, judged_by: Judges | None) -> Metrics:
     """Copy one file into ``part`` and return its figures; for the int8 file, also draw its charts."""
     print(f"measuring {path} …", flush=True)
     shutil.copy(path, part / path.name)
@@ -113,7 +117,10 @@ def _measure(path: Path, part: Path, data: Dataset, views: Views) -> Metrics:
         confusion(figures[UNIQUE], card.labels, title, part / "confusion.png")
         reliability_diagram(scores[unique], truth[unique], title, part / "reliability.png")
         coverage(scores[unique], truth[unique], card.uncertain_below, title, part / "coverage.png")
+    priors = ("", *PRIORS, "even") if card.prior and card.quantization == "int8" else ()
+    by_prior = {name: judged_by.answers(open_scorer(path, name)).people.numbers() for name in priors} if judged_by else {}
     return {
+        **({"people_by_prior": by_prior} if by_prior else {}),
         "bytes": path.stat().st_size,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "robustness": robustness(path, split.keep(unique)),

@@ -14,6 +14,7 @@ from edgefer.types import Pixels
 from train.data import Split
 from train.evaluate import scores_of
 from train.metrics import measure, uncertain_threshold
+from train.recipe import Gate
 
 ANSWERED_RIGHT = 0.75
 """From `uncertain_below` on, this share of the answers on validation pictures is right; answers below are "uncertain"."""
@@ -73,17 +74,17 @@ def kernels_apart(model: bytes, images: Pixels) -> int:
     return int(np.abs(with_xnnpack - without).max())
 
 
-def check_gate(found: Comparison, max_loss_points: float, min_agreement: float) -> None:
+def check_gate(found: Comparison, gate: Gate) -> None:
     """Raises `ModelError` if the converted file lost more than the gate allows."""
-    if found.loss_points > max_loss_points:
+    if found.loss_points > gate.max_loss_points:
         raise ModelError(
             f"accuracy fell by {found.loss_points:.2f} points ({100 * found.source_accuracy:.2f} % to {100 * found.accuracy:.2f} %), "
-            f"at most {max_loss_points:g} allowed; nothing was written. Train longer, or pass MAX_LOSS=…"
+            f"at most {gate.max_loss_points:g} allowed; nothing was written. Train longer, or pass MAX_LOSS=…"
         )
-    if found.agreement < min_agreement:
+    if found.agreement < gate.min_agreement:
         raise ModelError(
             f"the converted file agrees with its source on {100 * found.agreement:.1f} % of pictures, at least "
-            f"{100 * min_agreement:g} % required; nothing was written. Train longer, or pass ARGS=--min-agreement=…"
+            f"{100 * gate.min_agreement:g} % required; nothing was written. Train longer, or pass ARGS=--min-agreement=…"
         )
 
 

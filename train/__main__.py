@@ -7,19 +7,23 @@ import hashlib
 import json
 import os
 import platform
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loaded: its banner is not for users
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loaded: it prints a banner
+
+import msgspec
 
 from edgefer.errors import DataError, EdgeferError, SettingsError
 from edgefer.files import write_atomic
 from edgefer.model.card import read_card
 from edgefer.native_stderr import silence_native_stderr
 from train.cluster import Cluster, read_cluster
-from train.data import FERPLUS_NAME, WHERE_TO_GET, Dataset, audit, find_ferplus, load, load_ferplus, targets
+from train.data import FERPLUS_NAME, UNLABELLED_NAME, WHERE_TO_GET, Dataset
+from train.material import Material, gather
 from train.recipe import MODELS, RECIPES, Recipe, load_recipe, recipe_names
 from train.versions import installed
 
@@ -28,13 +32,16 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train a facial-expression model; an interrupted run goes on at its last epoch when started again."""
+    """Train a facial-expression model; the same command resumes an interrupted run at its last epoch."""
     parser = argparse.ArgumentParser(prog="python -m train", description=main.__doc__)
     parser.add_argument("--data", default="", help="FER2013: the folder, its zip, or fer2013.csv")
     parser.add_argument("--recipe", default="small", help=f"{', '.join(recipe_names())}, or a .toml file (default: small)")
     parser.add_argument("--ferplus", help=f"FER+ votes, {FERPLUS_NAME} (default: the one beside the data, if any)")
-    parser.add_argument("--out", help="where the run is kept (default: runs/<recipe>)")
-    parser.add_argument("--epochs", type=_positive, metavar="N", help="stop after N epochs of the recipe's; run again to go on")
+    parser.add_argument(
+        "--faces", help=f"a zip of face crops without labels (default: {UNLABELLED_NAME} beside the data, if the recipe asks)"
+    )
+    parser.add_argument("--out", help="folder of the run (default: runs/<recipe>)")
+    parser.add_argument("--epochs", type=_positive, metavar="N", help="stop after N epochs of the recipe; run again to continue")
     parser.add_argument(
         "--distribute",
         choices=("none", "mirrored", "multiworker"),
@@ -52,103 +59,114 @@ def main(arguments: list[str] | None = None) -> None:
     except EdgeferError as error:
         raise SystemExit(f"train: {error}") from None
     except KeyboardInterrupt:
-        raise SystemExit("\ntrain: stopped; the same command goes on at the last finished epoch") from None
+        raise SystemExit("\ntrain: stopped; the same command continues after the last finished epoch") from None
 
 
 def _cluster(distribute: str) -> Cluster | None:
-    """This process's place among several workers; raises `SettingsError` where it has none, before TensorFlow is loaded."""
+    """This process among several workers, before TensorFlow is loaded; raises `SettingsError` where `TF_CONFIG` is missing or wrong."""
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if distribute != "none" and backend != "tensorflow":
         raise SettingsError(f"--distribute {distribute} needs Keras' backend tensorflow; KERAS_BACKEND is {backend}")
     if distribute != "multiworker":
         return None
     if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "2":
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # of a lost worker TensorFlow tells pages; we say it in a line
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # TensorFlow prints pages about a lost worker; one line of ours replaces them
     return read_cluster()
 
 
-def _train_all(
-    recipe: Recipe, near: Path, out: Path, options: argparse.Namespace, cluster: Cluster | None, wanted_by: tuple[str, ...] = ()
-) -> None:
-    """Train what ``recipe`` builds on where its run is not there yet, each beside ``out``, then ``recipe`` itself."""
+def _train_all(recipe: Recipe, near: Path, out: Path, options: argparse.Namespace, cluster: Cluster | None) -> None:
+    """Train the recipes that ``recipe`` builds on and that have no finished run, each beside ``out``, then ``recipe`` itself."""
+    order = _to_train(recipe, near, out)
+    first = order[0]
+    if len(order) > 1 and options.distribute != "none":
+        # A strategy serves one training per process, and the other workers would not see when the chief has finished.
+        raise SettingsError(
+            f"{recipe.name} builds on {first.name}, and there is no {run_of(first.name, out)}: train {first.name} first, the same way"
+        )
+    resumed = any((out.parent / each.name).is_dir() for each in order[:-1]) or out.is_dir()
+    if recipe.builds_on() and not resumed and options.distribute == "none" and Path(options.data).exists():
+        with _keras_loaded():
+            from train.plan import announce
+        announce(order, out.parent / "pretrained")
+    for each in order[:-1]:
+        print(f"{recipe.name} builds on {each.name}, and there is no {run_of(each.name, out)}: training that first", flush=True)
+        _train(each, out.parent / each.name, options, None, cluster)
+    _train(recipe, out, options, options.epochs, cluster)
+
+
+def _to_train(recipe: Recipe, near: Path, out: Path, wanted_by: tuple[str, ...] = ()) -> list[Recipe]:
+    """The recipes that have no finished run beside ``out``, each after those it builds on, ``recipe`` last.
+
+    Raises `SettingsError` where recipes build on each other in a circle.
+    """
     if recipe.name in wanted_by:
         raise SettingsError(f"recipes build on each other in a circle: {' -> '.join((*wanted_by, recipe.name))}")
+    order: list[Recipe] = []
     for name in recipe.builds_on():
         if run_of(name, out).is_file():
             continue
-        if options.distribute != "none":
-            # A strategy serves one training a process, and the other workers would not see when the chief has finished.
-            raise SettingsError(f"{recipe.name} builds on {name}, and there is no {run_of(name, out)}: train {name} first, the same way")
-        print(f"{recipe.name} builds on {name}, and there is no {run_of(name, out)}: training that first", flush=True)
-        _train_all(load_recipe(name, near), near, out.parent / name, options, cluster, (*wanted_by, recipe.name))
-    _train(recipe, out, options, None if wanted_by else options.epochs, cluster)
+        below = _to_train(load_recipe(name, near), near, out, (*wanted_by, recipe.name))
+        order += [each for each in below if each.name not in {other.name for other in order}]
+    return [*order, recipe]
+
+
+@contextmanager
+def _keras_loaded() -> Iterator[None]:
+    """Within it Keras is imported; raises `SettingsError` where its backend is not there."""
+    try:
+        with silence_native_stderr():
+            yield
+    except (ImportError, ValueError) as error:  # what Keras raises for a backend that is missing or unknown
+        backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+        raise SettingsError(
+            f"Keras cannot load its backend {backend} ({error}); set KERAS_BACKEND to one that is installed, or see docs/scaling.md"
+        ) from None
 
 
 def _train(recipe: Recipe, out: Path, options: argparse.Namespace, until_epoch: int | None, cluster: Cluster | None) -> None:
     chief = cluster is None or cluster.chief
-    data = load(Path(options.data), recipe.labels)
-    found = audit(data)
-    print("\n".join(found.lines), flush=True)
-    votes_path = find_ferplus(Path(options.data), options.ferplus) if recipe.ferplus or options.ferplus else None
-    votes = load_ferplus(votes_path) if votes_path else None
-    if votes_path:
-        print(f"FER+ votes: {votes_path}")
-    elif recipe.ferplus:
-        print(f"no FER+ votes: training on the original labels alone; with {FERPLUS_NAME} of microsoft/FERPlus the recipe does better")
-    classes = len(recipe.labels)
-    train = data.splits["train"].keep(found.train_keep)
-    chosen_on = data.splits["validation"].keep(found.validation_unique)
-    print(f"recipe {recipe.name}: training on {len(train):,} images, choosing on {len(chosen_on):,}", flush=True)
-
+    material = gather(recipe, Path(options.data), options.ferplus, options.faces)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError(f"{out}: cannot keep a run there: {error.strerror}; choose another OUT") from None
 
     spread = options.distribute != "none"
-    # Imported here: a wrong path or recipe is said before the seconds TensorFlow takes to load.
-    try:
-        with silence_native_stderr():
-            import keras
+    # Imported here: a wrong path or recipe is reported before the seconds TensorFlow takes to load.
+    with _keras_loaded():
+        import keras
 
-            from train.distill import ask
-            from train.finish import finish
-            from train.fit import fit
-            from train.pretrained import SHA256
+        from train.distill import ask
+        from train.finish import finish
+        from train.fit import fit
+        from train.pretrained import SHA256
 
-            if spread:
-                from train import distribute  # TensorFlow: the other backends train without it
-    except (ImportError, ValueError) as error:  # Keras' own words for a backend that is not there, or that nobody knows
-        backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-        raise SettingsError(
-            f"Keras cannot load its backend {backend} ({error}); set KERAS_BACKEND to one that is installed, or see docs/scaling.md"
-        ) from None
+        if spread:
+            from train import distribute  # TensorFlow: the other backends train without it
 
-    wanted, truth = targets(train, classes, votes, recipe.ferplus), targets(chosen_on, classes, None, 0)
     teachers = [run_of(name, out) for name in recipe.distill.teachers]
     start = run_of(recipe.start, out) if recipe.start else None
     if cluster:
         print(f"{cluster}: waiting for the others, {distribute.START_S // 60} minutes at most", flush=True)
     with distribute.workers_watched() if spread else nullcontext():
         strategy = distribute.strategy_for(options.distribute) if spread else None
-        said = ask(recipe, train.images, teachers, out.parent / "soft") if teachers else None
-        history = fit(recipe, (train.images, wanted), (chosen_on.images, truth), out, until_epoch, start, strategy, said)
+        soft = ask(recipe, material.images, teachers, out.parent / "soft", material.unlabelled) if teachers else None
+        on, against = (material.images, material.wanted), (material.validation.images, material.truth)
+        history = fit(recipe, on, against, out, until_epoch, start, strategy, soft, material.unlabelled)
     if not chief:
         return
-    _note_data(out, Path(options.data))
+    _note_data(out, Path(options.data), recipe)
     made_from = {f"teacher {path.stem}": path for path in teachers} | ({f"start {start.stem}": start} if start else {})
-    provenance = _provenance(recipe, Path(options.data), data, history, made_from, votes_path) | {"backend": keras.backend.backend()}
+    provenance = _provenance(recipe, Path(options.data), material, history, made_from) | {"backend": keras.backend.backend()}
     if recipe.pretrained:
         provenance |= {f"pretrained {name}": digest for name, digest in SHA256.items()}
     if start:
         provenance |= {key: value for key, value in read_card(start).provenance.items() if key.startswith("pretrained ")}
-    finish(recipe, data, found, history, provenance, out)
+    finish(recipe, material, history, provenance, out)
 
 
-def _provenance(
-    recipe: Recipe, source: Path, data: Dataset, history: list[Epoch], made_from: dict[str, Path], votes: Path | None
-) -> dict[str, str]:
-    """Where a model comes from: recipe, data and their digests, time, versions."""
+def _provenance(recipe: Recipe, source: Path, material: Material, history: list[Epoch], made_from: dict[str, Path]) -> dict[str, str]:
+    """Provenance of a model: recipe, data and their digests, start time, versions."""
     started = datetime.fromtimestamp(history[0]["ended"] - history[0]["seconds"], UTC)
     return {
         "recipe": recipe.name,
@@ -156,9 +174,9 @@ def _provenance(
         "seed": str(recipe.seed),
         "epochs": str(len(history)),
         "data": source.name,
-        "images_sha256": _digest(data),
+        "images_sha256": _digest(material.data),
         **{what: _sha256(path) for what, path in made_from.items()},
-        "ferplus_sha256": _sha256(votes) if votes else "",
+        "ferplus_sha256": _sha256(material.votes_path) if material.votes_path else "",
         "started": started.isoformat(timespec="seconds"),
         "python": platform.python_version(),
         **installed("edgefer", "keras", "tensorflow-cpu", "tensorflow", "jax", "numpy"),
@@ -166,7 +184,7 @@ def _provenance(
 
 
 def run_of(name: str, beside: Path) -> Path:
-    """The model of a finished run of recipe ``name``, kept beside the run folder ``beside``; where there is none, the published one."""
+    """The model of a finished run of recipe ``name`` beside the run folder ``beside``; if there is none, the published model."""
     run, published = (folder / name / f"{name}.keras" for folder in (beside.parent, MODELS))
     return published if published.is_file() and not run.is_file() else run
 
@@ -177,9 +195,9 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _note_data(out: Path, data: Path) -> None:
-    """Remember, beside the model and not in it, where the data was: `convert` looks there."""
-    write_atomic(out / "run.json", json.dumps({"data": str(data.resolve())}))
+def _note_data(out: Path, data: Path, recipe: Recipe) -> None:
+    """Write, beside the model and not in it, where the data was and what a conversion may lose: `convert` reads it."""
+    write_atomic(out / "run.json", json.dumps({"data": str(data.resolve()), "gate": msgspec.to_builtins(recipe.gate)}))
 
 
 def _sha256(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""FER2013 in the three forms people have: the folder tree, its zip unextracted, and Kaggle's csv."""
+"""Reads FER2013 in its three forms: the folder tree, a zip of it, and Kaggle's csv."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _PICTURES = {".png", ".jpg", ".jpeg", ".bmp"}
 class Split:
     """Pictures with their classes: images (n, 48, 48) uint8, labels (n,) int, rows (n,) int (-1 where unknown).
 
-    A row is the picture's place in the original ``fer2013.csv``, counted from 0: what FER+ votes are joined by.
+    A row is the picture's number in the original ``fer2013.csv``, counted from 0; FER+ votes are joined by it.
     """
 
     images: Pixels
@@ -71,12 +71,12 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What is wrong with a dataset: masks (n,) over the training and the validation split, and lines to print."""
+    """Faults of a dataset: masks (n,) over the training and the validation split, and lines to print."""
 
     train_keep: npt.NDArray[np.bool_]
-    """Training pictures neither blank nor standing pixel for pixel in another split."""
+    """Training pictures that are neither blank nor repeated, pixel for pixel, in another split."""
     validation_unique: npt.NDArray[np.bool_]
-    """Validation pictures that do not stand in the training split."""
+    """Validation pictures that are not in the training split."""
     lines: tuple[str, ...]
 
 
@@ -136,16 +136,16 @@ def _walk_zip(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
 
 
 def _is_picture(path: PurePath) -> bool:
-    """Whether a file counts: the shadows that macOS leaves ("._x.png") do not."""
+    """Whether a file is a picture; macOS metadata files ("._x.png") are not."""
     return path.suffix.lower() in _PICTURES and not path.name.startswith("._") and "__MACOSX" not in path.parts
 
 
 def _from_pictures(files: Iterable[tuple[PurePosixPath, bytes]], root: Path, labels: Sequence[str]) -> dict[str, Split]:
-    """Pictures that stand in ``.../<split>/<class>/<file>``."""
+    """Pictures at ``.../<split>/<class>/<file>``."""
     found: dict[str, list[tuple[Pixels, int, int, str]]] = {}
     for path, content in files:
         if len(path.parts) < 3 or path.parts[-3].lower() not in _SPLITS:
-            raise DataError(f"{root}: {path} stands in no split; expected <train|validation|test>/<class>/<picture>")
+            raise DataError(f"{root}: {path} is in no split; expected <train|validation|test>/<class>/<picture>")
         split, folder = _SPLITS[path.parts[-3].lower()], path.parts[-2].lower()
         label = _ALIASES.get(folder, folder)
         if label not in labels:
@@ -167,7 +167,7 @@ def _decode(content: bytes, where: str) -> Pixels:
         return np.asarray(image.convert("L"))
     except DataError:
         raise
-    except Exception as error:  # a damaged picture makes its reader raise nearly anything
+    except Exception as error:  # a damaged picture can raise nearly any exception
         raise DataError(f"{where}: corrupt picture ({error}); download the dataset again") from None
 
 
@@ -203,7 +203,7 @@ def _from_csv(path: Path, classes: int) -> dict[str, Split]:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a csv file with their line numbers, header first; raises `DataError` where it is no text."""
+    """The rows of a csv file with their line numbers, header first; raises `DataError` where it is not text."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
@@ -221,7 +221,7 @@ def _split(entries: list[tuple[Pixels, int, int, str]]) -> Split:
 
 
 def audit(data: Dataset) -> Audit:
-    """Count what FER2013 is known for: blank pictures, and repeats within and across splits."""
+    """Count the known faults of FER2013: blank pictures, and repeats within and across splits."""
     digests = {name: np.array([image.tobytes() for image in split.images]) for name, split in data.splits.items()}
     lines = [_counts_table(data)]
     for name, split in data.splits.items():
@@ -256,17 +256,16 @@ def _counts_table(data: Dataset) -> str:
 FERPLUS_NAME = "fer2013new.csv"
 
 FERPLUS_COLUMNS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
-"""What FER+'s taggers could say of a picture; NF is "not a face"."""
+"""The answers FER+'s taggers could give; NF is "not a face"."""
 
 _FERPLUS_NAMES = {"angry": "anger", "happy": "happiness", "sad": "sadness"}
-"""FER2013's classes that FER+ calls otherwise."""
+"""FER2013's classes with another name in FER+."""
 
 
 def load_ferplus(path: Path) -> npt.NDArray[np.float32]:
     """FER+ votes (Barsoum et al. 2016): (rows, 10) float32 counts in the order of `FERPLUS_COLUMNS`.
 
-    They belong to FER2013's rows by place, never by the file's ``Image name``, which skips the pictures the taggers
-    called not a face.
+    Line n belongs to row n of FER2013. The file's ``Image name`` skips the pictures the taggers called not a face, so it does not match.
     """
     rows = _csv_rows(path)
     _, header = next(rows, (0, []))
@@ -282,9 +281,42 @@ def load_ferplus(path: Path) -> npt.NDArray[np.float32]:
 
 
 def find_ferplus(data: Path, asked: str | None = None) -> Path | None:
-    """The votes' file: the one asked for, else the one beside (or in) the dataset, else none."""
-    beside = (data if data.is_dir() else data.parent) / FERPLUS_NAME
+    """The votes' file; see `find_beside`."""
+    return find_beside(data, FERPLUS_NAME, asked)
+
+
+UNLABELLED_NAME = "faces_unlabelled.zip"
+
+RIM_PX = 6
+"""What an unlabelled face has around it on every side, an eighth of 48: turned and shifted pictures show it instead of repeated edges."""
+
+
+def find_beside(data: Path, name: str, asked: str | None = None) -> Path | None:
+    """A file that belongs to a dataset: the one asked for, else ``name`` beside (or in) the dataset, else none."""
+    beside = (data if data.is_dir() else data.parent) / name
     return Path(asked) if asked else beside if beside.is_file() else None
+
+
+def load_unlabelled(path: Path) -> Pixels:
+    """Grey faces without labels from a zip of pictures, each a box and an eighth of it on every side: (n, 60, 60) uint8.
+
+    Raises `DataError` naming the file or the entry.
+    """
+    side, found = SIZE_PX + 2 * RIM_PX, []
+    for inside, content in _walk_zip(path):
+        try:
+            image = Image.open(io.BytesIO(content)).convert("L")
+        except Exception as error:  # a damaged picture can raise nearly any exception
+            raise DataError(f"{path}: {inside}: corrupt picture ({error})") from None
+        found.append(np.asarray(image.resize((side, side), Image.Resampling.BOX), np.uint8))
+    if not found:
+        raise DataError(f"{path}: no pictures; a zip of face crops is expected")
+    return np.stack(found)
+
+
+def with_rim(images: Pixels) -> Pixels:
+    """Pictures (n, 48, 48) with their edges repeated around them, (n, 60, 60), to stand among unlabelled faces."""
+    return np.pad(images, ((0, 0), (RIM_PX, RIM_PX), (RIM_PX, RIM_PX)), "edge")
 
 
 def ferplus_majority(split: Split, votes: npt.NDArray[np.float32], labels: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -297,22 +329,29 @@ def ferplus_majority(split: Split, votes: npt.NDArray[np.float32], labels: Seque
     return np.where(clear, of_column[theirs.argmax(axis=1)], -1)
 
 
-def targets(split: Split, classes: int, votes: npt.NDArray[np.float32] | None, share: float) -> npt.NDArray[np.float32]:
-    """Training targets (n, classes) float32: the original label, with ``share`` of it taken from FER+ votes.
+def faces(split: Split, votes: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Which pictures (n,) show a face, as at least half of the FER+ taggers say."""
+    theirs = _votes_of(split, votes)
+    return np.asarray(theirs[:, FERPLUS_COLUMNS.index("NF")] < np.maximum(theirs.sum(axis=1) / 2, 1))
 
-    The votes speak through what they say of the original label: the least-squares map from vote shares to labels over
-    this very split. Taken as they are they would move the answer towards what taggers prefer, neutral above all.
+
+def targets(split: Split, labels: Sequence[str], votes: npt.NDArray[np.float32] | None, share: float) -> npt.NDArray[np.float32]:
+    """Training targets (n, classes) float32: the original label mixed with the FER+ taggers' votes for ``labels``.
+
+    The votes have ``share`` of the target on average over the pictures, more where the taggers agree: in proportion to the
+    share of all votes that the leading class has, and never more than all of it.
     """
-    wanted = np.eye(classes, dtype=np.float32)[split.labels]
+    wanted = np.eye(len(labels), dtype=np.float32)[split.labels]
     if votes is None or share == 0:
         return wanted
     theirs = _votes_of(split, votes)
-    cast = theirs / np.maximum(theirs.sum(axis=1, keepdims=True), 1)
-    said = np.concatenate([cast, cast**2], axis=1)
-    expected = np.clip(said @ np.linalg.lstsq(said, wanted, rcond=None)[0], 0, None)
-    total = expected.sum(axis=1, keepdims=True)
-    expected = np.where(total > 0, expected / np.maximum(total, 1e-6), wanted)
-    return np.asarray((1 - share) * wanted + share * expected, dtype=np.float32)
+    cast = np.zeros((len(split), len(labels)), np.float32)
+    for k, label in enumerate(labels):
+        if (name := _FERPLUS_NAMES.get(label, label)) in FERPLUS_COLUMNS:
+            cast[:, k] = theirs[:, FERPLUS_COLUMNS.index(name)]
+    agreement = cast.max(axis=1, keepdims=True) / np.maximum(theirs.sum(axis=1, keepdims=True), 1)
+    part = np.clip(share * agreement / max(float(agreement.mean()), 1e-6), 0, 1)
+    return np.asarray((1 - part) * wanted + part * cast / np.maximum(cast.sum(axis=1, keepdims=True), 1), dtype=np.float32)
 
 
 def _votes_of(split: Split, votes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -1,8 +1,8 @@
-"""Learning from trained networks (Hinton et al. 2015): what the teachers say of every varied picture, kept on disk.
+"""Learning from trained networks (Hinton et al. 2015): the teachers' probabilities for every varied picture, kept on disk.
 
 Teacher and student see the very same view of a picture (Beyer et al. 2022, "A good teacher is patient and consistent").
-Asking the teachers at every step would cost more than training the student; asking them about some epochs' worth of
-views, which then come again in turn, costs them once.
+Asking the teachers at every step would cost more than training the student. They are asked once about a number of views, which
+the student then sees in turn.
 """
 
 from __future__ import annotations
@@ -20,43 +20,50 @@ import numpy.typing as npt
 
 from edgefer.files import atomic_path
 from edgefer.types import Pixels
-from train.pipeline import varied
+from train.ask import asker
+from train.pipeline import Soft, varied
 from train.recipe import Recipe
 
 
-def ask(recipe: Recipe, images: Pixels, teachers: list[Path], out: Path) -> npt.NDArray[np.float32]:
+def ask(recipe: Recipe, images: Pixels, teachers: list[Path], out: Path, unlabelled: int = 0) -> Soft:
     """The teachers' mean probabilities for every view of ``images``, (views, n, K) float32.
 
-    What each teacher said is kept in ``out``, for every student that sees the same views, and asked for again only where
-    teacher, pictures or augmentation are others.
+    Each teacher's answers are kept in ``out``, a file a view, for every student that sees the same views. A teacher is asked again
+    only where it, the pictures or the augmentation changed. Where labelled pictures have no share of a teacher's answers, only the
+    last ``unlabelled`` pictures are asked about; the others' rows are 0.
     """
-    return np.asarray(np.mean([_ask(recipe, images, teacher, out) for teacher in teachers], axis=0, dtype=np.float32))
+    return np.asarray(np.mean([_ask(recipe, images, teacher, out, unlabelled) for teacher in teachers], axis=0, dtype=np.float32))
 
 
-def _ask(recipe: Recipe, images: Pixels, teacher: Path, out: Path) -> npt.NDArray[np.float16]:
-    """One teacher's probabilities (views, n, K) float16, from ``out`` where it has been asked before."""
-    views = recipe.distill.views
-    how = msgspec.json.encode((recipe.augment, recipe.mixup, recipe.seed, recipe.batch_size, views))
-    key = hashlib.sha256(teacher.read_bytes() + images.tobytes() + how).hexdigest()
-    kept = out / f"{teacher.stem}-{key[:12]}.npz"
-    try:
-        with np.load(kept) as archive:
-            if str(archive["key"]) == key:
-                return np.asarray(archive["said"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        pass  # never asked, or killed while writing: ask again
-    network = keras.models.load_model(teacher, compile=False)
-    for layer in network.layers[1:-1]:  # all but the input and the softmax: half the time, and two digits are enough of an opinion
-        layer.dtype_policy = recipe.precision
-    stream, steps = varied(images, recipe, views=views)
-    said = np.empty((views, len(images), network.output_shape[-1]), np.float16)
-    begun = time.monotonic()
-    for step, (pixels, _, chosen, view) in enumerate(itertools.islice(stream, views * steps), 1):
-        said[view, chosen] = network.predict_on_batch(pixels)
-        if step % steps == 0:
-            left = (time.monotonic() - begun) / step * (views * steps - step) / 60
-            print(f"asking {teacher.stem}: view {step // steps}/{views}, {left:.0f} min to go", flush=True)
+def _ask(recipe: Recipe, images: Pixels, teacher: Path, out: Path, unlabelled: int) -> npt.NDArray[np.float16]:
+    """One teacher's probabilities (views, n, K) float16, from ``out`` where they are kept."""
+    views, only_unlabelled = recipe.distill.views, recipe.distill.share == 0
+    how = (recipe.augment, recipe.mixup, recipe.seed, recipe.batch_size, views, recipe.distill.unlabelled, only_unlabelled)
+    key = hashlib.sha256(teacher.read_bytes() + images.tobytes() + msgspec.json.encode(how)).hexdigest()
+    files = [out / f"{teacher.stem}-{key[:12]}-{view}.npz" for view in range(views)]
+    found = [_kept(file, key) for file in files]
+    answer = asker(keras.models.load_model(teacher, compile=False)) if any(view is None for view in found) else None
     out.mkdir(parents=True, exist_ok=True)
-    with atomic_path(kept) as draft:
-        np.savez(draft, key=np.array(key), said=said)
-    return said
+    for view, file in enumerate(files):
+        if found[view] is not None or answer is None:
+            continue
+        begun, soft = time.monotonic(), np.zeros((len(images), len(recipe.labels)), np.float16)
+        stream, steps = varied(images, recipe, first_epoch=view, views=views, unlabelled=unlabelled)
+        for pixels, _, chosen, _ in itertools.islice(stream, steps):
+            asked = np.flatnonzero(chosen >= len(images) - unlabelled) if only_unlabelled else slice(None)
+            soft[chosen[asked]] = answer(np.asarray(pixels)[asked])
+        with atomic_path(file) as draft:
+            np.savez(draft, key=np.array(key), soft=soft)
+        found[view] = soft
+        left_min = (time.monotonic() - begun) * (views - view - 1) / 60
+        print(f"asking {teacher.stem}: view {view + 1}/{views}, {left_min:.0f} min to go", flush=True)
+    return np.stack([view for view in found if view is not None])
+
+
+def _kept(file: Path, key: str) -> npt.NDArray[np.float16] | None:
+    """What a file holds of one view; None where it was never asked about, or the file was cut while it was written."""
+    try:
+        with np.load(file) as archive:
+            return np.asarray(archive["soft"]) if str(archive["key"]) == key else None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None

@@ -1,7 +1,7 @@
-"""Training on several GPUs or machines with TensorFlow's own strategies: the same steps as one process takes, cut into equal slices.
+"""Training on several GPUs or machines with TensorFlow's strategies: the steps of one process, cut into equal slices.
 
-Keras 3 cannot `fit` under the multi-worker strategy: it takes the figures of a step, which belong to a replica, for tensors. So the loop is
-here, for both strategies; the step, the optimizer, the metrics and the callbacks in it are the compiled Keras model's.
+Keras 3 cannot `fit` under the multi-worker strategy: it expects tensors where a step returns values per replica. So the loop is here, for
+both strategies. The step, the optimizer, the metrics and the callbacks are the compiled Keras model's.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from edgefer.errors import SettingsError, WorkerLost
 from edgefer.types import Pixels
 
 VALIDATION_SLICE = 256
-"""Validation pictures a replica takes at once."""
+"""Validation pictures per replica and step."""
 
 START_S = 600
-"""How long a worker waits at the start for the others to come."""
+"""Seconds a worker waits at the start for the others."""
 
 
 def strategy_for(mode: str) -> tf.distribute.Strategy:
-    """TensorFlow's strategy for ``--distribute``. Must come before anything else is asked of TensorFlow.
+    """TensorFlow's strategy for ``--distribute``. Must be called before any other use of TensorFlow.
 
-    "multiworker" returns when every worker of ``TF_CONFIG`` (`train.cluster`) is there.
+    "multiworker" returns when all workers of ``TF_CONFIG`` (`train.cluster`) are connected.
     """
     if keras.backend.backend() != "tensorflow":
         raise SettingsError(f"--distribute {mode} needs Keras' backend tensorflow; ~/.keras/keras.json says {keras.backend.backend()}")
-    tf.get_logger().setLevel("ERROR")  # it announces each strategy, and a lost worker in pages
+    tf.get_logger().setLevel("ERROR")  # it prints each strategy, and pages about a lost worker
     if mode == "multiworker":
         try:
             with _start_bounded():
@@ -50,35 +50,35 @@ def strategy_for(mode: str) -> tf.distribute.Strategy:
 
 @contextmanager
 def _start_bounded() -> Iterator[None]:
-    """TensorFlow waits for the workers for an hour, deaf to signals and holding Python's lock: here Ctrl-C and the alarm clock end it."""
+    """TensorFlow waits up to an hour for the workers, ignores signals and holds Python's lock; within this, Ctrl-C and an alarm end it."""
     kept = signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.alarm(START_S)  # nobody catches it: the system ends the process
+    signal.alarm(START_S)  # there is no handler: the system ends the process
     try:
         yield
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGINT, kept)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # TensorFlow has put in a handler that lets the signal pass
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # TensorFlow installs a handler that ignores the signal
 
 
 @contextmanager
 def workers_watched() -> Iterator[None]:
-    """Inside, a worker that dies or falls silent is a `WorkerLost` in the others.
+    """Within it, a worker that dies or stops answering raises `WorkerLost` in the others.
 
-    TensorFlow notices: a closed connection at once, silence after its heartbeat's 10 s.
+    TensorFlow detects a closed connection at once, a missing heartbeat after 10 s.
     """
     try:
         yield
     except (tf.errors.UnavailableError, tf.errors.DeadlineExceededError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
         raise WorkerLost(
-            f"another worker is gone ({_reason(error)}); the same command on every worker goes on at the last finished epoch"
+            f"another worker is gone ({_reason(error)}); the same command on every worker continues after the last finished epoch"
         ) from None
 
 
 def agree(strategy: tf.distribute.Strategy, what: str) -> None:
-    """Raises `SettingsError` unless every worker says the same ``what``: recipe, data, epochs done and epochs wanted."""
+    """Raises `SettingsError` unless ``what`` is equal on all workers: recipe, data, epochs done and epochs wanted."""
     number = int.from_bytes(hashlib.sha256(what.encode()).digest()[:7])
-    own = strategy.experimental_distribute_values_from_function(lambda place: tf.constant([number], tf.int64))
+    own = strategy.experimental_distribute_values_from_function(lambda context: tf.constant([number], tf.int64))
     if len(set(strategy.gather(own, axis=0).numpy().tolist())) > 1:
         raise SettingsError(
             "the workers disagree: each needs the same recipe, data, votes and --epochs, and OUT on storage that all of them share"
@@ -86,9 +86,9 @@ def agree(strategy: tf.distribute.Strategy, what: str) -> None:
 
 
 def steps_of(pictures: int, batch_size: int, replicas: int) -> int:
-    """Steps an epoch: the last batch counts where every replica gets a picture of it. Raises `SettingsError` for unequal slices."""
+    """Steps per epoch; a last batch with fewer pictures than replicas does not count. Raises `SettingsError` for unequal slices."""
     if batch_size % replicas:
-        raise SettingsError(f"batch_size {batch_size} is of all replicas together and cannot be shared equally by {replicas}; change it")
+        raise SettingsError(f"batch_size {batch_size} is for all replicas together and cannot be divided equally by {replicas}; change it")
     return pictures // batch_size + (pictures % batch_size >= replicas)
 
 
@@ -101,11 +101,11 @@ def fit(
     epochs: range,
     callbacks: list[keras.callbacks.Callback],
 ) -> None:
-    """What ``model.fit`` does, under ``strategy``; ``model`` was compiled in its scope.
+    """``model.fit`` under ``strategy``; ``model`` was compiled in its scope.
 
-    Every worker makes the whole of ``stream``, batches (b, 48, 48, 1) and (b, classes), and cuts its replicas' slices out of each: so
-    augmentation and mixup are one process's. Slices are equal, as batch normalisation and the mean of the gradients need: where the last
-    batch of an epoch does not divide, its remainder (fewer pictures than replicas) is left out. Validation leaves nothing out.
+    Every worker computes the whole ``stream``, batches (b, 48, 48, 1) and (b, classes), and takes its replicas' slices of each batch, so
+    augmentation and mixup are those of one process. Slices are equal, as batch normalisation and the mean of the gradients require: the
+    remainder of a last batch, fewer pictures than replicas, is left out. Validation covers all pictures.
     """
 
     @tf.function(reduce_retracing=True)
@@ -118,10 +118,10 @@ def fit(
 
     replicas = strategy.num_replicas_in_sync
     test_steps = math.ceil(math.ceil(len(validation[0]) / replicas) / VALIDATION_SLICE)
-    batches = iter(strategy.distribute_datasets_from_function(lambda place: training_slices(stream, place)))
-    tests = iter(strategy.distribute_datasets_from_function(lambda place: validation_slices(*validation, test_steps, place)))
+    batches = iter(strategy.distribute_datasets_from_function(lambda context: training_slices(stream, context)))
+    tests = iter(strategy.distribute_datasets_from_function(lambda context: validation_slices(*validation, test_steps, context)))
     with strategy.scope():
-        model.optimizer.build(model.trainable_variables)  # in a replica it would be too late for its variables
+        model.optimizer.build(model.trainable_variables)  # its variables cannot be created inside a replica
     progress = strategy.extended.should_checkpoint and sys.stdout.isatty()
     called = keras.callbacks.CallbackList(callbacks, add_progbar=progress, model=model, verbose=1, epochs=epochs.stop, steps=steps)
     model.stop_training = False
@@ -133,7 +133,7 @@ def fit(
             called.on_train_batch_begin(step)
             train_step(next(batches))
             called.on_train_batch_end(step)
-        figures = model.get_metrics_result()  # all workers together: reading a metric adds up the replicas'
+        figures = model.get_metrics_result()  # reading a metric sums over all replicas
         model.reset_metrics()
         called.on_test_begin()
         for _ in range(test_steps):
@@ -146,11 +146,11 @@ def fit(
     called.on_train_end()
 
 
-def training_slices(stream: Iterator[tuple[tf.Tensor, npt.NDArray]], place: tf.distribute.InputContext) -> tf.data.Dataset:
-    """Of each batch of the endless ``stream`` the slices of the replicas at ``place``, one after the other."""
-    replicas = place.num_replicas_in_sync
-    here = replicas // place.num_input_pipelines
-    first = here * place.input_pipeline_id
+def training_slices(stream: Iterator[tuple[tf.Tensor, npt.NDArray]], context: tf.distribute.InputContext) -> tf.data.Dataset:
+    """The slices of each batch of the endless ``stream`` for the replicas of ``context``, one after the other."""
+    replicas = context.num_replicas_in_sync
+    here = replicas // context.num_input_pipelines
+    first = here * context.input_pipeline_id
 
     def cut(*batch: tf.Tensor) -> tf.data.Dataset:
         size = tf.shape(batch[0])[0] // replicas
@@ -161,14 +161,14 @@ def training_slices(stream: Iterator[tuple[tf.Tensor, npt.NDArray]], place: tf.d
     shapes = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in (first_x, first_y))
     whole = tf.data.Dataset.from_generator(lambda: itertools.chain([(first_x, first_y)], stream), output_signature=shapes)
     cuts = whole.filter(lambda x, y: tf.shape(x)[0] >= replicas).flat_map(cut)
-    # Else the workers would ask each other at every step whether there is more.
+    # Otherwise the workers exchange messages at every step to learn whether there is more.
     return cuts.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)).prefetch(tf.data.AUTOTUNE)
 
 
-def validation_slices(images: Pixels, targets: npt.NDArray, steps: int, place: tf.distribute.InputContext) -> tf.data.Dataset:
-    """Every picture once in ``steps`` steps of all replicas, endlessly repeated; slices differ by a picture, which the metrics weigh."""
-    here = place.num_replicas_in_sync // place.num_input_pipelines
-    parts = np.array_split(np.arange(len(images)), place.num_replicas_in_sync)[here * place.input_pipeline_id :][:here]
+def validation_slices(images: Pixels, targets: npt.NDArray, steps: int, context: tf.distribute.InputContext) -> tf.data.Dataset:
+    """All pictures once in ``steps`` steps of all replicas, repeated endlessly; slices differ by one picture, which the metrics weigh."""
+    here = context.num_replicas_in_sync // context.num_input_pipelines
+    parts = np.array_split(np.arange(len(images)), context.num_replicas_in_sync)[here * context.input_pipeline_id :][:here]
     slices = [np.array_split(part, steps) for part in parts]
 
     def one_round() -> Iterator[tuple[npt.NDArray, npt.NDArray]]:
@@ -184,5 +184,5 @@ def validation_slices(images: Pixels, targets: npt.NDArray, steps: int, place: t
 
 
 def _reason(error: tf.errors.OpError) -> str:
-    """The one line of TensorFlow's message that says what happened."""
+    """The line of TensorFlow's message with the reason."""
     return str(error.message).rpartition("aborted by: ")[2].strip().partition("\n")[0][:200]

@@ -1,4 +1,4 @@
-"""The training run: fits a recipe's network, checkpoints every epoch in one file, and resumes from it after a kill."""
+"""The training run: fits a recipe's network, writes one checkpoint file per epoch, and resumes from it."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ from edgefer.errors import SettingsError
 from edgefer.files import atomic_path
 from edgefer.types import Pixels
 from train.model import build, for_training
-from train.pipeline import training_stream
+from train.pipeline import batches, epoch_size, middle, training_stream
 from train.pretrained import begin_with_faces
 from train.recipe import Recipe
 from train.thin import begin_with
+from train.trunk import divided, kept_levels, levels_of, levels_stream
 
 if TYPE_CHECKING:
     import tensorflow as tf  # other backends train without it
 
 Epoch = dict[str, float]
-"""One line of the history: loss, accuracy, val_loss, val_accuracy, learning_rate, seconds, ended (seconds since 1970)."""
+"""One entry of the history: loss, accuracy, val_loss, val_accuracy, learning_rate, seconds, ended (seconds since 1970)."""
 
 MIN_DELTA = 1e-4
-"""What counts as better for the plateau rule; Keras' own default."""
+"""Least improvement that the plateau rule counts; Keras' default."""
 
 CHECKPOINT, BEST = "checkpoint.keras", "best.weights.h5"
 
@@ -44,14 +45,17 @@ def fit(
     until_epoch: int | None = None,
     start: Path | None = None,
     strategy: tf.distribute.Strategy | None = None,
-    said: npt.NDArray | None = None,
+    soft: npt.NDArray | None = None,
+    unlabelled: int = 0,
 ) -> list[Epoch]:
-    """Train, or go on where ``out`` stopped; returns the whole history.
+    """Train, or continue where ``out`` stopped; returns the whole history.
 
-    ``train`` and ``validation`` are (images (n, 48, 48) uint8, targets (n, classes) float32); ``said`` is what teachers
-    say, see `training_stream`. Leaves in ``out`` the checkpoint and the weights of the best epoch.
-    ``until_epoch`` stops early, for runs cut short on purpose; ``start`` is a ``.keras`` file to take first weights from;
-    ``strategy`` spreads the same steps over several replicas; of several workers only the chief writes.
+    ``train`` and ``validation`` are (images (n, 48, 48) uint8, of ``train`` also with a rim, and targets (n, classes) float32).
+    ``soft`` are the teachers' probabilities, the only target of the last ``unlabelled`` pictures, see `training_stream`. With
+    `model.frozen_views` only the layers behind the frozen ones are run, see `train.trunk`. Leaves in ``out`` the checkpoint and
+    the weights of the best epoch.
+    ``until_epoch`` stops early; ``start`` is a ``.keras`` file to take the first weights from;
+    ``strategy`` spreads the steps over several replicas, of which only the chief writes.
     Raises `SettingsError` when ``out`` holds a run of another recipe, other data or other votes, or ``start`` another network.
     """
     if strategy is not None:
@@ -61,7 +65,7 @@ def fit(
     try:
         identity = {
             "recipe": recipe.digest(),
-            "training": _digest(*train, *(() if said is None else (said,))),
+            "training": _digest(*train, *(() if soft is None else (soft,))),
             "validation": _digest(*validation),
         }
         checkpoint = out / CHECKPOINT
@@ -71,15 +75,23 @@ def fit(
             distribute.agree(strategy, f"{identity} {len(history)} {last}")
         if len(history) >= last or stopped(history, recipe):
             return history
-        stream, steps = training_stream(*train, recipe, len(history), said)
+        steps = batches(len(train[0]), recipe, unlabelled=unlabelled)[1]
         if strategy is not None:
-            steps = distribute.steps_of(len(train[0]), recipe.batch_size, strategy.num_replicas_in_sync)
+            steps = distribute.steps_of(epoch_size(len(train[0]), recipe, unlabelled), recipe.batch_size, strategy.num_replicas_in_sync)
         with strategy.scope() if strategy is not None else nullcontext():
-            model = keras.models.load_model(checkpoint) if history else compiled(recipe, train[1].shape[-1], steps)
-            if not history:
-                _begin(model, recipe, start, train[0], out)
-        journal = Journal(recipe, out, history, identity, writes=strategy is None or strategy.extended.should_checkpoint)
-        # The journal comes first: it sees the averaged weights in its on_test_end, before they are swapped back.
+            whole = None if history and not recipe.model.frozen_views else _begun(recipe, train[1].shape[-1], start, train[0], out)
+            parts = divided(whole, recipe) if whole and recipe.model.frozen_views and strategy is None else None
+            model = keras.models.load_model(checkpoint) if history else compiled(parts[1] if parts else whole, recipe, steps)
+        held = validation[0][..., None]
+        if parts:
+            levels = kept_levels(parts[0], train[0], recipe, unlabelled, out)
+            stream, _ = levels_stream(levels, train[1], recipe, len(history), soft, unlabelled)
+            held = levels_of(parts[0], validation[0])
+        else:
+            stream, _ = training_stream(*train, recipe, len(history), soft, unlabelled)
+        writes = strategy is None or strategy.extended.should_checkpoint
+        journal = Journal(recipe, out, history, identity, writes, whole if parts else None)
+        # The journal is first: its on_test_end runs before the averaged weights are swapped back.
         if journal.writes:
             out.mkdir(parents=True, exist_ok=True)
         callbacks = [journal, *([keras.callbacks.SwapEMAWeights()] if recipe.optimizer.ema else [])]
@@ -91,20 +103,19 @@ def fit(
             steps_per_epoch=steps,
             epochs=last,
             initial_epoch=len(history),
-            validation_data=(validation[0][..., None], validation[1]),
+            validation_data=(held, validation[1]),
             validation_batch_size=256,
             shuffle=False,  # the stream shuffles
             callbacks=callbacks,
-            verbose=1 if sys.stdout.isatty() else 0,  # elsewhere the journal says a line an epoch
+            verbose=1 if sys.stdout.isatty() else 0,  # elsewhere the journal prints a line per epoch
         )
         return journal.history
     finally:
         keras.config.set_dtype_policy("float32")
 
 
-def compiled(recipe: Recipe, classes: int, steps: int) -> keras.Model:
-    """A fresh network with the recipe's optimizer, schedule and loss; ``steps`` is the number of batches an epoch."""
-    model = for_training(build(recipe.model, classes))
+def compiled(model: keras.Model, recipe: Recipe, steps: int) -> keras.Model:
+    """``model`` with the recipe's optimizer, schedule and loss; ``steps`` is the number of batches an epoch."""
     how = recipe.optimizer
     rate: float | keras.optimizers.schedules.LearningRateSchedule = how.learning_rate
     if recipe.schedule.name == "cosine":
@@ -124,26 +135,32 @@ def compiled(recipe: Recipe, classes: int, steps: int) -> keras.Model:
     model.compile(
         optimizer=optimizers[how.name](),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
-        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],  # by name it would be made in the first step, too late for a strategy
+        metrics=[
+            keras.metrics.CategoricalAccuracy(name="accuracy")
+        ],  # given by name, it is created in the first step, too late for a strategy
     )
     return model
 
 
-def _begin(model: keras.Model, recipe: Recipe, start: Path | None, images: Pixels, out: Path) -> None:
-    """Give a fresh ``model`` the weights its recipe says it begins with."""
+def _begun(recipe: Recipe, classes: int, start: Path | None, images: Pixels, out: Path) -> keras.Model:
+    """A fresh network with the weights that its recipe begins with."""
+    model = for_training(build(recipe.model, classes))
     if recipe.pretrained:
-        begin_with_faces(model, images, out.parent / "pretrained")
+        begin_with_faces(model, middle(images), out.parent / "pretrained")
     if start:
         begin_with(model, start)
+    return model
 
 
 def better(value: float, than: float, monitor: str) -> bool:
-    """Whether one epoch's monitored figure beats another's."""
+    """Whether one epoch's monitored value is better than another's."""
     return value > than if monitor == "val_accuracy" else value < than
 
 
 def best_epoch(history: list[Epoch], monitor: str) -> int:
-    """Index of the epoch that the monitored figure chooses; the first of equals."""
+    """Index of the epoch with the best monitored value, the first of equals; "last" is the last epoch."""
+    if monitor == "last":
+        return len(history) - 1
     best = 0
     for index, epoch in enumerate(history):
         if better(epoch[monitor], history[best][monitor], monitor):
@@ -158,15 +175,16 @@ def stopped(history: list[Epoch], recipe: Recipe) -> bool:
 
 
 def plateau_rate(history: list[Epoch], recipe: Recipe, rate: float) -> float:
-    """The learning rate after ``history``: cut by ``factor`` at each ``patience_epochs`` without a better epoch.
+    """The learning rate after ``history``: multiplied by ``factor`` after each ``patience_epochs`` without a better epoch.
 
-    The same rule as Keras' ReduceLROnPlateau, but a function of the history, so that a resumed run decides alike.
+    The rule of Keras' ReduceLROnPlateau as a function of the history, so that a resumed run decides alike.
     """
-    best, waited = history[0][recipe.monitor], 0
-    margin = MIN_DELTA if recipe.monitor == "val_accuracy" else -MIN_DELTA
+    monitor = "val_loss" if recipe.monitor == "last" else recipe.monitor
+    best, waited = history[0][monitor], 0
+    margin = MIN_DELTA if monitor == "val_accuracy" else -MIN_DELTA
     for epoch in history[1:]:
-        if better(epoch[recipe.monitor], best + margin, recipe.monitor):
-            best, waited = epoch[recipe.monitor], 0
+        if better(epoch[monitor], best + margin, monitor):
+            best, waited = epoch[monitor], 0
         elif (waited := waited + 1) >= recipe.schedule.patience_epochs:
             waited = 0
             if epoch is history[-1]:
@@ -175,13 +193,23 @@ def plateau_rate(history: list[Epoch], recipe: Recipe, rate: float) -> float:
 
 
 class Journal(keras.callbacks.Callback):
-    """Writes down each epoch: its figures, the best weights, and one checkpoint that a resumed run starts from.
+    """Writes each epoch to disk: its metrics, the best weights, and one checkpoint that a resumed run starts from.
 
-    With ``writes`` off it only keeps the history and decides by it, as the chief's does.
+    With ``writes`` off it keeps the history in memory only, and makes the same decisions as the chief's. ``whole`` is the whole
+    network where only its last layers are trained.
     """
 
-    def __init__(self, recipe: Recipe, out: Path, history: list[Epoch], identity: dict[str, str], writes: bool = True) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        out: Path,
+        history: list[Epoch],
+        identity: dict[str, str],
+        writes: bool = True,
+        whole: keras.Model | None = None,
+    ) -> None:
         super().__init__()
+        self._whole = whole
         self.history, self.writes = list(history), writes
         self._recipe, self._out, self._identity = recipe, out, identity
         self._begun_s = 0.0
@@ -191,16 +219,23 @@ class Journal(keras.callbacks.Callback):
         self._begun_s = time.monotonic()
 
     def on_test_end(self, logs: dict[str, float] | None = None) -> None:
-        """Keep these weights if they are the best; here a moving average is still swapped in."""
+        """Keep these weights if they are the best; a moving average is still in place here."""
         figures = {f"val_{name}": float(value) for name, value in (logs or {}).items()}
-        monitor = self._recipe.monitor
-        so_far = [epoch[monitor] for epoch in self.history]
-        if self.writes and all(better(figures[monitor], value, monitor) for value in so_far):
+        if self.writes and best_epoch([*self.history, figures], self._recipe.monitor) == len(self.history):
             with atomic_path(self._out / BEST) as draft:
-                self.model.save_weights(draft)
+                self._of_the_whole().save_weights(draft)
+
+    def _of_the_whole(self) -> keras.Model:
+        """The network with the weights that are trained now: what is trained may be its last layers alone."""
+        if self._whole is None:
+            return self.model
+        for layer in self.model.layers:
+            if layer.weights:
+                self._whole.get_layer(layer.name).set_weights(layer.get_weights())
+        return self._whole
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Write the epoch down, then decide how to go on."""
+        """Write the epoch, then set the learning rate and decide whether to stop."""
         figures = {name: float(value) for name, value in (logs or {}).items()}
         rate = float(self.model.optimizer.learning_rate)
         figures |= {"learning_rate": rate, "seconds": time.monotonic() - self._begun_s, "ended": round(time.time(), 3)}
@@ -214,7 +249,7 @@ class Journal(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def _checkpoint(self) -> None:
-        """Model, optimizer and history in one file and one rename: a kill at any moment leaves a whole checkpoint."""
+        """Model, optimizer and history in one file and one rename: a kill at any time leaves a complete checkpoint."""
         with atomic_path(self._out / CHECKPOINT) as draft:
             self.model.save(draft)
             with zipfile.ZipFile(draft, "a") as archive:
@@ -225,7 +260,7 @@ class Journal(keras.callbacks.Callback):
         best = best_epoch(self.history, self._recipe.monitor)
         minutes = left * last["seconds"] / 60
         if sys.stdout.isatty():
-            print()  # Keras' progress bar still stands on the line
+            print()  # Keras' progress bar is still on the line
         print(
             f"{datetime.now(UTC):%H:%M:%S} epoch {len(self.history)}/{self._recipe.epochs}: {last['seconds']:.0f} s, "
             f"validation {100 * last['val_accuracy']:.2f} % (best by {self._recipe.monitor}: epoch {best + 1}, "
@@ -242,7 +277,7 @@ def _history(checkpoint: Path, identity: dict[str, str]) -> list[Epoch]:
         with zipfile.ZipFile(checkpoint) as archive:
             kept = json.loads(archive.read("history.json"))
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise SettingsError(f"{checkpoint}: cannot go on from this checkpoint ({error}); move it away to start afresh") from None
+        raise SettingsError(f"{checkpoint}: cannot resume from this checkpoint ({error}); move it away to start again") from None
     if kept["identity"] != identity:
         raise SettingsError(
             f"{checkpoint.parent} holds a run of another recipe, other data or other votes; choose another OUT, or move it away"
@@ -253,5 +288,5 @@ def _history(checkpoint: Path, identity: dict[str, str]) -> list[Epoch]:
 
 
 def _digest(*arrays: npt.NDArray) -> str:
-    """sha256 of what is trained on: other pictures, labels, votes or teachers are another run."""
+    """sha256 of pictures and targets: with others, it is another run."""
     return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()

@@ -1,4 +1,4 @@
-"""Figures of a classifier, from its probabilities and the true classes."""
+"""Metrics of a classifier, from its probabilities and the true classes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ import numpy.typing as npt
 from edgefer.types import Scores
 
 Classes = npt.NDArray[np.int64]
-
-_OFFSET, _OFFSETS_MOST = 0.02, 200
-"""Steps of `least_offsets`: how large, in units of the logit, and how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +24,13 @@ class Figures:
     confusion: npt.NDArray[np.int64]
 
     def numbers(self) -> dict[str, float]:
-        """The figures that fit a table or a card, rounded to what the number of images supports."""
+        """The single numbers, rounded to the precision that the number of images supports."""
         named = {"images": self.images, "accuracy": self.accuracy, "macro_f1": self.macro_f1, "ece": self.ece}
         return {name: round(value, 4) for name, value in named.items()}
 
 
 def measure(scores: Scores, truth: Classes, labels: tuple[str, ...]) -> Figures:
-    """Probabilities (n, K) and true classes (n,) -> figures."""
+    """Metrics of probabilities (n, K) against true classes (n,)."""
     answers, count = scores.argmax(axis=1), len(labels)
     confusion = np.zeros((count, count), np.int64)
     np.add.at(confusion, (truth, answers), 1)
@@ -50,28 +47,10 @@ def measure(scores: Scores, truth: Classes, labels: tuple[str, ...]) -> Figures:
     )
 
 
-def least_offsets(scores: Scores, truth: Classes, least_recall: float) -> npt.NDArray[np.float32]:
-    """What to add to the logits (K,) so that no class is found less often than ``least_recall`` (0..1) of its pictures.
-
-    The class found the least often is preferred a little more, again and again; a class without pictures never. Gives
-    up where preferring one class takes it from another.
-    """
-    logits = np.log(np.maximum(scores, 1e-7))
-    offsets = np.zeros(scores.shape[1], np.float32)
-    classes = np.unique(truth)
-    for _ in range(_OFFSETS_MOST):
-        answers = (logits + offsets).argmax(axis=1)
-        recalls = [float(np.mean(answers[truth == index] == index)) for index in classes]
-        if min(recalls, default=1.0) >= least_recall:
-            break
-        offsets[classes[int(np.argmin(recalls))]] += _OFFSET
-    return offsets
-
-
 def temperature(scores: Scores, truth: Classes) -> float:
-    """The divisor of the logits that makes probabilities (n, K) likeliest for ``truth`` (n,) (Guo et al. 2017).
+    """The divisor of the logits with the highest likelihood of ``truth`` (n,), given probabilities (n, K) (Guo et al. 2017).
 
-    Over 1, the model was too sure of itself. Answers do not change.
+    Over 1, the model was overconfident. Answers do not change.
     """
     logits = np.log(np.maximum(scores, 1e-7))
     tried = np.geomspace(0.2, 5, 400)

@@ -1,4 +1,4 @@
-"""The networks, as functions from a recipe's ``[model]`` table to a Keras model that takes raw 0..255 pixels."""
+"""The networks: functions from a recipe's ``[model]`` table to a Keras model on raw pixels 0..255."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from train.recipe import Model
 
 
 def build(spec: Model, classes: int, size_px: int = 48) -> keras.Model:
-    """The network ``spec`` names: (n, size, size, 1) raw pixels 0..255 -> (n, classes) probabilities.
+    """The network named by ``spec``: (n, size, size, 1) raw pixels 0..255 -> (n, classes) probabilities.
 
-    Normalisation is the first layer, so that a device writes raw pixels. Raises `SettingsError` for an unknown name.
+    Normalisation is the first layer, so a device passes raw pixels. Raises `SettingsError` for an unknown name.
     """
     if spec.name not in BUILDERS:
         raise SettingsError(f"unknown model {spec.name!r}; there are {', '.join(BUILDERS)}")
     pixels = keras.Input((size_px, size_px, 1), name="pixels")
     x = layers.Rescaling(1 / 255, name="normalise")(pixels)
     x = BUILDERS[spec.name](x, spec)
-    # float32 whatever the precision policy: probabilities in bfloat16 have two digits.
+    # float32 under every precision policy: probabilities in bfloat16 have two digits.
     scores = layers.Dense(classes, activation="softmax", dtype="float32", name="scores")(x)
     model = keras.Model(pixels, scores, name=spec.name)
     if spec.frozen and spec.frozen not in {layer.name for layer in model.layers}:
@@ -39,7 +39,7 @@ def build(spec: Model, classes: int, size_px: int = 48) -> keras.Model:
 def little_vgg(x: keras.KerasTensor, spec: Model) -> keras.KerasTensor:
     """The report's network: four blocks of two convolutions, then two dense layers; 1.33 M parameters, 117 M MACs.
 
-    ELU comes before batch normalisation, as the report has it. Its widths are fixed: ``spec`` is not read.
+    ELU comes before batch normalisation, as in the report. Its widths are fixed: ``spec`` is not read.
     """
     for block, filters in enumerate((32, 64, 128, 256), 1):
         for name in (f"block{block}_conv1", f"block{block}_conv2"):
@@ -56,7 +56,7 @@ def little_vgg(x: keras.KerasTensor, spec: Model) -> keras.KerasTensor:
 def residual(x: keras.KerasTensor, spec: Model) -> keras.KerasTensor:
     """Residual blocks (He et al. 2015) of 3x3 convolutions, ReLU throughout: all of it int8-friendly.
 
-    ``channels`` gives the stem's width at full size, then each stage's; every stage halves the side.
+    ``channels`` are the widths of the stem, at full size, and of each stage; every stage halves the side.
     """
     stem, *stages = spec.channels
     if len(stages) != len(spec.blocks):
@@ -72,9 +72,9 @@ def residual(x: keras.KerasTensor, spec: Model) -> keras.KerasTensor:
 def mobilenet(x: keras.KerasTensor, spec: Model) -> keras.KerasTensor:
     """Depthwise separable blocks (Howard et al. 2017, MobileNet), ReLU6 throughout; the stem keeps the full size.
 
-    ``channels`` gives the stem's width, then each stage's; ``blocks`` how many blocks a stage has; every stage after the first halves
-    the side, and the stem does where ``half`` is set; ``features`` is the width of the very last block where it is not its stage's.
-    Blocks are named ``s<stage>_b<block>``, so that a shorter network can begin with a longer one's weights.
+    ``channels`` are the widths of the stem and of each stage, ``blocks`` the blocks per stage. Every stage after the first halves the
+    side, and so does the stem with ``half``. ``features``, if not 0, is the width of the last block. Blocks are named
+    ``s<stage>_b<block>``, so a shorter network can begin with the weights of a longer one.
     """
     stem, *stages = spec.channels
     if len(stages) != len(spec.blocks):
@@ -83,7 +83,7 @@ def mobilenet(x: keras.KerasTensor, spec: Model) -> keras.KerasTensor:
     for stage, (filters, blocks) in enumerate(zip(stages, spec.blocks, strict=True), 1):
         for block in range(1, blocks + 1):
             name, stride = f"s{stage}_b{block}", 2 if block == 1 and stage > 1 else 1
-            # TensorFlow has no fast gradient of a strided depthwise convolution in bfloat16: in float32 it takes a sixth.
+            # The gradient of a strided depthwise convolution takes six times as long in bfloat16 as in float32.
             how = "float32" if stride > 1 else None
             x = layers.DepthwiseConv2D(3, stride, padding="same", use_bias=False, dtype=how, name=f"{name}_dw")(x)
             x = layers.ReLU(6.0)(layers.BatchNormalization(name=f"{name}_dw_bn")(x))
@@ -96,30 +96,30 @@ def mobilenet(x: keras.KerasTensor, spec: Model) -> keras.KerasTensor:
 def _residual_block(x: keras.KerasTensor, filters: int, stride: int, name: str) -> keras.KerasTensor:
     shortcut = x
     if stride > 1:
-        # Average before the 1x1 so that no pixel is skipped (He et al. 2018, "Bag of Tricks", ResNet-D).
+        # Average before the 1x1, so that no pixel is skipped (He et al. 2018, "Bag of Tricks", ResNet-D).
         shortcut = _conv(layers.AveragePooling2D(stride)(x), filters, 1, name=f"{name}_shortcut")
     y = layers.ReLU()(_conv(x, filters, 3, stride, name=f"{name}_conv1"))
     return layers.ReLU()(layers.Add()([shortcut, _conv(y, filters, 3, name=f"{name}_conv2")]))
 
 
 def _conv(x: keras.KerasTensor, filters: int, size: int, stride: int = 1, *, name: str) -> keras.KerasTensor:
-    """Convolution and batch normalisation; no bias, because the normalisation has one."""
+    """Convolution and batch normalisation; the normalisation has the bias."""
     x = layers.Conv2D(filters, size, stride, padding="same", use_bias=False, kernel_initializer="he_normal", name=name)(x)
     return layers.BatchNormalization(name=f"{name}_bn")(x)
 
 
 @keras.saving.register_keras_serializable(package="edgefer")
 class FusedBatchNormalization(layers.BatchNormalization):
-    """Batch normalisation that trains in TensorFlow's one fused kernel: a sixth off the time of a step on a CPU.
+    """Batch normalisation in TensorFlow's fused kernel: a step on a CPU takes a sixth less time.
 
-    Where several replicas train together (`train.distribute`) it is the plain layer, synchronized: the statistics are of the whole batch.
-    Its weights, and what it does at inference, are the plain layer's.
+    With several replicas (`train.distribute`) it is the plain layer, synchronized: the statistics are those of the whole batch. Its
+    weights and its inference are those of the plain layer.
     """
 
     def __init__(self, **config: object) -> None:
         import tensorflow as tf
 
-        # Where the layer stands now, not what the checkpoint says: a run may go on on more replicas, or on fewer.
+        # The replicas of this process, not of the checkpoint: a run may continue on more or fewer of them.
         super().__init__(**{**config, "synchronized": tf.distribute.get_strategy().num_replicas_in_sync > 1})
 
     def call(self, inputs: keras.KerasTensor, training: bool | None = None, mask: object = None) -> keras.KerasTensor:
@@ -138,7 +138,7 @@ class FusedBatchNormalization(layers.BatchNormalization):
 
 
 def for_training(model: keras.Model) -> keras.Model:
-    """The same network with its batch normalisation as training wants it; `plain` weights fit either way."""
+    """The same network with `FusedBatchNormalization` under TensorFlow; weights of the plain network fit."""
     if keras.backend.backend() != "tensorflow":
         return model
 
@@ -158,7 +158,7 @@ BUILDERS: dict[str, Callable[[keras.KerasTensor, Model], keras.KerasTensor]] = {
 
 
 def count_macs(model: keras.Model) -> dict[str, int]:
-    """Multiply-accumulates of one forward pass, by layer, for the layers that have any (convolutions and dense)."""
+    """Multiply-accumulates of one forward pass by layer, for convolutions and dense layers."""
     macs: dict[str, int] = {}
     for layer in model.layers:
         if isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):

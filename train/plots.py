@@ -1,4 +1,4 @@
-"""The pictures of a training run: curves, confusion matrix, worst mistakes."""
+"""Charts of a training run: curves, confusion matrix, worst mistakes, calibration, coverage, robustness."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from edgefer.files import atomic_path
 from edgefer.types import Pixels, Scores
 from train.metrics import Classes, Figures, calibration_error, coverage_curve, reliability
 
@@ -22,26 +21,27 @@ if TYPE_CHECKING:
 
 
 def curves(history: list[Epoch], best: int, title: str, path: Path) -> None:
-    """Accuracy and loss by epoch, training and validation, with the chosen epoch marked."""
+    """Accuracy in per cent and cross-entropy by epoch, training and validation, with the chosen epoch marked."""
     figure, panels = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     epochs = np.arange(1, len(history) + 1)
-    for panel, name in zip(panels, ("accuracy", "loss"), strict=True):
+    for panel, name, unit, factor in zip(panels, ("accuracy", "loss"), ("accuracy, %", "cross-entropy, nats"), (100, 1), strict=True):
         for series, label in ((name, "training (augmented)"), (f"val_{name}", "validation")):
-            panel.plot(epochs, [epoch[series] for epoch in history], marker="." if len(epochs) < 30 else "", label=label)
+            panel.plot(epochs, [factor * epoch[series] for epoch in history], marker="." if len(epochs) < 30 else "", label=label)
         panel.axvline(best + 1, color="grey", linestyle=":", label=f"chosen: epoch {best + 1}")
-        panel.set(xlabel="epoch", ylabel=name)
+        panel.set(xlabel="epoch", ylabel=unit)
         panel.grid(alpha=0.3)
         panel.xaxis.get_major_locator().set_params(integer=True)
-    panels[0].legend()
+        panel.legend()
     figure.suptitle(title)
     _save(figure, path)
 
 
 def confusion(figures: Figures, labels: tuple[str, ...], title: str, path: Path) -> None:
-    """Share of each true class that got each answer, in per cent."""
+    """Share of each label's pictures that get each answer, in per cent: each row sums to 100."""
     shares = 100 * figures.confusion / np.maximum(figures.confusion.sum(axis=1, keepdims=True), 1)
-    figure, panel = plt.subplots(figsize=(6.5, 5.8), layout="constrained")
-    panel.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    figure, panel = plt.subplots(figsize=(7.4, 5.8), layout="constrained")
+    drawn = panel.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    figure.colorbar(drawn, ax=panel, shrink=0.8, label="share of the label's pictures, %")
     panel.set_xticks(range(len(labels)), labels, rotation=30)
     panel.set_yticks(range(len(labels)), labels)
     panel.set(xlabel="answer", ylabel="original label", title=title)
@@ -52,9 +52,9 @@ def confusion(figures: Figures, labels: tuple[str, ...], title: str, path: Path)
 
 
 def mistakes(images: Pixels, scores: Scores, truth: Classes, labels: tuple[str, ...], path: Path) -> None:
-    """The 40 pictures on which the model was surest and, by the original label, wrong.
+    """The 40 pictures with the highest probability of a wrong answer, by the original label.
 
-    Shows pictures of the dataset: for your eyes, not for publication.
+    Shows pictures of the dataset: do not publish it.
     """
     answers = scores.argmax(axis=1)
     wrong = np.flatnonzero(answers != truth)
@@ -71,7 +71,7 @@ def mistakes(images: Pixels, scores: Scores, truth: Classes, labels: tuple[str, 
 
 
 def reliability_diagram(scores: Scores, truth: Classes, title: str, path: Path) -> None:
-    """How often answers given with a confidence are right; bars show how many there are."""
+    """Accuracy of the answers by confidence; bars show the share of answers."""
     confidence, accuracy, count = reliability(scores, truth)
     figure, panel = plt.subplots(figsize=(6, 5), layout="constrained")
     panel.bar(
@@ -86,15 +86,24 @@ def reliability_diagram(scores: Scores, truth: Classes, title: str, path: Path) 
 
 
 def coverage(scores: Scores, truth: Classes, chosen: float, title: str, path: Path) -> None:
-    """What "uncertain" costs and buys: share answered and accuracy of the answers, by threshold."""
+    """Share of faces answered and accuracy of those answers, by the threshold below which the answer is "uncertain"."""
     thresholds, answered, right = coverage_curve(scores, truth)
     at = round(100 * chosen)
     figure, panel = plt.subplots(figsize=(6, 5), layout="constrained")
     panel.plot(thresholds, right, label="accuracy of the answers given")
     panel.plot(thresholds, answered, label="share of faces answered")
     panel.axvline(chosen, color="grey", linestyle=":", label=f"chosen: {chosen:.2f}")
-    for series in (right, answered):
-        panel.annotate(f"{100 * series[at]:.0f} %", (chosen, series[at]), textcoords="offset points", xytext=(6, 6))
+    above = right[at] >= answered[at]
+    for series, up in ((right, above), (answered, not above)):
+        # Boxed, and on the outer side of the two lines, so that no line runs through the text.
+        panel.annotate(
+            f"{100 * series[at]:.0f} %",
+            (chosen, series[at]),
+            textcoords="offset points",
+            xytext=(8, 12 if up else -12),
+            va="bottom" if up else "top",
+            bbox={"fc": "white", "ec": "none", "pad": 1},
+        )
     panel.set(xlabel='"uncertain" below this probability', ylabel="share", xlim=(0, 1), ylim=(0, 1.02), title=title)
     panel.grid(alpha=0.3)
     panel.legend(loc="lower left")
@@ -102,13 +111,13 @@ def coverage(scores: Scores, truth: Classes, chosen: float, title: str, path: Pa
 
 
 def robustness_chart(of: Mapping[str, Mapping[str, float]], title: str, path: Path) -> None:
-    """Accuracy under each variation (`train.robustness`), a row of points a variation, a colour a file."""
+    """Accuracy under each variation of `train.robustness`: one row per variation, one colour per file."""
     names = list(next(iter(of.values())))
     figure, panel = plt.subplots(figsize=(8, 0.32 * len(names) + 1.4), layout="constrained")
-    places = np.arange(len(names))[::-1]
+    rows = np.arange(len(names))[::-1]
     for marker, (file, found) in zip("os^Dv", of.items(), strict=False):
-        panel.plot([100 * found[name] for name in names], places, marker, markersize=6, alpha=0.75, label=file)
-    panel.set_yticks(places, names)
+        panel.plot([100 * found[name] for name in names], rows, marker, markersize=6, alpha=0.75, label=file)
+    panel.set_yticks(rows, names)
     panel.set(xlabel="accuracy, %", title=title)
     panel.grid(alpha=0.3)
     panel.legend(loc="lower left")
@@ -116,6 +125,5 @@ def robustness_chart(of: Mapping[str, Mapping[str, float]], title: str, path: Pa
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with atomic_path(path) as draft:
-        figure.savefig(draft, dpi=110)
+    figure.savefig(path, dpi=110)
     plt.close(figure)

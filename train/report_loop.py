@@ -1,4 +1,4 @@
-"""The student report's own loop, for `edgefer bench` to stand beside: Haar on the full frame, Keras ``predict`` for each face."""
+"""The student report's loop, which `edgefer bench` compares with: Haar on the full frame, Keras ``predict`` for each face."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from train.recipe import load_recipe
 
 
 def main() -> None:
-    """``python -m train.report_loop SOURCE FRAMES``: prints its figures as JSON. Its weights are random: they cost the same."""
+    """``python -m train.report_loop SOURCE FRAMES``: prints its metrics as JSON. Random weights take the same time."""
     text, frames = sys.argv[1], int(sys.argv[2])
     recipe = load_recipe("report")
     with silence_native_stderr():

@@ -1,4 +1,4 @@
-"""How a model holds up where a camera differs from FER2013: one variation of the validation pictures at a time."""
+"""Accuracy where a camera differs from FER2013: one variation of the validation pictures at a time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from train.data import WHERE_TO_GET, Split, audit, load
 from train.evaluate import open_scorer
 
 Vary = Callable[[Pixels, np.random.Generator], Pixels]
-"""One picture (H, W) uint8 -> the same picture as another camera might have taken it, same shape."""
+"""One picture (H, W) uint8 -> the picture as another camera might take it, same shape."""
 
 
 def _levels(offset: float) -> Vary:
@@ -47,7 +47,7 @@ def _jpeg(quality: int) -> Vary:
 
 
 def _small(side_px: int) -> Vary:
-    """A face of this many pixels, enlarged again by the crop the device uses."""
+    """A face of ``side_px`` pixels, enlarged by the crop that the device uses."""
 
     def vary(image: Pixels, _: np.random.Generator) -> Pixels:
         height, width = image.shape
@@ -58,7 +58,7 @@ def _small(side_px: int) -> Vary:
 
 
 def _moved(shift: float = 0.0, zoom: float = 1.0, angle_deg: float = 0.0) -> Vary:
-    """Moved by ``shift`` of the side in a random direction, scaled, turned to a random side; edges repeated."""
+    """Moved by ``shift`` of the side in a random direction, scaled, turned left or right; edges repeated."""
 
     def vary(image: Pixels, random: np.random.Generator) -> Pixels:
         height, width = image.shape
@@ -104,7 +104,7 @@ def robustness(model: Path, split: Split) -> dict[str, float]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Print the accuracy of models on validation pictures without repeats, varied as cameras vary them."""
+    """Print the accuracy of models on validation pictures without repeats, each varied in one way."""
     parser = argparse.ArgumentParser(prog="python -m train.robustness", description=main.__doc__)
     parser.add_argument("models", nargs="+", help=".keras or .tflite files, or edgefer's own models")
     parser.add_argument("data", help="FER2013: folder, zip or csv")

@@ -1,7 +1,7 @@
-"""Beginning with another network's weights: layer by layer where they fit, and a narrower layer with the wider one's most telling channels.
+"""First weights from another network: layer by layer where they fit; a narrower layer takes the wider one's most important channels.
 
-Which channels those are is asked of the layers behind (after Li et al. 2017, "Pruning filters for efficient ConvNets", and He et al.
-2017, "Channel pruning for accelerating very deep neural networks"): how much of a channel arrives, and with what weight.
+The layers behind decide which channels are important (after Li et al. 2017, "Pruning filters for efficient ConvNets", and He et al.
+2017, "Channel pruning for accelerating very deep neural networks"): how strongly a channel is scaled, and with what weight it is summed.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from keras import layers
 from edgefer.errors import SettingsError
 
 Channels = npt.NDArray[np.intp]
-"""Which channels of the wider network's tensor ours has, in order."""
+"""Indices of the wider network's channels that ours has, in order."""
 
 
 def begin_with(model: keras.Model, start: Path) -> None:
     """Give ``model`` the weights of the network in ``start`` for every layer that both have by name and shape.
 
-    In a chain of layers also for narrower ones, where what is before them is the same in both. Raises `SettingsError` where no layer fits.
+    In a chain of layers also for narrower layers, where the layers before them are the same in both.
+    Raises `SettingsError` where no layer fits.
     """
     wider = keras.models.load_model(start, compile=False)
-    chains = _is_chain(wider) and _is_chain(model)
+    chains = is_chain(wider) and is_chain(model)
     wide = _weighty(wider)
     behind = {layer.name: wide[index + 1 :] for index, layer in enumerate(wide)}
     before = {layer.name: previous for previous, layer in zip(["", *(layer.name for layer in wide)], wide, strict=False)}
@@ -50,10 +51,10 @@ def begin_with(model: keras.Model, start: Path) -> None:
 def _narrowed(
     layer: layers.Layer, kept: Channels, width: int, behind: Sequence[layers.Layer]
 ) -> tuple[list[npt.NDArray[np.float32]], Channels]:
-    """A layer's weights for the input channels ``kept``, and ``width`` output channels, which are returned as well."""
+    """A layer's weights for the input channels ``kept`` and ``width`` output channels, which are returned too."""
     weights = layer.get_weights()
     if isinstance(layer, layers.Conv2D) and not isinstance(layer, layers.DepthwiseConv2D):
-        chosen = _telling(behind, weights[0].shape[-1], width)
+        chosen = _important(behind, weights[0].shape[-1], width)
         return [weights[0][:, :, kept][..., chosen], *(array[chosen] for array in weights[1:])], chosen
     if isinstance(layer, layers.Dense):
         return [weights[0][kept], *weights[1:]], np.arange(weights[0].shape[-1])
@@ -62,7 +63,7 @@ def _narrowed(
     return [array[kept] for array in weights], kept
 
 
-def _telling(behind: Sequence[layers.Layer], channels: int, width: int) -> Channels:
+def _important(behind: Sequence[layers.Layer], channels: int, width: int) -> Channels:
     """The ``width`` of a convolution's ``channels`` that weigh most in the next one, in their order."""
     if width >= channels:
         return np.arange(channels)
@@ -82,8 +83,8 @@ def _weighty(model: keras.Model) -> list[layers.Layer]:
     return [layer for layer in model.layers if layer.weights]
 
 
-def _is_chain(model: keras.Model) -> bool:
-    """Whether every layer takes what the one before gives, and nothing else."""
+def is_chain(model: keras.Model) -> bool:
+    """Whether every layer has one input, the layer before it."""
     return not any(isinstance(layer.input, list) and len(layer.input) > 1 for layer in model.layers)
 
 

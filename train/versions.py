@@ -1,4 +1,4 @@
-"""What a run or a conversion was made with, for its provenance."""
+"""Versions of packages, for the provenance of a run or a conversion."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 def installed(*packages: str) -> dict[str, str]:
-    """Versions by package name; those that are not installed are left out."""
+    """Versions by package name; packages that are not installed are left out."""
     found = {}
     for package in packages:
         with suppress(PackageNotFoundError):

@@ -17,6 +17,7 @@ SOURCES = {
 DETECTORS = {
     "haar": "edgefer.detectors.haar:Haar",
     "yunet": "edgefer.detectors.yunet:YuNet",
+    "blazeface": "edgefer.detectors.yunet:YuNet",
 }
 
 SINKS = {

@@ -79,9 +79,8 @@ def _extra(info: types.Type) -> dict[str, str]:
 
 
 def _type(info: types.Type) -> str:
+    info = info.type if isinstance(info, types.Metadata) else info
     match info:
-        case types.Metadata():
-            return _type(info.type)
         case types.IntType() | types.FloatType():
             name = "whole number" if isinstance(info, types.IntType) else "number"
             return f"{name} {_range(info)}".strip()
@@ -91,7 +90,9 @@ def _type(info: types.Type) -> str:
             return ", ".join(map(str, info.values))
         case types.UnionType():
             return ", ".join(_type(one) for one in info.types if not isinstance(one, types.NoneType))
-    return f"list of {_type(info.item_type)}" if isinstance(info, types.ListType) else "text"
+        case types.ListType(item_type=each) | types.DictType(value_type=each):
+            return f"{'list' if isinstance(info, types.ListType) else 'table'} of {_type(each)}"
+    return "text"
 
 
 def _range(info: types.IntType | types.FloatType) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import threading
 import tomllib
@@ -16,6 +17,7 @@ from edgefer.files import write_atomic
 from edgefer.settings import Region, line_of, load_settings
 
 _LOG = logging.getLogger(__name__)
+_NOT_WRITTEN = "the configuration file cannot be written; the log has the line to add"
 
 
 class Regions:
@@ -24,7 +26,7 @@ class Regions:
     def __init__(self, regions: Sequence[Region], apply: Callable[[Sequence[Region]], None], config: Path | None) -> None:
         self.regions, self._apply, self._config = tuple(regions), apply, config
         self._lock = threading.Lock()
-        self.why_not_kept = "" if config else "edgefer was started without --config"
+        self.why_not_kept = "edgefer was started without --config" if not config else "" if _writable(config) else _NOT_WRITTEN
         """Why a change holds for this run only; empty where the file has it."""
 
     def change(self, regions: Iterable[Sequence[float]]) -> None:
@@ -47,8 +49,13 @@ class Regions:
             self.why_not_kept = ""
         except SettingsError as error:
             # Readers of the page need not know the folders of this machine.
-            self.why_not_kept = "the configuration file could not be written; the log has the line to add"
+            self.why_not_kept = _NOT_WRITTEN
             _LOG.warning("%s; to keep the regions add under [detector]: ignore = %s", error, _toml(regions))
+
+
+def _writable(config: Path) -> bool:
+    """Whether the file may be replaced: its folder counts."""
+    return os.access(config.parent, os.W_OK)
 
 
 def write_ignore(path: Path, regions: Sequence[Region]) -> None:

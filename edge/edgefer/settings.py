@@ -91,6 +91,8 @@ class ClassifySettings(Table, frozen=True):
     """Longest time, in seconds, until a face is classified again."""
     calm_s: Seconds = 0.5
     """While the last two answers agree, and for at most this many seconds, the change threshold is multiplied by up to 2.5; 0: off."""
+    prior: str | dict[str, Share] = ""
+    """How often each expression is expected: "everyday", "even", "fer2013", or a share a label; empty: as the model's card states."""
 
 
 class SmoothSettings(Table, frozen=True):

@@ -21,6 +21,7 @@ from edgefer.model.card import attach_card, read_card, split_card
 from edgefer.model.classifier import Classifier
 from train.data import Split, load
 from train.evaluate import scores_of
+from train.recipe import Gate
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.xdist_group("convert")  # the files of every recipe are made once
@@ -190,11 +191,11 @@ def test_a_file_that_loses_too_much_is_refused_and_the_file_before_it_stays(toy_
 
 def test_the_gate_is_about_points_and_agreement(toy_run: Path, converted: dict[str, Path], validation: Split) -> None:
     found = compare(toy_run / "toy_recipe.keras", converted["int8"], validation, LABELS)
-    check_gate(found, max_loss_points=100, min_agreement=0)
+    check_gate(found, Gate(100, 0, ""))
     with pytest.raises(ModelError, match="101 %"):
-        check_gate(found, max_loss_points=100, min_agreement=1.01)
+        check_gate(found, Gate(100, 1.01, ""))
     with pytest.raises(ModelError, match=f"{found.loss_points:.2f} points.*MAX_LOSS"):
-        check_gate(found, max_loss_points=found.loss_points - 0.1, min_agreement=0)
+        check_gate(found, Gate(found.loss_points - 0.1, 0, ""))
 
 
 def test_int8_is_compared_on_both_kernels_and_a_second_conversion_gives_the_same_bytes(

@@ -9,7 +9,7 @@ import pytest
 from toy import LABELS, Picture, write_csv, write_folder
 
 from edgefer.errors import DataError
-from train.data import FERPLUS_COLUMNS, Split, audit, ferplus_majority, find_ferplus, load, load_ferplus, targets
+from train.data import FERPLUS_COLUMNS, Split, audit, faces, ferplus_majority, find_ferplus, load, load_ferplus, targets
 
 
 def by_row(data_split: object) -> dict[int, tuple[int, bytes]]:
@@ -192,24 +192,32 @@ def test_ferplus_votes_are_joined_by_row_and_soften_the_label(pictures: list[Pic
     assert cast.shape == (len(pictures), len(FERPLUS_COLUMNS))
     assert dict(zip(FERPLUS_COLUMNS, cast[0], strict=True))["happiness"] == 6
     assert cast[3, FERPLUS_COLUMNS.index("NF")] == 10
-    wanted = targets(train, 7, cast, 0.5)
+    wanted = targets(train, LABELS, cast, 0.5)
     assert wanted.sum(axis=1) == pytest.approx(1, abs=1e-5)
     assert wanted.min() >= 0
     assert (wanted.argmax(axis=1) == train.labels).all()
 
 
-def test_votes_count_by_what_they_say_of_the_label_not_by_what_they_say() -> None:
-    # Taggers call half of the sad pictures neutral, and no neutral picture sad: a neutral vote says little, a sad one all.
+def test_votes_have_more_of_the_target_where_the_taggers_agree() -> None:
     sad, neutral = LABELS.index("sad"), LABELS.index("neutral")
-    labels = np.array([sad] * 40 + [neutral] * 20)
-    votes = np.zeros((60, len(FERPLUS_COLUMNS)), np.float32)
-    votes[:20, FERPLUS_COLUMNS.index("sadness")] = 10
-    votes[20:, FERPLUS_COLUMNS.index("neutral")] = 10
-    split = Split(np.zeros((60, 48, 48), np.uint8), labels, np.arange(60), ("",) * 60)
-    said = targets(split, 7, votes, 1.0)
-    assert said[0, sad] == pytest.approx(1, abs=1e-3)
-    assert said[30, [sad, neutral]] == pytest.approx([0.5, 0.5], abs=1e-3)
-    assert targets(split, 7, votes, 0.4)[30, [sad, neutral]] == pytest.approx([0.8, 0.2], abs=1e-3)
+    votes = np.zeros((3, len(FERPLUS_COLUMNS)), np.float32)
+    votes[0, FERPLUS_COLUMNS.index("neutral")] = 10
+    votes[1, [FERPLUS_COLUMNS.index("neutral"), FERPLUS_COLUMNS.index("sadness")]] = 5
+    votes[2, FERPLUS_COLUMNS.index("unknown")] = 10
+    split = Split(np.zeros((3, 48, 48), np.uint8), np.array([sad] * 3), np.arange(3), ("",) * 3)
+    wanted = targets(split, LABELS, votes, 0.25)
+    # Agreement is 1, 0.5 and 0, 0.5 on average.
+    assert wanted[0, [sad, neutral]] == pytest.approx([0.5, 0.5])
+    assert wanted[1, [sad, neutral]] == pytest.approx([0.875, 0.125])
+    assert wanted[2, sad] == 1, "votes for none of the classes leave the label"
+
+
+def test_pictures_that_half_of_the_taggers_call_no_face_are_no_faces() -> None:
+    votes = np.zeros((3, len(FERPLUS_COLUMNS)), np.float32)
+    votes[:, FERPLUS_COLUMNS.index("NF")] = 0, 4, 5
+    votes[:, FERPLUS_COLUMNS.index("sadness")] = 10, 6, 5
+    split = Split(np.zeros((3, 48, 48), np.uint8), np.zeros(3, np.int64), np.arange(3), ("",) * 3)
+    assert faces(split, votes).tolist() == [True, True, False]
 
 
 def test_the_majority_of_the_taggers_is_a_class_only_where_one_leads(table: Path, votes: Path) -> None:
@@ -233,7 +241,7 @@ def test_the_votes_file_is_found_beside_or_inside_the_data(folder: Path, table: 
 
 def test_without_votes_or_share_the_target_is_the_label(table: Path, votes: Path) -> None:
     train = load(table, LABELS).splits["train"]
-    for found in (targets(train, 7, None, 0.5), targets(train, 7, load_ferplus(votes), 0.0)):
+    for found in (targets(train, LABELS, None, 0.5), targets(train, LABELS, load_ferplus(votes), 0.0)):
         assert np.array_equal(found, np.eye(7, dtype=np.float32)[train.labels])
 
 
@@ -242,9 +250,9 @@ def test_votes_for_pictures_without_rows_or_too_few_votes_are_refused(copied: Pa
         file.rename(file.with_name(f"Training_{number}.png"))
     shares = load_ferplus(votes)
     with pytest.raises(DataError, match="joined by row"):
-        targets(load(copied, LABELS).splits["train"], 7, shares, 0.3)
+        targets(load(copied, LABELS).splits["train"], LABELS, shares, 0.3)
     with pytest.raises(DataError, match="votes for 10 rows"):
-        targets(load(table, LABELS).splits["train"], 7, shares[:10], 0.3)
+        targets(load(table, LABELS).splits["train"], LABELS, shares[:10], 0.3)
     (tmp_path / "bad.csv").write_text(votes.read_text().replace(",4,", ",four,", 1))
     with pytest.raises(DataError, match=r"bad\.csv.*line 2 \(row 0\)"):
         load_ferplus(tmp_path / "bad.csv")

@@ -43,7 +43,7 @@ def test_the_target_is_the_teachers_answer_to_the_view_that_the_student_gets(
     sure = msgspec.structs.replace(recipe, mixup=mixup, distill=msgspec.structs.replace(recipe.distill, share=1.0))
     said = ask(sure, split.images, [toy_run / "toy_recipe.keras"], tmp_path)
     assert said.shape == (2, len(split), 7)
-    stream, steps = training_stream(split.images, labels_of(split), sure, said=said)
+    stream, steps = training_stream(split.images, labels_of(split), sure, soft=said)
     teacher = open_scorer(toy_run / "toy_recipe.keras")
     for x, y in itertools.islice(stream, 2 * steps):
         # Rounding moves a picture by half a grey level at most.
@@ -52,7 +52,7 @@ def test_the_target_is_the_teachers_answer_to_the_view_that_the_student_gets(
 
 def test_views_repeat_in_the_same_order(toy_run: Path, recipe: Recipe, split: Split, tmp_path: Path) -> None:
     said = ask(recipe, split.images, [toy_run / "toy_recipe.keras"], tmp_path)
-    stream, steps = training_stream(split.images, labels_of(split), recipe, said=said)
+    stream, steps = training_stream(split.images, labels_of(split), recipe, soft=said)
     pixels = [np.asarray(x) for x, _ in itertools.islice(stream, 3 * steps)]
     assert np.array_equal(pixels[0], pixels[2 * steps])
     assert not np.array_equal(pixels[0], pixels[steps])
@@ -60,11 +60,11 @@ def test_views_repeat_in_the_same_order(toy_run: Path, recipe: Recipe, split: Sp
 
 def test_labels_and_teachers_have_their_shares_of_the_target(recipe: Recipe, split: Split) -> None:
     silent = np.zeros((2, len(split), 7), np.float32)
-    stream, steps = training_stream(split.images, labels_of(split), msgspec.structs.replace(recipe, mixup=1.0), said=silent)
+    stream, steps = training_stream(split.images, labels_of(split), msgspec.structs.replace(recipe, mixup=1.0), soft=silent)
     targets = np.concatenate([y for _, y in itertools.islice(stream, steps)])
     assert targets.sum(axis=1) == pytest.approx(1 - recipe.distill.share)
     assert ((targets > 1e-3).sum(axis=1) == 2).any(), "a blend of two labels"
-    stream, _ = training_stream(split.images, labels_of(split), recipe, said=silent + np.eye(7, dtype=np.float32)[3])
+    stream, _ = training_stream(split.images, labels_of(split), recipe, soft=silent + np.eye(7, dtype=np.float32)[3])
     _, targets = next(iter(stream))
     assert targets[:, 3].min() == pytest.approx(recipe.distill.share)
 

@@ -15,6 +15,7 @@ from command import in_process
 from edgefer.errors import SettingsError
 from train.__main__ import main
 from train.fit import BEST, CHECKPOINT, Epoch, best_epoch, compiled, fit, plateau_rate, stopped
+from train.model import build, for_training
 from train.recipe import Recipe, load_recipe
 
 pytestmark = pytest.mark.xdist_group("fit")  # one finished run
@@ -25,6 +26,7 @@ def recipe(**changes: object) -> Recipe:
     small, tiny = load_recipe("small"), load_recipe("tiny")
     how = {
         "epochs": 4,
+        "monitor": "val_accuracy",
         "precision": "float32",
         "batch_size": 32,
         "model": replace(tiny.model, channels=[8, 12], blocks=[1]),
@@ -72,7 +74,7 @@ def test_a_finished_run_is_not_run_again(one_epoch: Path) -> None:
 
 def test_a_run_may_begin_with_the_weights_of_another(tmp_path: Path) -> None:
     data, still = stripes(64), replace(recipe().optimizer, learning_rate=1e-9, weight_decay=0.0, ema=0.0)
-    model = compiled(recipe(), 7, steps=2)
+    model = compiled(for_training(build(recipe().model, 7)), recipe(), steps=2)
     model.save(tmp_path / "start.keras")
     fit(recipe(epochs=1, optimizer=still), data, data, tmp_path / "run", start=tmp_path / "start.keras")
     after = keras.models.load_model(tmp_path / "run" / CHECKPOINT)
@@ -82,7 +84,7 @@ def test_a_run_may_begin_with_the_weights_of_another(tmp_path: Path) -> None:
 
 def test_the_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     data = stripes(64)
-    compiled(recipe(model=load_recipe("small").model), 7, steps=2).save(tmp_path / "start.keras")
+    compiled(build(load_recipe("small").model, 7), recipe(), steps=2).save(tmp_path / "start.keras")
     with pytest.raises(SettingsError, match=r"start\.keras"):
         fit(recipe(epochs=1), data, data, tmp_path / "run", start=tmp_path / "start.keras")
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from train.metrics import calibration_error, coverage_curve, least_offsets, measure, temperature, uncertain_threshold
+from train.metrics import calibration_error, coverage_curve, measure, temperature, uncertain_threshold
 
 LABELS = ("a", "b", "c")
 
@@ -39,24 +39,6 @@ def test_calibration_error_is_zero_when_confidence_is_accuracy() -> None:
 def test_calibration_error_weighs_its_bins_by_their_pictures() -> None:
     found = calibration_error(*answers([0.95] * 30 + [0.55] * 10, [True] * 30 + [False] * 10))
     assert found == pytest.approx((30 * 0.05 + 10 * 0.55) / 40, abs=1e-6)
-
-
-def test_a_class_found_too_seldom_is_preferred_until_it_is_not() -> None:
-    random = np.random.default_rng(1)
-    truth = np.repeat([0, 1], (900, 100))
-    logits = np.stack([np.where(truth == 0, 1.0, 0.0), np.where(truth == 1, 0.2, -1.0)], axis=1) + random.normal(0, 1, (1000, 2))
-    scores = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).astype(np.float32)
-    before = measure(scores, truth, ("often", "seldom")).recall["seldom"]
-    offsets = least_offsets(scores, truth, 0.7)
-    after = measure(scores * np.exp(offsets), truth, ("often", "seldom")).recall["seldom"]
-    assert before < 0.65 and 0.7 <= after < 0.75
-    assert offsets[0] == 0
-    assert not least_offsets(scores, truth, 0.0).any()
-
-
-def test_two_classes_that_cannot_both_be_found_end_the_search() -> None:
-    scores = np.full((10, 2), 0.5, np.float32)
-    assert np.isfinite(least_offsets(scores, np.repeat([0, 1], 5), 0.9)).all()
 
 
 def test_the_temperature_corrects_a_model_that_is_too_confident() -> None:

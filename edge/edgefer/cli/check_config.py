@@ -17,6 +17,7 @@ def check_config(path: Path) -> Settings:
     """
     from edgefer.detectors import DETECTORS
     from edgefer.model.card import read_card
+    from edgefer.model.prior import ratio
     from edgefer.model.store import find_model
     from edgefer.sinks import SINKS
     from edgefer.sinks.actions import check_actions
@@ -37,7 +38,11 @@ def check_config(path: Path) -> Settings:
             keys = ["detector", key]
             DETECTORS.check(name)
         keys = ["model"]
-        labels = read_card(find_model(settings.model)).labels
+        card = read_card(find_model(settings.model))
+        labels = card.labels
+        keys = ["classify", "prior"]
+        if settings.classify.prior:
+            ratio(settings.classify.prior, card.prior, labels, settings.model)
         for index in range(len(settings.action)):
             keys = [f"action[{index}]"]
             check_actions(settings.action[: index + 1], labels)

@@ -52,7 +52,8 @@ class YuNet(Detector):
     ``model`` is a file that ``make detector`` wrote.
     """
 
-    forms = ("yunet",)
+    forms = ("yunet", "blazeface")
+    """``blazeface`` is the name in configuration files of 0.1; it means YuNet now."""
     searches_px = _TILE_PX
 
     def __init__(self, spec: Spec, settings: DetectorSettings, model: Path = MODEL) -> None:

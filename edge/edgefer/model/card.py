@@ -43,6 +43,8 @@ class Card(msgspec.Struct, frozen=True):
     """The convert recipe: int8, dynamic or float32; "none" for a Keras model."""
     uncertain_below: Annotated[float, Meta(ge=0, le=1)] = 0.35
     """The probability below which an answer is "uncertain", chosen on validation pictures."""
+    prior: dict[str, float] = {}
+    """Share of each label, 0..1, that the probabilities assume; empty where that is unknown."""
     metrics: dict[str, float] = {}
     provenance: dict[str, str] = {}
     model_sha256: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from edgefer.errors import ModelError
 from edgefer.model.card import Card, read_model, split_card
+from edgefer.model.prior import ratio, shifted
 from edgefer.model.runtime import open_interpreter
 from edgefer.model.store import check_published, find_model
 from edgefer.types import Model, Pixels, Scores
@@ -18,13 +20,14 @@ class Classifier:
     """A model file opened for inference; not to be shared between threads.
 
     Raises `ModelError` for a file that is missing, truncated, without a card, changed since it was published, or
-    whose card and tensors disagree, and `MissingLibrary` where no runtime is installed.
+    whose card and tensors disagree, and `MissingLibrary` where no runtime is installed. ``prior`` is how often each expression
+    is expected, see `edgefer.model.prior`; empty: as the card states.
 
     >>> classifier = Classifier("small")  # or the path of a .tflite file
     >>> scores = classifier(crops)  # (n, 48, 48) uint8 -> (n, 7) float32
     """
 
-    def __init__(self, model: str | Path = "small", threads: int = 1) -> None:
+    def __init__(self, model: str | Path = "small", threads: int = 1, prior: str | Mapping[str, float] = "") -> None:
         path = find_model(str(model))
         if path.suffix == ".keras":
             raise ModelError(f"{path}: a Keras model; make a TFLite file of it with 'make convert MODEL={path}'")
@@ -37,6 +40,7 @@ class Classifier:
         self.input = self._interpreter.get_input_details()[0]
         self.output = self._interpreter.get_output_details()[0]
         _check_tensors(self.card, self.input, self.output, path)
+        self._ratio = ratio(prior, self.card.prior, self.card.labels, str(path)) if prior else None
         # int8 input is the raw pixel minus 128: one sign bit, no arithmetic.
         self._flip = np.uint8(0x80) if self.input["dtype"] == np.int8 else np.uint8(0)
 
@@ -67,7 +71,7 @@ class Classifier:
                 self._interpreter.set_tensor(self.input["index"], (pixels ^ self._flip).view(self.input["dtype"]))
             self._interpreter.invoke()
             row[:] = self._probabilities(self._interpreter.get_tensor(self.output["index"])[0])
-        return scores
+        return scores if self._ratio is None else shifted(scores, self._ratio)
 
     def _probabilities(self, raw: Any) -> Any:
         """Quantized softmax -> 0..1; widened to float32 before the subtraction, since int8 minus -128 overflows."""

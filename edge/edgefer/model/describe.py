@@ -51,6 +51,7 @@ def _facts(path: Path, sha256: str, size_bytes: int, card: Card, tensor: Facts) 
         "crop_margin": card.crop_margin,
         "quantization": card.quantization,
         "uncertain_below": card.uncertain_below,
+        "prior": card.prior,
         "metrics": card.metrics,
         "provenance": card.provenance,
     }

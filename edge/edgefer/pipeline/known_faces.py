@@ -15,6 +15,8 @@ ZONE = 0.35
 """The ROI of a known face is its box widened on every side by this share of it."""
 COARSE_PX, FINE_PX = SIDE_PX, 64
 """Sides to which a face is scaled down before it is searched: the coarse one is four times cheaper, and misses some faces."""
+BEHIND_IOU = 0.1
+"""A face that another one overlaps by this share or more may be behind it."""
 _HEAD = 0.6
 """Hair and neck move around a face as far as this share of its box, on every side."""
 _SEARCH_S = 0.09
@@ -80,7 +82,10 @@ class KnownFaceSearch:
         for track in predicted:
             roi = expand(track.box, ZONE, luma.shape)
             cells = motion.cells(roi)
-            state, faces = self._search_one(luma, track, roi, time_s, moved=bool(unexplained[cells].any()))
+            # Where faces overlap, what moves may be either.
+            behind = any(track.box.iou(other.box) >= BEHIND_IOU for other in predicted if other is not track)
+            moved = bool((motion.moved if behind else unexplained)[cells].any())
+            state, faces = self._search_one(luma, track, roi, time_s, moved)
             tracks.append(track if track.state is state else replace(track, state=state))
             found += faces
             if state is TrackState.SKIPPED:

@@ -107,4 +107,4 @@ def open_pipeline(settings: Settings | None = None, tracked: bool = True) -> Pip
     ...     print(pipeline.process(frame).faces)
     """
     settings = settings or Settings()
-    return Pipeline(settings, Classifier(settings.model, settings.threads), tracked)
+    return Pipeline(settings, Classifier(settings.model, settings.threads, settings.classify.prior), tracked)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from edgefer.pipeline.known_faces import BEHIND_IOU
 from edgefer.types import Box, Detection, Track, TrackState
 
 REMEMBER_S = 3.0
 """Seconds for which the id of a face that left is kept for its return: a head turned away, a person who passes in front."""
-_BEHIND_IOU = 0.1
-"""A face that is lost while another one overlaps it by this share is hidden behind it."""
 _WALK_S = 4.0
 """Speed, in widths of the face a second, at which a hidden person may walk on."""
 
@@ -100,7 +99,7 @@ class Tracker:
         if track.confirmed and 0 <= time_s - track.seen_s <= self._lost_s:
             box = _predicted(track, time_s)
             others = [_predicted(other, time_s) for other in self._tracks if other.confirmed and other.id != track.id and not other.missed]
-            hidden = track.hidden or any(box.iou(other) >= _BEHIND_IOU for other in others)
+            hidden = track.hidden or any(box.iou(other) >= BEHIND_IOU for other in others)
             return replace(track, searched_s=time_s, state=TrackState.LOST, hidden=hidden)
         self._gone += [track] if track.confirmed else []
         return None

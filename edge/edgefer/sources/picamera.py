@@ -7,7 +7,7 @@ import re
 import sys
 import sysconfig
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator
 from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,8 +20,7 @@ from edgefer.sources.mounting import MountingOptions
 from edgefer.spec import Spec
 from edgefer.types import Frame, Pixels
 
-_WHOLE = 0.95
-"""Share of the sensor's area that a mode must show to count as the full view."""
+Size = tuple[int, int]
 
 
 class PiCameraOptions(MountingOptions, frozen=True):
@@ -74,10 +73,9 @@ class PiCamera(Source):
 
     def _start(self, options: PiCameraOptions, libcamera: Any) -> None:
         size, frame_us = (options.width, options.height), round(1e6 / options.fps)
-        mode = full_view(self._camera.sensor_modes, size, options.fps)
         configuration = self._camera.create_video_configuration(
-            # Left to itself, the camera chooses the mode nearest in size, which shows the middle of the sensor only.
-            sensor={"output_size": mode["size"], "bit_depth": mode["bit_depth"]} if mode else {},
+            # Left to itself, the camera takes the mode nearest in size, which often shows only the middle of the sensor.
+            sensor=self._sensor(size, libcamera),
             # Not read, but a camera's first stream cannot be left out: in the format that takes the least memory.
             main={"size": size, "format": "YUV420"},
             # YUV420 is the only lores format a Pi 4 and older can give.
@@ -99,6 +97,19 @@ class PiCamera(Source):
         self.description = (
             f"Pi camera {options.camera}, {self._width}x{self._height} {got['format']}, {fps:.3g} frames a second{options.words}"
         )
+
+    def _sensor(self, size: tuple[int, int], libcamera: Any) -> dict[str, tuple[int, int]]:
+        """The mode to ask of the sensor; empty: its own choice.
+
+        picamera2's ``sensor_modes`` knows what each mode shows, but sets the camera to each and takes the memory for it.
+        """
+        raw = self._camera.camera.generate_configuration([libcamera.StreamRole.Raw])
+        if not raw:
+            return {}
+        formats = raw.at(0).formats
+        modes = {(mode.width, mode.height) for pixels in formats.pixel_formats for mode in formats.sizes(pixels)}
+        mode = full_view(modes, self._camera.sensor_resolution, size)
+        return {"output_size": mode} if mode else {}
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames until closed; raises `SourceError` when none comes within the timeout."""
@@ -128,17 +139,13 @@ def count_cameras(picamera2: Any) -> int:
     return sum("/usb" not in camera["Id"] for camera in picamera2.Picamera2.global_camera_info())
 
 
-def full_view(modes: Sequence[Mapping[str, Any]], size: tuple[int, int], fps: float) -> Mapping[str, Any] | None:
-    """The mode of the sensor that shows (nearly) all it can see; None if there is none.
+def full_view(modes: Collection[Size], sensor: Size, size: Size) -> Size | None:
+    """The smallest mode, (width, height), that has ``size`` and shows all that the sensor sees; None if there is none.
 
-    Of several it is the smallest that has ``size`` (width, height) and ``fps``, else the fastest. ``modes`` are picamera2's.
+    A mode of the sensor's full, half or quarter size does: pixels are binned. All known modes of other sizes show a part.
     """
-    areas = {index: mode["crop_limits"][2] * mode["crop_limits"][3] for index, mode in enumerate(modes) if "crop_limits" in mode}
-    whole = [modes[index] for index, area in areas.items() if area >= _WHOLE * max(areas.values())]
-    good = [mode for mode in whole if mode["fps"] >= 0.95 * fps and mode["size"][0] >= size[0] and mode["size"][1] >= size[1]]
-    if good:
-        return min(good, key=lambda mode: int(mode["size"][0] * mode["size"][1]))
-    return max(whole, key=lambda mode: float(mode["fps"]), default=None)
+    whole = [mode for mode in modes for n in (1, 2, 4) if all(abs(n * a - b) <= 0.01 * b for a, b in zip(mode, sensor, strict=True))]
+    return min((mode for mode in whole if mode[0] >= size[0] and mode[1] >= size[1]), default=None)
 
 
 def luma_plane(planes: Pixels, width: int, height: int, mounting: MountingOptions) -> Pixels:

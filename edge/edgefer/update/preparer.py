@@ -93,8 +93,7 @@ class Preparer:
         self._status.set("testing", sha256)
         try:
             _LOG.info("update %s: %s", sha256[:12], self_test_process(path, self._settings.update.max_ms))
-            classifier = Classifier(path, self._settings.threads)
-            self._check_labels(classifier)
+            classifier = self._open(path)
         except ModelError as error:
             why = str(error)
             self._ledger.note(lambda ledger: ledger.refuse(sha256, why))
@@ -115,9 +114,11 @@ class Preparer:
                     raise
         return download(order, self._models, self._settings.update)
 
-    def _check_labels(self, classifier: Classifier) -> None:
-        """Raises `ModelError` where an action names an expression that the model lacks: the next start would refuse the settings."""
+    def _open(self, path: Path) -> Classifier:
+        """Raises `ModelError` also where the prior or an action does not fit the labels: the next start would refuse the settings."""
         try:
+            classifier = Classifier(path, self._settings.threads, self._settings.classify.prior)
             check_actions(self._settings.action, classifier.labels)
         except SettingsError as error:
             raise ModelError(f"it does not fit the configuration: {error}") from None
+        return classifier

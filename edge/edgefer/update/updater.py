@@ -15,7 +15,6 @@ import msgspec
 
 from edgefer.errors import EdgeferError, ModelError, SettingsError
 from edgefer.model.classifier import Classifier
-from edgefer.model.store import find_model
 from edgefer.mqtt.connection import Connection
 from edgefer.mqtt.device import Topics
 from edgefer.pipeline.stages import Pipeline, open_pipeline
@@ -170,7 +169,7 @@ class Updater:
 
     def _roll_back(self, pipeline: Pipeline, why: str) -> None:
         ledger, fallback = self._file.ledger, self._trial and self._trial.fallback
-        pipeline.swap(fallback or Classifier(find_model(self._path(ledger.previous)), self._settings.threads))
+        pipeline.swap(fallback or Classifier(self._path(ledger.previous), self._settings.threads, self._settings.classify.prior))
         self._trial = None
         self._file.note(lambda ledger: ledger.roll_back(why))
         self._status.set("rolled_back", ledger.current, why)

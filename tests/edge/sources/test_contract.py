@@ -206,34 +206,20 @@ def test_pictures_are_turned_clockwise_and_then_flipped(how: tuple[int, bool, bo
         assert "/".join("".join(str(luma[y, x]) for x in (0, -1)) for y in (0, -1)) == corners
 
 
-MODES = {
-    # As picamera2 lists them: size, what the mode shows of the sensor (width, height), frames a second.
-    "module 1": [((640, 480), (2560, 1920), 58.9), ((1296, 972), (2592, 1944), 46.3), ((1920, 1080), (1928, 1080), 32.8)],
-    "module 2": [((640, 480), (1280, 960), 103.3), ((1640, 1232), (3280, 2464), 41.9), ((3280, 2464), (3280, 2464), 21.2)],
-    "module 3": [((1536, 864), (3072, 1728), 120.1), ((2304, 1296), (4608, 2592), 56.0), ((4608, 2592), (4608, 2592), 14.4)],
-}
-
-
 @pytest.mark.parametrize(
-    ("camera", "fps", "size"),
+    ("modes", "mode"),
     [
-        ("module 1", 30, (640, 480)),
-        ("module 2", 30, (1640, 1232)),
-        ("module 2", 90, (1640, 1232)),
-        ("module 2", 10, (1640, 1232)),
-        ("module 3", 30, (2304, 1296)),
+        ([(640, 480), (1296, 972), (1920, 1080), (2592, 1944)], (1296, 972)),
+        ([(640, 480), (1640, 1232), (1920, 1080), (3280, 2464)], (1640, 1232)),
+        ([(1536, 864), (2304, 1296), (4608, 2592)], (2304, 1296)),
+        ([(1332, 990), (2028, 1080), (2028, 1520), (4056, 3040)], (2028, 1520)),
+        ([(1456, 1088)], (1456, 1088)),
+        ([(320, 240)], None),
     ],
+    ids=["module 1", "module 2", "module 3", "HQ", "global shutter", "virtual"],
 )
-def test_a_pi_camera_shows_all_its_sensor_sees(camera: str, fps: float, size: tuple[int, int]) -> None:
-    modes = [{"size": size, "crop_limits": (0, 0, *crop), "fps": rate, "bit_depth": 10} for size, crop, rate in MODES[camera]]
-    mode = full_view(modes, (640, 480), fps)
-    assert mode is not None
-    assert mode["size"] == size
-
-
-def test_a_camera_without_modes_chooses_by_itself() -> None:
-    assert full_view([], (640, 480), 30) is None
-    assert full_view([{"size": (640, 480), "fps": 30}], (640, 480), 30) is None
+def test_a_pi_camera_shows_all_that_its_sensor_sees(modes: list[tuple[int, int]], mode: tuple[int, int] | None) -> None:
+    assert full_view(modes, modes[-1], (640, 480)) == mode
 
 
 def test_every_source_of_ours_can_be_turned_and_flipped() -> None:

@@ -21,10 +21,11 @@ from mosquitto import Listener, Mosquitto, json_of
 from edgefer.errors import ModelError, SettingsError
 from edgefer.model.card import attach_card, split_card
 from edgefer.model.classifier import Classifier
+from edgefer.model.prior import PRIORS
 from edgefer.model.store import find_model
 from edgefer.mqtt.device import ONLINE
 from edgefer.pipeline.stages import Pipeline
-from edgefer.settings import ActionSettings, Settings, UpdateSettings
+from edgefer.settings import ActionSettings, ClassifySettings, Settings, UpdateSettings
 from edgefer.sinks.mqtt import Mqtt
 from edgefer.sources import open_source
 from edgefer.spec import parse_spec
@@ -36,13 +37,16 @@ STATUS = "home/desk/update/status"
 SETTINGS = Settings(update=UpdateSettings(enabled=True, schemes=["file"], trial_s=60, max_ms=10_000))
 
 
-def other_model(path: Path, name: str, spoil: bool = False) -> str:
-    """Write the default model under another name, with its weights erased where ``spoil`` is set; returns its sha256."""
+def other_model(path: Path, name: str, spoil: bool = False, prior: str = "") -> str:
+    """Write the default model under another name, with its weights erased where ``spoil`` is set; returns its sha256.
+
+    ``prior`` is the named prior that its card states; empty: none.
+    """
     model, card = split_card(find_model("small").read_bytes(), "small")
     if spoil:
         middle = len(model) // 2
         model = model[: middle - 200_000] + bytes(400_000) + model[middle + 200_000 :]
-    content = attach_card(model, msgspec.structs.replace(card, name=name, model_sha256=""))
+    content = attach_card(model, msgspec.structs.replace(card, name=name, model_sha256="", prior=PRIORS[prior] if prior else {}))
     path.write_bytes(content)
     return hashlib.sha256(content).hexdigest()
 
@@ -232,6 +236,22 @@ def test_a_model_that_cannot_be_used_is_refused_and_the_model_in_use_stays(broke
     device.updater.step(device.pipeline, faults=0)
     assert device.pipeline.classifier.card.name == "small"
     assert not list((tmp_path / "state").rglob("*.tflite"))
+    device.close()
+
+
+def test_an_update_answers_for_the_prior_of_the_settings_and_is_refused_where_it_cannot(broker: Mosquitto, tmp_path: Path) -> None:
+    old, new, plain = (tmp_path / f"{name}.tflite" for name in ("old", "new", "plain"))
+    other_model(old, "old", prior="fer2013")
+    settings = msgspec.structs.replace(SETTINGS, model=str(old), classify=ClassifySettings(prior="everyday"))
+    device = Device(broker, tmp_path / "state", settings)
+    device.listener.publish("home/desk/update", order(new, other_model(new, "new", prior="fer2013")))
+    device.swap()
+    classifier, crops = device.pipeline.classifier, np.random.default_rng(1).integers(0, 256, (4, 48, 48), np.uint8)
+    assert classifier.card.name == "new"
+    assert classifier(crops) == pytest.approx(Classifier(new, prior="everyday")(crops))
+    assert classifier(crops) != pytest.approx(Classifier(new)(crops))
+    device.listener.publish("home/desk/update", order(plain, other_model(plain, "plain")))
+    assert "classify.prior" in device.status("refused")["why"]
     device.close()
 
 
