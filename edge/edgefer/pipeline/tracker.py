@@ -108,7 +108,7 @@ class Tracker:
         """Add the track of a detection that no track predicted: a face that returned or comes out from behind another, or a new one."""
         box, hits = detection.box, 2 if detection.confirmed else 1
         self._gone = [track for track in self._gone if 0 <= time_s - track.seen_s <= REMEMBER_S]
-        away = self._gone + [track for track in self._tracks if track.missed and track.hidden]
+        away = self._gone + [track for track in self._tracks if track.missed]
         returned = max(away, key=lambda track: _similarity(track, box, time_s), default=None)
         if returned and _similarity(returned, box, time_s) > 0:
             self._gone, self._tracks = ([track for track in tracks if track is not returned] for tracks in (self._gone, self._tracks))
