@@ -12,9 +12,9 @@ OUT ?=
 RUN ?= runs/small
 DISTRIBUTE ?=
 ARGS ?=
-# Processes that run tests at the same time; auto: one a core.
+# Processes that run tests at the same time; auto: one a core. Each runs whole files, whose tests share fixtures; the heavy files are first.
 WORKERS ?= auto
-PARALLEL = -n $(WORKERS) --dist loadgroup
+PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 export TF_CPP_MIN_LOG_LEVEL := 2
 
 # Where the system's Python has picamera2, the daemon uses it, with the numpy and OpenCV it was built against.

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-pytestmark = pytest.mark.xdist_group("wheel")  # one environment for all
 
 
 def run(*command: object, cwd: Path) -> str:
@@ -71,7 +70,7 @@ def test_every_edge_test_passes_from_the_wheel_without_tensorflow(lean_python: P
     assert "site-packages" in where
     missing = "import importlib.util as u; print([n for n in ('tensorflow', 'keras', 'train', 'convert') if u.find_spec(n)])"
     assert run(lean_python, "-c", missing, cwd=tmp_path).strip() == "[]"
-    options = ["-c", ROOT / "pyproject.toml", "-p", "no:cacheprovider", "-n", "auto", "--dist", "loadgroup"]
+    options = ["-c", ROOT / "pyproject.toml", "-p", "no:cacheprovider", "-n", "auto", "--dist", "loadfile"]
     output = run(lean_python, "-m", "pytest", *options, ROOT / "tests" / "edge", cwd=tmp_path)
     assert " passed" in output
     assert "failed" not in output

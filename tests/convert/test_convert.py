@@ -24,7 +24,6 @@ from train.evaluate import scores_of
 from train.recipe import Gate
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.xdist_group("convert")  # the files of every recipe are made once
 
 
 def convert(*arguments: object) -> subprocess.CompletedProcess[str]:

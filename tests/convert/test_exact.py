@@ -17,7 +17,6 @@ from edgefer.model.golden import golden_pictures
 from edgefer.types import Pixels
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.xdist_group("exact")  # one conversion of the nano network
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,6 @@ from edgefer.model.golden import golden_answers
 from train.data import FERPLUS_NAME
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.xdist_group("publish")  # tests change the published models in turn
 
 
 def publish(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -21,7 +21,7 @@ from train.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
 STUDENT = ROOT / "tests" / "toy_student.toml"
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("jax")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

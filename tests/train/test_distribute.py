@@ -25,7 +25,6 @@ from train.fit import BEST, CHECKPOINT, Epoch, fit
 from train.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.xdist_group("distribute")  # one training to compare with
 
 RECIPE = """
 epochs = 12

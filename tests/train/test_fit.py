@@ -18,7 +18,6 @@ from train.fit import BEST, CHECKPOINT, Epoch, best_epoch, compiled, fit, platea
 from train.model import build, for_training
 from train.recipe import Recipe, load_recipe
 
-pytestmark = pytest.mark.xdist_group("fit")  # one finished run
 replace = msgspec.structs.replace
 
 

@@ -18,7 +18,6 @@ from train.model import build, for_training
 from train.pretrained import PIXEL_MEAN, begin_with_faces, fetch, read_faceres
 from train.recipe import load_recipe
 
-pytestmark = pytest.mark.xdist_group("pretrained")  # one published network
 WIDTHS = (32, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
 
 
