@@ -24,7 +24,7 @@ def photo(path: str | Path, settings: Settings | None = None) -> tuple[Face, ...
 
     >>> for face in edgefer.photo("face.png"):
     ...     print(face.expression, face.box)
-    happy Box(x=262, y=139, w=228, h=228)
+    happy Box(x=260, y=141, w=235, h=235)
     """
     if not Path(path).is_file():
         raise SourceError(f"{path}: no such picture; give the path of an image file, such as picture.jpg")

@@ -350,7 +350,7 @@ from edgefer.cli.main import main
 def crash():
     raise ValueError("no: " + "rtsp://me:" + "{PLANT[:2]}" + "{PLANT[2:]}/x@camera")
 
-def run(*_):
+def run(*_, **__):
     thread = threading.Thread(target=crash)
     thread.start()
     thread.join()

@@ -52,7 +52,7 @@ def train_here(folder: Path, recipe: Path, out: Path, until_epoch: int, strategy
     data = load(folder, how.labels)
     found = audit(data)
     train, validation = data.splits["train"].keep(found.train_keep), data.splits["validation"].keep(found.validation_unique)
-    pairs = ((part.images, targets(part, len(how.labels), None, 0)) for part in (train, validation))
+    pairs = ((part.images, targets(part, how.labels, None, 0)) for part in (train, validation))
     return fit(how, *pairs, out, until_epoch, strategy=strategy)
 
 
