@@ -124,9 +124,7 @@ class Model(Answer, frozen=True, kw_only=True):
     crop_margin: Annotated[float, Meta(description="Margin around a face's box, as a share of the box")] | UnsetType = UNSET
     quantization: Annotated[str, Meta(description="The convert recipe")] | UnsetType = UNSET
     uncertain_below: Annotated[float, Meta(description="Below this probability the answer is uncertain")] | UnsetType = UNSET
-    prior: Annotated[dict[str, float], Meta(description="Assumed share of each label; empty: not stated")] | UnsetType = (
-        UNSET
-    )
+    prior: Annotated[dict[str, float], Meta(description="Assumed share of each label; empty: not stated")] | UnsetType = UNSET
     metrics: dict[str, float] | UnsetType = UNSET
     provenance: dict[str, str] | UnsetType = UNSET
 
