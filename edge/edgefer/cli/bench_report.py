@@ -31,7 +31,7 @@ def table(report: Report) -> str:
         *(
             []
             if report.report
-            else ["the report's loop         not measured: it needs a checkout with TensorFlow ('make train' installs it)"]
+            else ["the report's loop         not measured: left out by --loops, or TensorFlow is missing ('make train' installs it)"]
         ),
         "",
         *map(_invoke_line, report.invokes),
