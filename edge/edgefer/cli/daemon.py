@@ -6,10 +6,12 @@ import itertools
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgefer.errors import MemoryLimit
 from edgefer.files import state_dir
@@ -24,13 +26,15 @@ from edgefer.redact import redact_url
 from edgefer.regions import Regions
 from edgefer.settings import Region, Settings
 from edgefer.sinks import open_sink
-from edgefer.sinks.actions import Actions, check_actions
-from edgefer.sinks.mqtt import Mqtt
 from edgefer.sources import Source, open_source, pick_source
-from edgefer.update.updater import Updater
+
+if TYPE_CHECKING:
+    from edgefer.update.updater import Updater
 
 _MEMORY_CHECK_FRAMES = 64
 """Frames between two checks of the memory in use."""
+_TRIM_S = 5.0
+"""Seconds between two times that free memory is returned to the system: some 10 MB, in a few milliseconds."""
 
 NOTICE = "An expression is not an emotion. Inferring emotions at work or in education is forbidden in the EU (AI Act, Art. 5(1)(f))."
 
@@ -45,13 +49,15 @@ def run(settings: Settings, stop: threading.Event, say: Callable[[str], None], c
     """Sinks as the loop calls them: most in a thread of their own."""
     with ExitStack() as stack:
         specs = _sink_specs(settings)
-        updater = stack.enter_context(Updater(settings, specs, state_dir())) if settings.update.enabled else None
+        updater = stack.enter_context(_updater(settings, specs)) if settings.update.enabled else None
         pipeline = updater.open_pipeline() if updater else open_pipeline(settings)
         source = open_source(settings.source or pick_source(say))
         stack.callback(source.close)
         stack.callback(close_all, sinks)
         opened = _open_sinks(specs, settings, pipeline, sinks, stop, lossless=not source.live)
         if updater:
+            from edgefer.sinks.mqtt import Mqtt
+
             for sink in opened:
                 if isinstance(sink, Mqtt):
                     updater.listen(sink.connection, sink.topics)
@@ -62,19 +68,25 @@ def run(settings: Settings, stop: threading.Event, say: Callable[[str], None], c
         checks = [
             *([updater.between(pipeline)] if updater else []),
             *([_memory_guard(settings.max_memory_mb)] if settings.max_memory_mb else []),
+            _trimmer(),
         ]
 
         def between(faults: int) -> None:
             for check in checks:
                 check(faults)
 
-        trim_memory()
         summary = loop.run(source, pipeline, sinks, stop, settings.source_timeout_s, Throttle(settings.pace), between)
     say(str(summary))
     background = [sink for sink in sinks if isinstance(sink, Background)]
     for complaint in filter(None, (sink.complaint() for sink in background)):
         say(complaint)
     return int(any(sink.failed for sink in background))
+
+
+def _updater(settings: Settings, specs: list[str]) -> Updater:
+    from edgefer.update.updater import Updater  # what it needs is 3 MB of memory
+
+    return Updater(settings, specs, state_dir())
 
 
 def _ignore(pipeline: Pipeline, regions: Sequence[Region]) -> None:
@@ -103,6 +115,8 @@ def _open_sinks(
         opened.append(sink)
         sinks.append(sink if sink.main_thread else Background(sink, redact_url(spec), stop, lossless))
     if settings.action:
+        from edgefer.sinks.actions import Actions, check_actions  # HTTP and TLS are 2 MB of memory
+
         check_actions(settings.action, pipeline.classifier.labels)
         sinks.append(Background(Actions(settings.action), "actions", stop, lossless))
     return opened
@@ -117,6 +131,19 @@ def _memory_guard(limit_mb: float) -> Callable[[int], None]:
             raise MemoryLimit(f"{found_mb:.0f} MB of memory are in use, and max_memory_mb allows {limit_mb:.0f}: ending, for a restart")
 
     return guard
+
+
+def _trimmer() -> Callable[[int], None]:
+    """A check to call before each frame that returns free memory to the system, first before the first frame."""
+    due_s = 0.0
+
+    def trim(_faults: int) -> None:
+        nonlocal due_s
+        if time.monotonic() >= due_s:
+            trim_memory()
+            due_s = time.monotonic() + _TRIM_S
+
+    return trim
 
 
 def _announce(source: Source, pipeline: Pipeline, sinks: Sequence[Sink], say: Callable[[str], None]) -> None:

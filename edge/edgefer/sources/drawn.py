@@ -256,7 +256,6 @@ class DrawnFace:
         self.body_k = max(k / 1.5, 16.0)
         self.body = _body(look, self.body_k)
         self.heads: list[Pixels] = []
-        self.held: list[Pixels] = []
         hair, cover = _hair(look, k)
         size = cover.shape[1], cover.shape[0]
         for e in PRESETS.values():
@@ -264,11 +263,10 @@ class DrawnFace:
             skin = cv2.resize(_skin(look, e, k / 2), size, interpolation=cv2.INTER_LINEAR)
             self.canvas: Pixels = np.rint(_over(skin, hair, cover)).astype(np.uint8)
             self._creases(e)
-            self.heads.append(self.canvas.copy())
-            self._brows(e)
-            self._mouth(e)
-            self.held.append(self.canvas)
-        self.canvas = np.empty_like(self.held[0])
+            self.heads.append(self.canvas)
+        self.canvas = np.empty_like(self.heads[0])
+        self.held: Pixels = np.empty_like(self.canvas)
+        self.held_preset = -1
 
     def draw(self, first: int, second: int, blend: float, e: Expression, at_s: float) -> Pixels:
         """The head ``blend`` of the way from one preset to another, (H, W, 4); valid until the next call."""
@@ -276,8 +274,14 @@ class DrawnFace:
             cv2.addWeighted(self.heads[first], 1 - blend, self.heads[second], blend, 0, dst=self.canvas)
             self._brows(e)
             self._mouth(e)
+        elif first == self.held_preset:
+            np.copyto(self.canvas, self.held)
         else:
-            np.copyto(self.canvas, self.held[first])
+            np.copyto(self.canvas, self.heads[first])
+            self._brows(e)
+            self._mouth(e)
+            np.copyto(self.held, self.canvas)
+            self.held_preset = first
         phase = self.look.phase
         # The first frame never shows a blink: it is the one that a still source repeats.
         beat_s = (at_s + 0.5 + 0.35 * phase[0]) % (3.1 + 0.3 * phase[1])
