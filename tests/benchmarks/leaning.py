@@ -57,7 +57,10 @@ def rows(name: str, pipeline: Pipeline, heads: list[list[Pixels]]) -> Iterator[s
 
 
 def lean(pipeline: Pipeline, seed: int, preset: int) -> tuple[int, int, int]:
-    """Frames with the face, with the label that it had upright, and all, of a head that leans to 45 degrees and back."""
+    """Frames with the face, with the label that it had upright, and all, of a head that leans to 45 degrees and back.
+
+    None of a head that has no label upright, but "uncertain".
+    """
     pipeline.restart(tracked=True)
     random, upright, kept, same = np.random.default_rng(seed), "", 0, 0
     side, count, settle = round(BOX_SIDE * UNIT_PX), SECONDS * FPS, FPS
@@ -69,6 +72,8 @@ def lean(pipeline: Pipeline, seed: int, preset: int) -> tuple[int, int, int]:
         faces = [face for face in pipeline.process(Frame(index, index / FPS, noisy)).faces if face.box.iou(truth) >= IOU]
         if index == settle:
             upright = faces[0].expression if faces else "not found"
+            if upright == "uncertain":
+                return 0, 0, 0
         if index >= settle:
             kept += bool(faces)
             same += bool(faces) and faces[0].expression == upright
