@@ -314,9 +314,9 @@ class DrawnFace:
     def _lids(self, side: int, e: Expression) -> tuple[Any, Any, Any]:
         """The opening of an eye: x, upper lid, lower lid."""
         inward = -side * S
-        low = -0.10 + 0.02 * inward + 0.095 * DOME * (1 - 0.45 * e.squint)
-        up = -0.10 + 0.02 * inward - (0.135 * e.eye_open - 0.05 * e.brow_slant * (inward + 0.3)) * DOME
-        return side * self.look.eyes + 0.235 * S, np.minimum(up, low - 0.004), low
+        low = -0.10 + 0.02 * inward + 0.07 * DOME * (1 - 0.45 * e.squint)
+        up = -0.10 + 0.02 * inward - (0.105 * e.eye_open - 0.05 * e.brow_slant * (inward + 0.3)) * DOME
+        return side * self.look.eyes + 0.225 * S, np.minimum(up, low - 0.004), low
 
     def _creases(self, e: Expression) -> None:
         """The soft lines around eyes and mouth that belong to the skin."""
@@ -335,9 +335,9 @@ class DrawnFace:
         self._band(x, up, low, _tint(look.skin, (0.12, 0.12, 0.12), (142, 142, 142), 1.0))
         ix, iy = side * look.eyes + gaze[0], -0.095 + gaze[1]
         discs: tuple[tuple[float, float, float, Tint], ...] = (
-            (ix, iy, 0.122, dark),
-            (ix, iy, 0.106, look.iris),
-            (ix, iy, 0.056, (14, 12, 12)),
+            (ix, iy, 0.108, dark),
+            (ix, iy, 0.094, look.iris),
+            (ix, iy, 0.048, (14, 12, 12)),
             (ix - 0.045, iy - 0.05, 0.028, (250, 250, 250)),
         )
         for cx, cy, radius, tint in discs:
