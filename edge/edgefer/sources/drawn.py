@@ -75,13 +75,13 @@ class Expression:
 
 
 PRESETS = {
-    "happy": Expression(0.3, -0.1, 0.85, 0.9, 1.0, 0.5, 1.3, 0.1, 1.0, 0.0),
-    "surprise": Expression(0.8, 0.0, 1.4, 0.0, 0.05, 1.0, 0.72, 0.0, 0.25, 0.0),
-    "sad": Expression(0.15, -1.0, 0.72, 0.1, -1.0, 0.0, 0.9, 0.0, 0.0, 0.0),
+    "happy": Expression(0.4, 0.0, 0.65, 0.9, 1.0, 0.55, 1.28, 0.1, 1.0, 0.0),
+    "surprise": Expression(0.8, 0.0, 1.5, 0.0, 0.05, 1.0, 0.72, 0.0, 0.25, 0.0),
+    "sad": Expression(0.1, -1.0, 0.45, 0.5, -1.0, 0.0, 0.95, 0.1, 0.0, 0.2),
     "angry": Expression(-0.8, 1.0, 0.95, 0.4, -0.5, 0.16, 1.0, 0.3, 1.0, 0.3),
-    "neutral": Expression(brow_slant=-0.15, eye_open=0.92, mouth_curve=0.3, mouth_width=1.05),
-    "fear": Expression(0.75, -0.8, 1.45, 0.0, -0.45, 0.42, 1.1, 0.0, 0.6, 0.0),
-    "disgust": Expression(-0.5, 0.25, 0.45, 1.0, -0.75, 0.12, 0.88, 1.0, 0.6, 1.0),
+    "neutral": Expression(brow_raise=0.3, brow_slant=0.25, eye_open=0.45, squint=0.2, mouth_curve=0.3, mouth_width=0.88, lip_raise=0.1),
+    "fear": Expression(0.2, -1.0, 1.5, 0.0, -0.5, 0.45, 1.27, 0.1, 0.15, 0.0),
+    "disgust": Expression(-0.95, 0.3, 0.45, 1.0, -0.6, 0.13, 0.9, 1.0, 0.3, 1.0),
 }
 """By class name, in the order in which they are shown."""
 
