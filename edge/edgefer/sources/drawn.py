@@ -79,7 +79,7 @@ PRESETS = {
     "surprise": Expression(0.8, 0.0, 1.5, 0.0, 0.05, 1.0, 0.72, 0.0, 0.25, 0.0),
     "sad": Expression(0.1, -1.0, 0.45, 0.5, -1.0, 0.0, 0.95, 0.1, 0.0, 0.2),
     "angry": Expression(-0.8, 1.0, 0.95, 0.4, -0.5, 0.16, 1.0, 0.3, 1.0, 0.3),
-    "neutral": Expression(brow_raise=0.3, brow_slant=0.25, eye_open=0.45, squint=0.2, mouth_curve=0.3, mouth_width=0.88, lip_raise=0.1),
+    "neutral": Expression(eye_open=0.45, squint=0.2, mouth_curve=0.3, mouth_width=0.9, lip_raise=0.1),
     "fear": Expression(0.2, -1.0, 1.5, 0.0, -0.5, 0.45, 1.27, 0.1, 0.15, 0.0),
     "disgust": Expression(-0.95, 0.3, 0.45, 1.0, -0.6, 0.13, 0.9, 1.0, 0.3, 1.0),
 }
