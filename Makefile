@@ -53,6 +53,7 @@ bench: $(VENV)/.edge ## measure frames per second, CPU and memory here     [ARGS
 benchmarks: $(VENV)/.edge ## cost and loss of tracking; detectors on photographs
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/following.py
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/detection.py
+	@PYTHONPATH=. $(BIN)/python tests/benchmarks/leaning.py
 
 test: $(VENV)/.dev ## run the tests, except the slow ones                  [WORKERS=auto] [ARGS='-k name']
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" $(ARGS)
