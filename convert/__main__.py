@@ -43,7 +43,9 @@ def main(arguments: list[str] | None = None) -> None:
         "--recipe", default="int8", choices=[*RECIPES, "c"], help="quantization, or c: C for a microcontroller (default: int8)"
     )
     parser.add_argument("--data", help="FER2013, to calibrate and compare with (default: what the model was trained on)")
-    parser.add_argument("--out", help="the file to write (default: <name>-<recipe>.tflite beside the model; for recipe c see docs/micro.md)")
+    parser.add_argument(
+        "--out", help="the file to write (default: <name>-<recipe>.tflite beside the model; for recipe c see docs/micro.md)"
+    )
     parser.add_argument("--max-loss", type=float, metavar="POINTS", help="accuracy it may lose (default: its recipe's, else 1.0)")
     parser.add_argument(
         "--min-agreement",

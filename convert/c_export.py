@@ -31,6 +31,7 @@ from edgefer.types import Pixels
 
 TEMPLATES = Path(__file__).parent / "templates"
 Array = npt.NDArray[Any]
+Shape = tuple[int, ...]
 Op = schema.BuiltinOperator
 SUMS = (Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.FULLY_CONNECTED)
 NAMES = {number: name for name, number in vars(Op).items() if isinstance(number, int)}
@@ -54,12 +55,13 @@ class Layer:
     """int8 in the order that C reads them: depthwise (taps, channels), else two outputs interleaved by four inputs."""
     bias: Array
     shift: Array
-    shape: tuple[int, int, int]
+    shape: Shape
     """Height, width and depth of the input."""
-    out_shape: tuple[int, int, int]
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    pad: tuple[int, int]
+    out_shape: Shape
+    kernel: Shape
+    """Height and width, as of the stride and of the padding above and on the left."""
+    stride: Shape
+    pad: Shape
     zero: int
     macs: int
     to: int = 0
@@ -171,21 +173,23 @@ def _layer(content: schema.ModelT, operator: Any, name: str, inner: bool) -> Lay
         raise _NotExactError("has no odd biases or no 8-bit weights")
     values = _stored(content, weights, np.int8).astype(np.int64)
     bias = _stored(content, tensors[operator.inputs[2]], np.int32).astype(np.int64)
-    if which == Op.FULLY_CONNECTED:
-        # A convolution whose kernel is the whole picture.
-        shape = tuple(int(side) for side in (before.shape[1:] if len(before.shape) == 4 else (1, 1, before.shape[-1])))
-        values, kernel, stride, pad = values.reshape(len(bias), *shape), shape[:2], (1, 1), (0, 0)
-        out_shape = (1, 1, len(bias))
+    shape, out_shape = _shape(before), _shape(after)
+    pad: Shape = (0, 0)
+    stride: Shape = (1, 1)
+    if which == Op.FULLY_CONNECTED:  # a convolution whose kernel is the whole picture
+        if math.prod(shape) != values.shape[-1]:
+            raise _NotExactError("is a dense layer at each position")
+        values = values.reshape(len(bias), *shape)
     else:
-        shape, out_shape = (tuple(int(side) for side in tensor.shape[1:]) for tensor in (before, after))
-        kernel, stride = tuple(int(side) for side in values.shape[1:3]), (int(options.strideH), int(options.strideW))
+        stride = (int(options.strideH), int(options.strideW))
         if (options.dilationHFactor, options.dilationWFactor) != (1, 1):
             raise _NotExactError("is dilated")
-        missing = [max((o - 1) * s + k - i, 0) for o, s, k, i in zip(out_shape, stride, kernel, shape, strict=False)]
-        pad = tuple(each // 2 for each in missing)
+        missing = [(o - 1) * s + k - i for o, s, k, i in zip(out_shape, stride, values.shape[1:], shape, strict=False)]
+        pad = tuple(max(each, 0) // 2 for each in missing[:2])
+    kernel = values.shape[1:3]
     depthwise = which == Op.DEPTHWISE_CONV_2D
-    if depthwise and shape[2] == 1:  # one channel: an ordinary convolution
-        values, depthwise = np.moveaxis(values, 3, 0), False
+    if depthwise and shape[2] == 1:  # an ordinary convolution of one channel
+        values, depthwise = values.transpose(3, 1, 2, 0), False
     if values.shape[3] != shape[2] or (depthwise and out_shape[2] != shape[2]):
         raise _NotExactError("has groups of channels")
     macs = math.prod(out_shape) * (math.prod(kernel) if depthwise else values[0].size)
@@ -197,6 +201,12 @@ def _layer(content: schema.ModelT, operator: Any, name: str, inner: bool) -> Lay
         name, depthwise, _ordered(values, depth, out_depth, depthwise), _filled(bias, out_depth), _filled(shift, out_depth),
         (shape[0], shape[1], depth), (out_shape[0], out_shape[1], out_depth), kernel, stride, pad, zero, macs,
     )  # fmt: skip
+
+
+def _shape(tensor: Any) -> Shape:
+    """Height, width and depth of activations; a dense layer has depth only."""
+    sides = tuple(int(side) for side in tensor.shape[1:])
+    return (*(1,) * (3 - len(sides)), *sides)
 
 
 def _shifts(before: Any, weights: Any, after: Any, outputs: int) -> Array:

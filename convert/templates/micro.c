@@ -29,7 +29,15 @@
 /* Assumptions, checked by the compiler: the size of a negative array is an error. */
 typedef char a_byte_has_8_bits[(unsigned char)-1 == 255 ? 1 : -1];
 typedef char int_has_32_bits[sizeof(int) == 4 ? 1 : -1];
+typedef char a_negative_number_is_shifted_with_its_sign[(-1 >> 1) == -1 ? 1 : -1];
 typedef char negative_bytes_are_twos_complement[(int8_t)-1 == ~(int8_t)0 ? 1 : -1];
+
+/* The inner loops are functions of their own: so the compiler keeps their variables in registers. */
+#if defined(__GNUC__)
+#define APART __attribute__((noinline))
+#else
+#define APART
+#endif
 
 typedef struct {
     const int8_t *weights;
@@ -74,44 +82,92 @@ const uint16_t edgefer_{{ name }}_prior[CLASSES] = {{ "{" }}{{ prior | join(", "
  * the part of its input that it has read already. The exporter has computed from where on that is safe. */
 static uint8_t arena[edgefer_{{ name }}_arena_bytes];
 
-/* The sum plus four products. Arm's DSP instructions multiply pairs of 16-bit numbers: bytes 0 and 2, then bytes 1 and 3. */
-static inline int32_t dot4(const uint8_t *in, const int8_t *weights, int32_t sum)
-{
 #if DSP
-    uint32_t x, w;
-    memcpy(&x, in, 4); /* one load */
-    memcpy(&w, weights, 4);
-    sum = __smlad((int16x2_t)__uxtb16(x), (int16x2_t)__sxtb16(w), sum);
-    return __smlad((int16x2_t)__uxtb16(x >> 8), (int16x2_t)__sxtb16(w >> 8), sum);
+/* Arm's DSP instructions multiply pairs of 16-bit numbers. Four bytes become two pairs: bytes 0 and 2, and bytes 1 and 3. */
+#define LOAD(word, bytes) memcpy(&(word), bytes, 4) /* one instruction */
+#define EVEN(word) ((int16x2_t)__uxtb16(word))
+#define ODD(word) ((int16x2_t)__uxtb16((word) >> 8))
+#define EVEN_SIGNED(word) ((int16x2_t)__sxtb16(word))
+#define ODD_SIGNED(word) ((int16x2_t)__sxtb16((word) >> 8))
+#define LIMITED(sum) __usat(sum, 8)
 #else
-    return sum + in[0] * weights[0] + in[1] * weights[1] + in[2] * weights[2] + in[3] * weights[3];
+#define DOT4(x, w) ((x)[0] * (w)[0] + (x)[1] * (w)[1] + (x)[2] * (w)[2] + (x)[3] * (w)[3])
+#define LIMITED(sum) ((sum) < 0 ? 0 : (sum) > 255 ? 255 : (sum))
 #endif
-}
 
-/* Four products, each added to a sum of its own. */
-static inline void multiply4(const uint8_t *in, const int8_t *weights, int32_t sums[4])
-{
-#if DSP
-    uint32_t x, w;
-    memcpy(&x, in, 4);
-    memcpy(&w, weights, 4);
-    const int32_t even = (int32_t)__uxtb16(x), odd = (int32_t)__uxtb16(x >> 8);
-    const int32_t even_weights = (int32_t)__sxtb16(w), odd_weights = (int32_t)__sxtb16(w >> 8);
-    sums[0] = __smlabb(even, even_weights, sums[0]);
-    sums[1] = __smlabb(odd, odd_weights, sums[1]);
-    sums[2] = __smlatt(even, even_weights, sums[2]);
-    sums[3] = __smlatt(odd, odd_weights, sums[3]);
-#else
-    for (int i = 0; i < 4; i++) sums[i] += in[i] * weights[i];
-#endif
-}
-
-/* Divides a sum and limits it to a byte. A negative sum is 0, so nothing depends on how the compiler shifts it. */
+/* Divides a sum and limits it to a byte. */
 static inline uint8_t narrowed(int32_t sum, uint8_t shift)
 {
-    if (sum < 0) return 0;
     sum >>= shift;
-    return (uint8_t)(sum > 255 ? 255 : sum);
+    return (uint8_t)LIMITED(sum);
+}
+
+/* All outputs of two positions, from the inputs under the kernel at each. Two outputs at a time: what is loaded is used twice. The
+ * weights are 4 of an output, 4 of the next, and so on. */
+static APART void multiply(const Layer *layer, const uint8_t *patch, int length, uint8_t *out, uint8_t *next)
+{
+    const int8_t *weights = layer->weights;
+    const int32_t *bias = layer->bias, *const bias_end = bias + layer->out_depth;
+    const uint8_t *shift = layer->shift;
+    for (; bias < bias_end; bias += 2, shift += 2, out += 2, next += 2) {
+        int32_t out_a = bias[0], out_b = bias[1], next_a = out_a, next_b = out_b;
+        for (const uint8_t *in = patch, *end = patch + length; in < end; in += 4, weights += 8) {
+#if DSP
+            uint32_t x, y, w;
+            LOAD(x, in);
+            LOAD(y, in + length);
+            const int16x2_t x_even = EVEN(x), x_odd = ODD(x), y_even = EVEN(y), y_odd = ODD(y);
+            LOAD(w, weights);
+            out_a = __smlad(x_odd, ODD_SIGNED(w), __smlad(x_even, EVEN_SIGNED(w), out_a));
+            next_a = __smlad(y_odd, ODD_SIGNED(w), __smlad(y_even, EVEN_SIGNED(w), next_a));
+            LOAD(w, weights + 4);
+            out_b = __smlad(x_odd, ODD_SIGNED(w), __smlad(x_even, EVEN_SIGNED(w), out_b));
+            next_b = __smlad(y_odd, ODD_SIGNED(w), __smlad(y_even, EVEN_SIGNED(w), next_b));
+#else
+            out_a += DOT4(in, weights);
+            out_b += DOT4(in, weights + 4);
+            next_a += DOT4(in + length, weights);
+            next_b += DOT4(in + length, weights + 4);
+#endif
+        }
+        out[0] = narrowed(out_a, shift[0]);
+        out[1] = narrowed(out_b, shift[1]);
+        next[0] = narrowed(next_a, shift[0]);
+        next[1] = narrowed(next_b, shift[1]);
+    }
+}
+
+/* All channels of one position of a depthwise layer, from the pixels under its kernel. Four channels at a time. */
+static APART void multiply_depthwise(const Layer *layer, const uint8_t *const *pixels, int taps, uint8_t *out)
+{
+    const int depth = layer->depth;
+    const uint8_t *const shift = layer->shift;
+    for (int channel = 0; channel < depth; channel += 4) {
+        const int8_t *weights = layer->weights + channel;
+        const int32_t *const bias = layer->bias + channel;
+        int32_t a = bias[0], b = bias[1], c = bias[2], d = bias[3];
+        for (int tap = 0; tap < taps; tap++, weights += depth) {
+            const uint8_t *const in = pixels[tap] + channel;
+#if DSP
+            uint32_t x, w;
+            LOAD(x, in);
+            LOAD(w, weights);
+            a = __smlabb(EVEN(x), EVEN_SIGNED(w), a);
+            b = __smlabb(ODD(x), ODD_SIGNED(w), b);
+            c = __smlatt(EVEN(x), EVEN_SIGNED(w), c);
+            d = __smlatt(ODD(x), ODD_SIGNED(w), d);
+#else
+            a += in[0] * weights[0];
+            b += in[1] * weights[1];
+            c += in[2] * weights[2];
+            d += in[3] * weights[3];
+#endif
+        }
+        out[channel] = narrowed(a, shift[channel]);
+        out[channel + 1] = narrowed(b, shift[channel + 1]);
+        out[channel + 2] = narrowed(c, shift[channel + 2]);
+        out[channel + 3] = narrowed(d, shift[channel + 3]);
+    }
 }
 
 /* Copies the inputs under the kernel at an output position into a patch; around the picture stands the zero. */
@@ -130,57 +186,35 @@ static void gather(const Layer *layer, const uint8_t *in, int position, uint8_t 
     }
 }
 
-/* Each output sums over all channels. Two positions and two outputs at a time: what is loaded is used twice. */
+/* A layer whose outputs sum over all channels. */
 static void convolve(const Layer *layer, const uint8_t *in, uint8_t *out)
 {
     const int positions = layer->out_height * layer->out_width, depth = layer->out_depth;
     const int length = (layer->kernel_height * layer->kernel_width * layer->depth + 3) / 4 * 4;
-    uint8_t *const one = arena, *const two = arena + length;
-    for (int position = 0; position < positions; position += 2) {
-        const int pair = position + 1 < positions;
-        const int8_t *weights = layer->weights; /* 4 of an output, 4 of the next, and so on */
-        gather(layer, in, position, one);
-        if (pair) gather(layer, in, position + 1, two);
-        for (int c = 0; c < depth; c += 2) {
-            int32_t one_a = layer->bias[c], one_b = layer->bias[c + 1], two_a = one_a, two_b = one_b;
-            for (int k = 0; k < length; k += 4, weights += 8) {
-                one_a = dot4(one + k, weights, one_a);
-                one_b = dot4(one + k, weights + 4, one_b);
-                two_a = dot4(two + k, weights, two_a);
-                two_b = dot4(two + k, weights + 4, two_b);
-            }
-            out[c] = narrowed(one_a, layer->shift[c]);
-            out[c + 1] = narrowed(one_b, layer->shift[c + 1]);
-            if (pair) {
-                out[depth + c] = narrowed(two_a, layer->shift[c]);
-                out[depth + c + 1] = narrowed(two_b, layer->shift[c + 1]);
-            }
-        }
-        out += 2 * depth;
+    for (int position = 0; position < positions; position += 2, out += 2 * depth) {
+        const int last = position + 1 == positions; /* without a second one: then the second result is the first again */
+        gather(layer, in, position, arena);
+        gather(layer, in, position + !last, arena + length);
+        multiply(layer, arena, length, out, last ? out : out + depth);
     }
 }
 
-/* Each channel has its own kernel. Four channels at a time. */
+/* A layer that has a kernel for each channel. */
 static void convolve_depthwise(const Layer *layer, const uint8_t *in, uint8_t *out)
 {
-    const uint8_t *inputs[TAPS]; /* the pixels under the kernel */
-    const int taps = layer->kernel_height * layer->kernel_width, depth = layer->depth;
-    memset(arena, layer->zero, (size_t)depth); /* a pixel outside the picture */
+    const uint8_t *pixels[TAPS]; /* where the pixels under the kernel are */
+    memset(arena, layer->zero, layer->depth); /* a pixel outside the picture */
     for (int row = 0; row < layer->out_height; row++) {
-        for (int column = 0; column < layer->out_width; column++, out += depth) {
+        for (int column = 0; column < layer->out_width; column++, out += layer->depth) {
             const int top = row * layer->stride_y - layer->pad_top, left = column * layer->stride_x - layer->pad_left;
-            for (int tap = 0; tap < taps; tap++) {
-                const int y = top + tap / layer->kernel_width, x = left + tap % layer->kernel_width;
-                const int outside = y < 0 || y >= layer->height || x < 0 || x >= layer->width;
-                inputs[tap] = outside ? arena : in + (y * layer->width + x) * depth;
+            int taps = 0;
+            for (int y = top; y < top + layer->kernel_height; y++) {
+                for (int x = left; x < left + layer->kernel_width; x++) {
+                    const int outside = y < 0 || y >= layer->height || x < 0 || x >= layer->width;
+                    pixels[taps++] = outside ? arena : in + (y * layer->width + x) * layer->depth;
+                }
             }
-            for (int c = 0; c < depth; c += 4) {
-                const int8_t *weights = layer->weights + c;
-                int32_t sums[4];
-                memcpy(sums, layer->bias + c, sizeof sums);
-                for (int tap = 0; tap < taps; tap++, weights += depth) multiply4(inputs[tap] + c, weights, sums);
-                for (int i = 0; i < 4; i++) out[c + i] = narrowed(sums[i], layer->shift[c + i]);
-            }
+            multiply_depthwise(layer, pixels, taps, out);
         }
     }
 }

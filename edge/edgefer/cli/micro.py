@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -107,14 +108,14 @@ def _classifier(board: SerialBoard, asked: str | None) -> Classifier:
 
 def _crops(height_px: int, width_px: int, images: str | None) -> Iterator[Pixels]:
     """The golden pictures, then those of a folder in the order of their names, each as (height, width) uint8."""
-    from edgefer.sources import open_source
     from edgefer.model.golden import golden_pictures
     from edgefer.pipeline.crop import crop_face
+    from edgefer.sources import open_source
     from edgefer.types import Box
 
     yield from golden_pictures(height_px, width_px)
     if images is not None:
-        with open_source(f"images:{images}") as source:
+        with closing(open_source(f"images:{images}")) as source:
             for frame in source:
                 height, width = frame.luma.shape
                 yield crop_face(frame.luma, Box(0, 0, width, height), 0.0, height_px, width_px)
