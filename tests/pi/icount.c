@@ -1,7 +1,7 @@
-/* A plugin of QEMU 6 to 8: how many instructions of the emulated processor were executed up to each mark, and at the end.
+/* A plugin of QEMU 6 to 8: how many instructions of the emulated processor were executed up to each mark.
  *
- * A mark is the system call getpgid(MARK), which fails and does nothing else; a board without a system has none. Each mark, and the
- * end, is a line in the file given as out=FILE: the instructions executed since the start. Counted are whole blocks as they begin, so a figure is the same in every run.
+ * A mark is the system call getpgid(MARK), which fails and does nothing else. Each is a line in the file given as out=FILE: the
+ * instructions executed since the start. A program without a system has no calls: for one without marks, its end is the mark. Counted are whole blocks as they begin, so a figure is the same in every run.
  */
 #include <inttypes.h>
 #include <stdbool.h>
@@ -25,6 +25,7 @@ void qemu_plugin_register_atexit_cb(qemu_plugin_id_t, void (*)(qemu_plugin_id_t,
 
 EXPORT int qemu_plugin_version = 1;
 static uint64_t executed;
+static bool marked;
 static FILE *out;
 
 static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *block) {
@@ -36,11 +37,12 @@ static void called(qemu_plugin_id_t id, unsigned cpu, int64_t number, uint64_t a
     if (number == GETPGID && a == MARK) {
         fprintf(out, "%" PRIu64 "\n", executed);
         fflush(out);
+        marked = true;
     }
 }
 
 static void ended(qemu_plugin_id_t id, void *data) {
-    fprintf(out, "%" PRIu64 "\n", executed);
+    if (!marked) fprintf(out, "%" PRIu64 "\n", executed);
     fflush(out);
 }
 
