@@ -1,7 +1,8 @@
 /* A plugin of QEMU 6 to 8: how many instructions of the emulated processor were executed up to each mark.
  *
  * A mark is the system call getpgid(MARK), which fails and does nothing else. Each is a line in the file given as out=FILE: the
- * instructions executed since the start. A program without a system has no calls: for one without marks, its end is the mark. Counted are whole blocks as they begin, so a figure is the same in every run.
+ * instructions executed since the start. A program without a system has no calls: for one without marks, its end is the mark.
+ * Counted are whole blocks as they begin, so a figure is the same in every run.
  */
 #include <inttypes.h>
 #include <stdbool.h>

@@ -12,17 +12,7 @@ from pathlib import Path
 from pi.emulation import HERE, REPOSITORY, needs, run, shared_library
 
 FIRMWARE = REPOSITORY / "examples" / "micro"
-STRICT = (
-    "-std=gnu99",
-    "-O2",
-    "-Wall",
-    "-Wextra",
-    "-Werror",
-    "-ffunction-sections",
-    "-fdata-sections",
-    "-Wl,--gc-sections",
-    "-nostartfiles",
-)
+FLAGS = ("-std=gnu99", "-O2", "-Wall", "-Wextra", "-Werror", "-nostartfiles", "-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections")
 
 
 @dataclass(frozen=True, slots=True)
