@@ -34,12 +34,34 @@ class Capture:
     def __init__(self, *arguments: object) -> None:
         self.cv2 = open_capture(*arguments)
         self.closed = threading.Event()
+        self.stamp_s = 0.0
+        """The presentation stamp of the last picture."""
+        self.pixel_aspect = pixel_aspect(self.cv2)
+        """Width to height of the last picture's pixels."""
         self._reading = threading.Lock()
+
+    @property
+    def opened(self) -> bool:
+        """Whether there is video."""
+        return self.cv2.isOpened()
+
+    @property
+    def trouble(self) -> str:
+        """Why there is none, if it is known."""
+        return ""
+
+    @property
+    def format(self) -> str:
+        """Size, pixel format and rate."""
+        return stream_format(self.cv2)
 
     def read(self) -> cv2.typing.MatLike | None:
         """The next picture; None if none comes, or when it is closed."""
         with self._reading:
             found, picture = (False, None) if self.closed.is_set() else self.cv2.read()
+            if found:
+                self.stamp_s = self.cv2.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                self.pixel_aspect = pixel_aspect(self.cv2)
         if self.closed.is_set():
             self.close()
         return picture if found else None
@@ -50,6 +72,12 @@ class Capture:
         if self._reading.acquire(blocking=False):
             self.cv2.release()
             self._reading.release()
+
+
+def pixel_aspect(capture: cv2.VideoCapture) -> float:
+    """Width to height of a pixel as a file or a stream says; 1 where it says nothing, or nothing sensible."""
+    across, down = capture.get(cv2.CAP_PROP_SAR_NUM), capture.get(cv2.CAP_PROP_SAR_DEN)
+    return across / down if down > 0 and 0.1 <= across / down <= 10 else 1.0
 
 
 def stream_format(capture: cv2.VideoCapture) -> str:
