@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import cv2
@@ -17,22 +19,43 @@ V4L2 = cv2.CAP_V4L2 if sys.platform.startswith("linux") else cv2.CAP_ANY
 FrozenSeconds = Annotated[float, Meta(ge=0, le=3600)]
 
 
-def open_capture(*arguments: object) -> cv2.VideoCapture:
-    """``cv2.VideoCapture`` without the warnings that OpenCV and FFmpeg print: edgefer has its own messages."""
+_OPENING = threading.Lock()
+
+
+def open_capture(*arguments: object, protocols: str = "") -> cv2.VideoCapture:
+    """``cv2.VideoCapture`` without the warnings that OpenCV and FFmpeg print: edgefer has its own messages.
+
+    ``protocols``: those that FFmpeg may use, with commas between them; a list of addresses in a video leads to no others.
+    """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what FFmpeg prints about damaged frames, later on
     os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "5")  # seconds that a read waits for a camera that hangs
     # The first is its name in Debian's OpenCV (4.6 of Bookworm, 4.10 of Trixie), the second in PyPI's.
     silence = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
     silence(0)
-    with silence_native_stderr():
+    with _OPENING, _ffmpeg_options(f"protocol_whitelist;{protocols}" if protocols else ""), silence_native_stderr():
         return cv2.VideoCapture(*arguments)
+
+
+@contextmanager
+def _ffmpeg_options(options: str) -> Iterator[None]:
+    """Add FFmpeg's options: OpenCV takes them from the environment alone."""
+    name = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+    before = os.environ.get(name)
+    if options:
+        os.environ[name] = f"{before}|{options}" if before else options
+    try:
+        yield
+    finally:
+        if options:
+            os.environ.pop(name)
+            os.environ.update({name: before} if before else {})
 
 
 class Capture:
     """``cv2.VideoCapture`` that may be closed while another thread waits in it: OpenCV would free what is being read."""
 
-    def __init__(self, *arguments: object) -> None:
-        self.cv2 = open_capture(*arguments)
+    def __init__(self, *arguments: object, protocols: str = "") -> None:
+        self.cv2 = open_capture(*arguments, protocols=protocols)
         self.closed = threading.Event()
         self.stamp_s = 0.0
         """The presentation stamp of the last picture."""

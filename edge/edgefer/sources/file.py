@@ -71,15 +71,15 @@ class File(Source):
             return
         if not self._path.is_file():
             raise SourceError(f"{spec}: {_what_else(self._path)}")
-        self._capture = self._open(str(self._path.absolute()))
+        self._capture = self._open(str(self._path.absolute()), "file")
         self._times = self._timing(self._path, self._capture)
         declared = self._capture.cv2.get(cv2.CAP_PROP_FPS)
         size = (int(self._capture.cv2.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         rate = f"{self._rate:.3g} frames a second" if self._counted or self._rate == declared else "frames at their own times"
         self.description = f"{self._path}, {'x'.join(map(str, size))}, {rate}{self._options.words}"
 
-    def _open(self, address: str) -> Capture:
-        capture = Capture(address, cv2.CAP_FFMPEG)
+    def _open(self, address: str, protocols: str) -> Capture:
+        capture = Capture(address, cv2.CAP_FFMPEG, protocols=protocols)
         if not capture.cv2.isOpened():
             raise SourceError(f"{self._spec}: not a video that OpenCV can read; try 'ffmpeg -i {self._path.name} clip.mp4'")
         return capture
@@ -108,7 +108,7 @@ class File(Source):
             self._pump = Pump(chunks_of(self._path, self._closed))
         except OSError as error:
             raise SourceError(f"{self._spec}: cannot be read: {error.strerror}") from None
-        self._capture = self._open(self._pump.address)
+        self._capture = self._open(self._pump.address, Pump.PROTOCOL)
         return self._capture, self._timing(None, self._capture)
 
     def __iter__(self) -> Iterator[Frame]:

@@ -16,7 +16,7 @@ from edgefer.errors import SourceError
 from edgefer.redact import reason
 from edgefer.sources.capture import Capture
 from edgefer.sources.hls import Hls, is_playlist
-from edgefer.sources.http_request import HttpRequest
+from edgefer.sources.http_request import HttpRequest, same_host
 from edgefer.sources.jpegs import Jpegs
 from edgefer.sources.pump import Pump
 
@@ -59,6 +59,8 @@ def open_http(address: str, timeout_s: float, fps: float, limits: list[int]) -> 
     try:
         request = HttpRequest(address, timeout_s)
     except HTTPError as error:
+        if 300 <= error.code < 400:
+            same_host(address, error.headers.get("Location") or "", address)
         login = "; check user and password" if error.code in (401, 403) else "; check the path"
         raise SourceError(f"it answers {error.code} {error.reason}{login}") from None
     except (OSError, HTTPException, ValueError) as error:
@@ -87,7 +89,7 @@ class PumpedVideo(Capture):
 
     def __init__(self, pump: Pump, limits: list[int]) -> None:
         self._pump = pump
-        super().__init__(pump.address, cv2.CAP_FFMPEG, limits)
+        super().__init__(pump.address, cv2.CAP_FFMPEG, limits, protocols=pump.PROTOCOL)
 
     @property
     def trouble(self) -> str:

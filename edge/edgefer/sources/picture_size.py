@@ -35,7 +35,7 @@ def jpeg_end(data: bytes | bytearray, begin: int) -> int:
             return end + 2 if end >= 0 else 0
         elif kind == 0x01 or 0xD0 <= kind <= 0xD7:
             at += 2
-        elif kind < 0xC0:
+        elif kind < 0xC0 or kind in (0xD8, 0xD9):
             return -1
         else:
             # A segment and its length: a small picture inside it has an end of its own.

@@ -16,6 +16,9 @@ _POLL_MS = 250
 class Pump:
     """A thread that copies ``chunks`` into a pipe; `close` ends both."""
 
+    PROTOCOL = "pipe"
+    """The only protocol that FFmpeg needs for it."""
+
     def __init__(self, chunks: Iterator[bytes], stop: Callable[[], None] = lambda: None) -> None:
         self._chunks, self._stop = chunks, stop
         self._read_end, self._write_end = os.pipe()
@@ -27,8 +30,8 @@ class Pump:
 
     @property
     def address(self) -> str:
-        """What FFmpeg opens. Its protocol ``pipe:`` lets a file of addresses lead nowhere else."""
-        return f"pipe:{self._read_end}"
+        """What FFmpeg opens."""
+        return f"{self.PROTOCOL}:{self._read_end}"
 
     def _copy(self) -> None:
         try:

@@ -91,7 +91,8 @@ class Stream(Source):
         limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit_ms]
         if self._scheme in ("http", "https"):
             return open_http(self._address, self._options.timeout_s, self._options.fps, limits)
-        return Capture(self._address, cv2.CAP_FFMPEG, limits)
+        # RTSP needs several protocols, and names no other addresses in its video.
+        return Capture(self._address, cv2.CAP_FFMPEG, limits, protocols="" if self._scheme == "rtsp" else self._scheme)
 
     def _why_not(self) -> str:
         """Whether anything answers at the address: OpenCV gives no reason."""
