@@ -13,11 +13,11 @@ from edgefer.types import Pixels
 
 
 def varied_faces() -> Pixels:
-    """Drawn faces, each as it is, mirrored, dimmed and with noise: 96 of them."""
+    """Drawn faces, each as it is, mirrored, dimmed and with noise: 48 of them."""
     random = np.random.default_rng(2013)
     faces = np.concatenate([golden_pictures(48, 48), golden_pictures(48, 48)[:, :, ::-1]]).astype(np.float32)
     dimmed = np.concatenate([faces * share for share in (0.5, 0.75, 1.0, 1.25)])
-    noisy = np.concatenate([dimmed + random.normal(0, deviation, dimmed.shape) for deviation in (10,)])
+    noisy = dimmed + random.normal(0, 10, dimmed.shape)
     return np.clip(noisy, 0, 255).astype(np.uint8)
 
 

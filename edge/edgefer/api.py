@@ -28,10 +28,7 @@ def photo(path: str | Path, settings: Settings | None = None) -> tuple[Face, ...
     """
     if not Path(path).is_file():
         raise SourceError(f"{path}: no such picture; give the path of an image file, such as picture.jpg")
-    try:
-        (frame,) = Images(Spec(f"images:{path}", "images", str(path), {}))
-    except SourceError:
-        raise SourceError(f"{path}: not a picture that OpenCV can read") from None
+    (frame,) = Images(Spec(f"images:{path}", "images", str(path), {}))
     return open_pipeline(settings, tracked=False).process(frame).faces
 
 

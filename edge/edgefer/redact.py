@@ -74,7 +74,7 @@ def redact_url(address: str) -> str:
     elif visible != after:
         options = _OPTIONS.search(after) if after.startswith("#", len(visible)) else None
         visible += options[0] if options and len(visible) + len(options[0]) == len(after) else after[len(visible)] + CUT
-    return _redact_options(lead + (CUT + at if at else "") + visible)
+    return _redact_options(lead + (CUT if before else "") + at + visible)
 
 
 def redact_known(text: str, known: Collection[str]) -> str:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgefer.cli.check_config import refuse_overlap
 from edgefer.errors import MemoryLimit
 from edgefer.files import state_dir
 from edgefer.machine import resident_bytes, trim_memory, version
@@ -49,6 +50,7 @@ def run(settings: Settings, stop: threading.Event, say: Callable[[str], None], c
     """Sinks as the loop calls them: most in a thread of their own."""
     with ExitStack() as stack:
         specs = _sink_specs(settings)
+        refuse_overlap(settings.source, specs)
         updater = stack.enter_context(_updater(settings, specs)) if settings.update.enabled else None
         pipeline = updater.open_pipeline() if updater else open_pipeline(settings)
         source = open_source(settings.source or pick_source(say))

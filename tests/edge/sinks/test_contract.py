@@ -144,6 +144,21 @@ def test_snapshots_never_overwrite_a_photograph_of_the_same_folder(tmp_path: Pat
     assert (tmp_path / "photo.jpg.edgefer.jpg").is_file()
 
 
+def test_a_picture_of_a_subfolder_keeps_its_subfolder(tmp_path: Path) -> None:
+    open_sink(f"snapshots:{tmp_path}").write(observation(name="a/b/photo.jpg"))
+    assert (tmp_path / "a/b/photo.jpg.edgefer.jpg").is_file()
+
+
+def test_snapshots_of_earlier_runs_count_and_only_they_are_deleted(tmp_path: Path) -> None:
+    (tmp_path / "mine.jpg").touch()
+    for day in range(5):
+        (tmp_path / f"2030010{day + 1}-120000-000007.jpg").touch()
+    open_sink(f"snapshots:{tmp_path}?every_s=0&keep=3").write(observation())
+    kept = sorted(path.name for path in tmp_path.iterdir())
+    assert len(kept) == 4
+    assert {"20300104-120000-000007.jpg", "20300105-120000-000007.jpg", "mine.jpg"} < set(kept)
+
+
 def test_old_snapshots_of_a_run_make_room(tmp_path: Path) -> None:
     sink = open_sink(f"snapshots:{tmp_path}?every_s=0&keep=3")
     for index in range(10):
