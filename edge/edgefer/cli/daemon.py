@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import sys
 import threading
@@ -14,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgefer.cli.check_config import refuse_overlap
-from edgefer.errors import MemoryLimit
+from edgefer.errors import MemoryLimit, SettingsError, SinkError
 from edgefer.files import state_dir
 from edgefer.machine import resident_bytes, trim_memory, version
 from edgefer.model.describe import facts_of
-from edgefer.output import About, Background, Sink, begin, close_all
+from edgefer.output import About, Background, Retried, Sink, begin, close_all, split_required
 from edgefer.pipeline import loop
 from edgefer.pipeline.ignored import Ignored
 from edgefer.pipeline.stages import Pipeline, open_pipeline
@@ -26,14 +25,12 @@ from edgefer.pipeline.throttle import Throttle
 from edgefer.redact import redact_url
 from edgefer.regions import Regions
 from edgefer.settings import Region, Settings
-from edgefer.sinks import open_sink
+from edgefer.sinks import SINKS, open_sink
 from edgefer.sources import Source, open_source, pick_source
 
 if TYPE_CHECKING:
     from edgefer.update.updater import Updater
 
-_MEMORY_CHECK_FRAMES = 64
-"""Frames between two checks of the memory in use."""
 _TRIM_S = 5.0
 """Seconds between two times that free memory is returned to the system: some 10 MB, in a few milliseconds."""
 
@@ -56,7 +53,7 @@ def run(settings: Settings, stop: threading.Event, say: Callable[[str], None], c
         source = open_source(settings.source or pick_source(say))
         stack.callback(source.close)
         stack.callback(close_all, sinks)
-        opened = _open_sinks(specs, settings, pipeline, sinks, stop, lossless=not source.live)
+        opened = _open_sinks(specs, settings, pipeline, sinks, stop, not source.live, say)
         if updater:
             from edgefer.sinks.mqtt import Mqtt
 
@@ -108,12 +105,16 @@ def _sink_specs(settings: Settings) -> list[str]:
 
 
 def _open_sinks(
-    specs: list[str], settings: Settings, pipeline: Pipeline, sinks: list[Sink], stop: threading.Event, lossless: bool
-) -> list[Sink]:
-    """Open the sinks and return them; also append each to ``sinks``, in its thread, so that the caller closes it after an error."""
+    specs: list[str], settings: Settings, pipeline: Pipeline, sinks: list[Sink], stop: threading.Event, lossless: bool,
+    say: Callable[[str], None],
+) -> list[Sink]:  # fmt: skip
+    """Open the sinks and return them; also append each to ``sinks``, in its thread, so that the caller closes it after an error.
+
+    One that cannot be opened now is retried, and does not end the others. Only for a clip or pictures, which do not wait, it is an error.
+    """
     opened: list[Sink] = []
     for spec in specs:
-        sink = open_sink(spec)
+        sink = open_sink(spec) if lossless else _open_or_retry(spec, say)
         opened.append(sink)
         sinks.append(sink if sink.main_thread else Background(sink, redact_url(spec), stop, lossless))
     if settings.action:
@@ -124,12 +125,25 @@ def _open_sinks(
     return opened
 
 
+def _open_or_retry(text: str, say: Callable[[str], None]) -> Sink:
+    """The sink of a spec, or one that is opened later; raises `EdgeferError` for a wrong spec, and where the sink is required."""
+    plug, _ = SINKS.read(text)
+    try:
+        return open_sink(text)
+    except SinkError as error:
+        # A setting that is wrong does not become right, and a window or systemd is there from the beginning.
+        if isinstance(error, SettingsError) or plug.main_thread or split_required(text)[1]:
+            raise
+        say(f"{error}; the others go on, and this is tried again")
+        return Retried(redact_url(text), partial(open_sink, text), error)
+
+
 def _memory_guard(limit_mb: float) -> Callable[[int], None]:
     """A check to call before each frame; raises `MemoryLimit`. Raspberry Pi OS switches the kernel's memory cgroup off."""
-    frames = itertools.count()
 
     def guard(_faults: int) -> None:
-        if next(frames) % _MEMORY_CHECK_FRAMES == 0 and (found_mb := resident_bytes() / 1e6) > limit_mb:
+        # Before every frame, for 20 us: a few large pictures fill a small board.
+        if (found_mb := resident_bytes() / 1e6) > limit_mb:
             raise MemoryLimit(f"{found_mb:.0f} MB of memory are in use, and max_memory_mb allows {limit_mb:.0f}: ending, for a restart")
 
     return guard

@@ -8,8 +8,10 @@ import sys
 from collections.abc import Sequence
 
 from edgefer.cli.parser import Parser
+from edgefer.cli.terminal import hold_sighup
 from edgefer.errors import EdgeferError
 from edgefer.machine import version
+from edgefer.native_stderr import separate_stderr
 from edgefer.redact import print_crash, redact
 
 VERBS = {
@@ -46,6 +48,9 @@ NO_OPENCV = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status: 0 done, 1 an error (one line on standard error), 2 a wrong flag."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if "run" in arguments:
+        hold_sighup(True)
+    separate_stderr()
     options = _parser(arguments).parse_args(arguments)
     try:
         return int(options.main(options))

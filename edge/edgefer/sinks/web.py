@@ -15,7 +15,7 @@ from edgefer.errors import MissingLibrary, SettingsError, SinkError
 from edgefer.history.aggregate import Aggregator
 from edgefer.history.store import History
 from edgefer.options import SecretFile
-from edgefer.output import About, Background, Sink
+from edgefer.output import About, Sink, bare
 from edgefer.settings import Table, checked
 from edgefer.sinks.history import HistorySink
 from edgefer.spec import Spec
@@ -25,7 +25,7 @@ from edgefer.web.health import Health
 try:
     from edgefer.web.answers import PrivacyLevel
     from edgefer.web.app import Page
-    from edgefer.web.auth import MAKE_TOKEN, read_token
+    from edgefer.web.auth import MAKE_TOKEN, TokenRefused, read_token
     from edgefer.web.live import Live
     from edgefer.web.prometheus import Metrics
     from edgefer.web.server import MAX_CONNECTIONS, Server
@@ -107,10 +107,7 @@ class Web(Sink):
     def begin(self, about: About) -> str:
         """Connect the page to its run, and to the ``history:`` sink if there is one; returns the address."""
         self._live.about = self._metrics.about = about
-        bare = (sink.sink if isinstance(sink, Background) else sink for sink in about.sinks)
-        kept = next((sink for sink in bare if isinstance(sink, HistorySink)), None)
-        if kept:
-            self._live.history = kept.history
+        self._use_kept_history()
         return f"web page: {self.address} (shows {self._live.level})"
 
     def write(self, observation: Observation) -> None:
@@ -121,11 +118,18 @@ class Web(Sink):
         if time.monotonic() - self._flushed_s >= FLUSH_S:
             self._flushed_s = time.monotonic()
             batch = self._aggregator.take()
+            self._use_kept_history()
             if self._live.history is self._own:
                 batch.visits.clear()
                 batch.changes.clear()
                 self._own.add(batch)
                 self._own.make_room(KEEP_DAYS, MAX_MB, free_mb=0)
+
+    def _use_kept_history(self) -> None:
+        """Show the history of the ``history:`` sink as soon as that is open."""
+        kept = next((sink for sink in map(bare, self._live.about.sinks) if isinstance(sink, HistorySink)), None)
+        if kept:
+            self._live.history = kept.history
 
     def camera(self, state: CameraState) -> None:
         """Show the state of the camera."""
@@ -176,7 +180,7 @@ def _token(spec: Spec, address: Address, options: WebOptions) -> str | None:
     if credential.is_file():
         return read_token(credential)
     if not _private(address, options):
-        raise SinkError(f"{spec}: other machines can read this address, so it needs a token; {MAKE_TOKEN}")
+        raise TokenRefused(f"{spec}: other machines can read this address, so it needs a token; {MAKE_TOKEN}")
     return None
 
 

@@ -75,7 +75,7 @@ class Page:
         self._events.close()
 
     async def _home(self, request: Request) -> Response:
-        if self.guard.admits(request.headers):
+        if self.guard.admits(address_of(request.scope), request.headers):
             return Response(self._index, media_type="text/html")
         return self._login_page(401, "")
 
