@@ -7,8 +7,8 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from edgefer.errors import SinkError
 from edgefer.log_once import LogOnce
@@ -24,6 +24,21 @@ class QuitRun(Exception):
     """Raised by a sink on the main thread when the user asks to stop."""
 
 
+class PrivacyControl(Protocol):
+    """What a page may show, changed during a run."""
+
+    @property
+    def level(self) -> str:
+        """The level in use."""
+
+    @property
+    def allowed(self) -> Sequence[str]:
+        """Levels that the configuration allows."""
+
+    def set_level(self, level: str) -> bool:
+        """Change the level; False, and no change, where the configuration forbids it."""
+
+
 class Sink(Plug, ABC):
     """Takes observations. A subclass has `write` and `close`, and overrides of the rest what it needs.
 
@@ -36,6 +51,10 @@ class Sink(Plug, ABC):
     """Works on the main thread, as windows must. Every other sink gets a thread of its own."""
     images_leave: bool = False
     """Images can be seen from another machine."""
+    page_url: str = ""
+    """Address of its web page for other machines, if it has one."""
+    privacy_control: PrivacyControl | None = None
+    """What its web page may show, if it has one."""
 
     def begin(self, about: About) -> str:
         """Called once before the first frame; returns a line for people, or nothing."""
@@ -69,6 +88,15 @@ class About:
     """All sinks of the run, those in threads of their own as `Background`."""
     regions: Regions | None = None
     """The ignored regions; None: they cannot be changed."""
+    paused: threading.Event = field(default_factory=threading.Event)
+    """While it is set, no frame is processed."""
+    updates: bool = False
+    """Models are updated over the air."""
+
+
+def bare_sinks(sinks: Sequence[Sink]) -> list[Sink]:
+    """The sinks themselves, without their threads."""
+    return [sink.sink if isinstance(sink, Background) else sink for sink in sinks]
 
 
 def begin(sinks: Sequence[Sink], about: About) -> list[str]:

@@ -6,12 +6,13 @@ import itertools
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
-from edgefer.errors import MemoryLimit
+from edgefer.errors import MemoryLimit, SourceError
 from edgefer.files import state_dir
 from edgefer.machine import resident_bytes, trim_memory, version
 from edgefer.model.describe import facts_of
@@ -26,9 +27,13 @@ from edgefer.settings import Region, Settings
 from edgefer.sinks import open_sink
 from edgefer.sinks.actions import Actions, check_actions
 from edgefer.sinks.mqtt import Mqtt
-from edgefer.sources import Source, open_source, pick_source
+from edgefer.sources import SOURCES, Source, open_source, pick_source
+from edgefer.spec import parse_spec
+from edgefer.types import CameraState
 from edgefer.update.updater import Updater
 
+_IDLE_S, _RETRY_S = 0.25, 5.0
+"""Seconds between two signs of life without frames, and between two attempts to open a missing camera."""
 _MEMORY_CHECK_FRAMES = 64
 """Frames between two checks of the memory in use."""
 
@@ -47,19 +52,23 @@ def run(settings: Settings, stop: threading.Event, say: Callable[[str], None], c
         specs = _sink_specs(settings)
         updater = stack.enter_context(Updater(settings, specs, state_dir())) if settings.update.enabled else None
         pipeline = updater.open_pipeline() if updater else open_pipeline(settings)
-        source = open_source(settings.source or pick_source(say))
-        stack.callback(source.close)
+        spec = settings.source or pick_source(say)
+        source, why = _open_or_why(spec, specs)
+        description = source.description if source else f"waiting for {redact_url(spec)}"
+        stack.callback(lambda: source and source.close())
         stack.callback(close_all, sinks)
-        opened = _open_sinks(specs, settings, pipeline, sinks, stop, lossless=not source.live)
-        if updater:
-            for sink in opened:
-                if isinstance(sink, Mqtt):
-                    updater.listen(sink.connection, sink.topics)
-        _announce(source, pipeline, opened, say)
+        opened = _open_sinks(specs, settings, pipeline, sinks, stop, lossless=bool(source and not source.live))
+        _listen(updater, opened)
+        _announce(description, pipeline, opened, say)
         regions = Regions(settings.detector.ignore, partial(_ignore, pipeline), config)
-        for message in begin(sinks, About(version(), source.description, lambda: facts_of(pipeline.classifier), sinks, regions)):
+        about = About(version(), description, lambda: facts_of(pipeline.classifier), sinks, regions, updates=bool(updater))
+        for message in begin(sinks, about):
             say(message)
+        source = source or _await_source(spec, why, sinks, stop, say)
+        if source is None:
+            return 0
         checks = [
+            _pause(about.paused, sinks, stop),
             *([updater.between(pipeline)] if updater else []),
             *([_memory_guard(settings.max_memory_mb)] if settings.max_memory_mb else []),
         ]
@@ -75,6 +84,55 @@ def run(settings: Settings, stop: threading.Event, say: Callable[[str], None], c
     for complaint in filter(None, (sink.complaint() for sink in background)):
         say(complaint)
     return int(any(sink.failed for sink in background))
+
+
+def _open_or_why(spec: str, sinks: Sequence[str]) -> tuple[Source | None, str]:
+    """The opened source; None and why where it is a camera that may come later: with an MQTT sink, which reports it."""
+    plug, _ = SOURCES.read(spec)
+    try:
+        return open_source(spec), ""
+    except SourceError as error:
+        if plug.live and any(parse_spec(sink).scheme in ("mqtt", "mqtts") for sink in sinks):
+            return None, str(error)
+        raise
+
+
+def _await_source(spec: str, why: str, sinks: Sequence[Sink], stop: threading.Event, say: Callable[[str], None]) -> Source | None:
+    """The source once it can be opened, with reports to the sinks; None after a stop."""
+    say(f"{why}; waiting for it")
+    begun_s = tried_s = time.monotonic()
+    for sink in sinks:
+        sink.camera(CameraState("missing", 0.0))
+    while not stop.wait(_IDLE_S):
+        for sink in sinks:
+            sink.idle()
+        if time.monotonic() - tried_s < _RETRY_S:
+            continue
+        with suppress(SourceError):
+            source = open_source(spec)
+            say(f"source: {source.description}")
+            for sink in sinks:
+                sink.camera(CameraState("live", time.monotonic() - begun_s))
+            return source
+        tried_s = time.monotonic()
+    return None
+
+
+def _pause(paused: threading.Event, sinks: Sequence[Sink], stop: threading.Event) -> Callable[[int], None]:
+    """A check to call before each frame; it waits while the run is paused."""
+
+    def wait(_faults: int) -> None:
+        while paused.is_set() and not stop.wait(_IDLE_S):
+            for sink in sinks:
+                sink.idle()
+
+    return wait
+
+
+def _listen(updater: Updater | None, sinks: Sequence[Sink]) -> None:
+    for sink in sinks:
+        if updater and isinstance(sink, Mqtt):
+            updater.listen(sink.connection, sink.topics)
 
 
 def _ignore(pipeline: Pipeline, regions: Sequence[Region]) -> None:
@@ -119,10 +177,12 @@ def _memory_guard(limit_mb: float) -> Callable[[int], None]:
     return guard
 
 
-def _announce(source: Source, pipeline: Pipeline, sinks: Sequence[Sink], say: Callable[[str], None]) -> None:
+def _announce(source: str, pipeline: Pipeline, sinks: Sequence[Sink], say: Callable[[str], None]) -> None:
     """What people should know before the first frame."""
     images_leave = any(sink.images_leave for sink in sinks)
-    say(f"{NOTICE} {'Everybody with the token sees images.' if images_leave else 'No image leaves this machine.'}")
-    say(f"source: {source.description}; model: {pipeline.classifier.path}")
+    say(
+        f"{NOTICE} {'Everybody with the token, or who reads the broker, sees images.' if images_leave else 'No image leaves this machine.'}"
+    )
+    say(f"source: {source}; model: {pipeline.classifier.path}")
     if not pipeline.classifier.accelerated:
         say("XNNPACK is not in use: every answer takes many times as long; 'edgefer doctor' explains why")

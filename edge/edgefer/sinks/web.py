@@ -15,7 +15,7 @@ from edgefer.errors import MissingLibrary, SettingsError, SinkError
 from edgefer.history.aggregate import Aggregator
 from edgefer.history.store import History
 from edgefer.options import SecretFile
-from edgefer.output import About, Background, Sink
+from edgefer.output import About, Sink, bare_sinks
 from edgefer.settings import Table, checked
 from edgefer.sinks.history import HistorySink
 from edgefer.spec import Spec
@@ -68,6 +68,11 @@ class Address:
         except ValueError:
             return self.host == "localhost"
 
+    @property
+    def elsewhere(self) -> str:
+        """The address as other machines of the network write it."""
+        return str(Address(f"{socket.gethostname()}.local", self.port) if self.host in ("0.0.0.0", "::") else self)
+
     def __str__(self) -> str:
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
@@ -91,7 +96,8 @@ class Web(Sink):
         """Whether pictures can be seen from another machine."""
         self._health, self._aggregator, self._own = Health(), Aggregator(), History(None)
         self._flushed_s = time.monotonic()
-        self._live = Live(self._health, self._own, most)
+        self.privacy_control = self._live = Live(self._health, self._own, most)
+        self.page_url = "" if self.address.local else self.address.elsewhere
         self._metrics = Metrics(self._health, self._aggregator, with_faces=lambda: self._live.level != "totals")
         hosts = [name for name in options.host.split(",") if name]
         self._page = Page(self._live, self._metrics, token, hosts, cookie=f"edgefer_{self.address.port}")
@@ -107,8 +113,7 @@ class Web(Sink):
     def begin(self, about: About) -> str:
         """Connect the page to its run, and to the ``history:`` sink if there is one; returns the address."""
         self._live.about = self._metrics.about = about
-        bare = (sink.sink if isinstance(sink, Background) else sink for sink in about.sinks)
-        kept = next((sink for sink in bare if isinstance(sink, HistorySink)), None)
+        kept = next((sink for sink in bare_sinks(about.sinks) if isinstance(sink, HistorySink)), None)
         if kept:
             self._live.history = kept.history
         return f"web page: {self.address} (shows {self._live.level})"
