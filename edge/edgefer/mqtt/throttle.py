@@ -13,6 +13,8 @@ CHANGE_S = 1.0
 """Shortest time between two changes of the expression or of the number of faces, and between any state and a change of the score."""
 SETTLE_S, UNCERTAIN_S = 0.5, 1.0
 """A new expression or score is sent when the old one has been gone for so long; `uncertain` waits longer, since it says less."""
+GONE_S = 1.5
+"""A face that is lost for less than this stays in the state."""
 SCORE_STEP, BUSY_SCORE_STEP = 0.05, 0.25
 """Change of the score, 0..1, that gives a new state: usually, and for a busy face, since Home Assistant records each one."""
 BUSY, BUSY_S = 4, 30.0
@@ -56,6 +58,8 @@ class StateThrottle:
         """The face that last had the expression of the last state."""
         self._left_s: float | None = None
         """Since when that face has another one."""
+        self._fewer_s: float | None = None
+        """Since when there are fewer faces than in the last state."""
         self._apart_s: float | None = None
         """Since when the score differs from that of the last state."""
 
@@ -71,7 +75,9 @@ class StateThrottle:
         last = self._last
         if last is None or now:
             return self._send(current, now_s)
-        if not self._settled(current, last, now_s):
+        if self._lost(current, last, now_s):
+            current = replace(last, model=current.model)
+        elif not self._settled(current, last, now_s):
             current = replace(last, faces=current.faces, model=current.model)
         if (current.expression, current.faces, current.model) != (last.expression, last.faces, last.model):
             return self._send(current, now_s) if now_s - self._changed_s >= CHANGE_S else None
@@ -79,6 +85,15 @@ class StateThrottle:
         if self._score_settled(current, last, now_s) and age_s >= CHANGE_S:
             return self._send(current, now_s)
         return self._send(last, now_s) if age_s >= longest_s else None
+
+    def _lost(self, current: Shown, last: Shown, now_s: float) -> bool:
+        """Whether a face is lost that may come back."""
+        if current.faces >= last.faces:
+            self._fewer_s = None
+            return False
+        if self._fewer_s is None:
+            self._fewer_s = now_s
+        return now_s - self._fewer_s < GONE_S
 
     def _settled(self, current: Shown, last: Shown, now_s: float) -> bool:
         """Whether a new expression is no flicker; the first one of another face is none."""

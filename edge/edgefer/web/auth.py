@@ -38,6 +38,15 @@ HEADERS = {
 }
 
 
+def headers(frame: str) -> dict[str, str]:
+    """The headers of every response; ``frame`` is the origin whose pages may show this one inside them."""
+    if not frame:
+        return HEADERS
+    policy = HEADERS["content-security-policy"].replace("frame-ancestors 'none'", f"frame-ancestors {frame}")
+    # X-Frame-Options knows no origins.
+    return {**{name: value for name, value in HEADERS.items() if name != "x-frame-options"}, "content-security-policy": policy}
+
+
 def read_token(path: Path) -> str:
     """The token in a file; raises `SinkError` where it is missing or too short, or every user of the machine may read it."""
     try:
@@ -59,7 +68,9 @@ class Guard:
     be DNS rebinding.
     """
 
-    def __init__(self, app: ASGIApp, token: str | None, hosts: Collection[str], public: Collection[str], cookie: str) -> None:
+    def __init__(
+        self, app: ASGIApp, token: str | None, hosts: Collection[str], public: Collection[str], cookie: str, frame: str = ""
+    ) -> None:
         self._app, self._public, self.cookie = app, public, cookie
         self._token = token.encode() if token else None
         # The browser's cookie is a digest, from which the token cannot be computed.
@@ -67,6 +78,7 @@ class Guard:
         name = socket.gethostname().lower()
         self._hosts = {"localhost", name, f"{name}.local", *(host.lower() for host in hosts)}
         self._rate_limit = RateLimit()
+        self._headers = headers(frame)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on or refuse it; every response gets the security headers."""
@@ -76,7 +88,7 @@ class Guard:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                for name, value in self._headers.items():
                     headers.setdefault(name, value)
             await send(message)
 
