@@ -8,8 +8,8 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from edgefer.errors import SinkError
 from edgefer.log_once import LogOnce
@@ -37,6 +37,21 @@ def split_required(text: str) -> tuple[str, bool]:
     return (text[: found.start()] + found[1] + text[found.end() :]).rstrip("?&"), found[2] == "true"
 
 
+class PrivacyControl(Protocol):
+    """What a page may show, changed during a run."""
+
+    @property
+    def level(self) -> str:
+        """The level in use."""
+
+    @property
+    def allowed(self) -> Sequence[str]:
+        """Levels that the configuration allows."""
+
+    def set_level(self, level: str) -> bool:
+        """Change the level; False, and no change, where the configuration forbids it."""
+
+
 class Sink(Plug, ABC):
     """Takes observations. A subclass has `write` and `close`, and overrides of the rest what it needs.
 
@@ -51,6 +66,10 @@ class Sink(Plug, ABC):
     """Images can be seen from another machine."""
     open: bool = True
     """Whether it could be opened."""
+    page_url: str = ""
+    """Address of its web page for other machines, if it has one."""
+    privacy_control: PrivacyControl | None = None
+    """What its web page may show, if it has one."""
 
     @classmethod
     def parse(cls, text: str) -> Spec:
@@ -89,6 +108,10 @@ class About:
     """All sinks of the run, those in threads of their own as `Background`."""
     regions: Regions | None = None
     """The ignored regions; None: they cannot be changed."""
+    paused: threading.Event = field(default_factory=threading.Event)
+    """While it is set, no frame is processed."""
+    updates: bool = False
+    """Models are updated over the air."""
 
 
 def begin(sinks: Sequence[Sink], about: About) -> list[str]:
@@ -124,11 +147,18 @@ class Retried(Sink):
 
     def write(self, observation: Observation) -> None:
         """Open it where that is due, and write."""
-        if self.sink is None and self._clock() >= self._next_s:
-            self._try()
+        if self.sink is None:
+            self.idle()
         if self.sink is None:
             raise self._why
         self.sink.write(observation)
+
+    def idle(self) -> None:
+        """Open it where that is due; also without frames."""
+        if self.sink:
+            self.sink.idle()
+        elif self._clock() >= self._next_s:
+            self._try()
 
     def _try(self) -> None:
         try:

@@ -7,13 +7,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgefer.cli.check_config import refuse_overlap
-from edgefer.errors import MemoryLimit, SettingsError, SinkError
+from edgefer.errors import MemoryLimit, SettingsError, SinkError, SourceError
 from edgefer.files import state_dir
 from edgefer.machine import resident_bytes, trim_memory, version
 from edgefer.model.describe import facts_of
@@ -26,11 +26,15 @@ from edgefer.redact import redact_url
 from edgefer.regions import Regions
 from edgefer.settings import Region, Settings
 from edgefer.sinks import SINKS, open_sink
-from edgefer.sources import Source, open_source, pick_source
+from edgefer.sources import SOURCES, Source, open_source, pick_source
+from edgefer.spec import parse_spec
+from edgefer.types import CameraState
 
 if TYPE_CHECKING:
     from edgefer.update.updater import Updater
 
+_IDLE_S, _RETRY_S = 0.25, 5.0
+"""Seconds between two signs of life without frames, and between two attempts to open a missing camera."""
 _TRIM_S = 5.0
 """Seconds between two times that free memory is returned to the system: some 10 MB, in a few milliseconds."""
 
@@ -50,21 +54,24 @@ def run(settings: Settings, stop: threading.Event, say: Callable[[str], None], c
         refuse_overlap(settings.source, specs)
         updater = stack.enter_context(_updater(settings, specs)) if settings.update.enabled else None
         pipeline = updater.open_pipeline() if updater else open_pipeline(settings)
-        source = open_source(settings.source or pick_source(say))
-        stack.callback(source.close)
+        spec = settings.source or pick_source(say)
+        source, why = _open_or_why(spec, specs)
+        description = source.description if source else f"waiting for {redact_url(spec)}"
+        stack.callback(lambda: source and source.close())
         stack.callback(close_all, sinks)
-        opened = _open_sinks(specs, settings, pipeline, sinks, stop, not source.live, say)
+        opened = _open_sinks(specs, settings, pipeline, sinks, stop, bool(source and not source.live), say)
         if updater:
-            from edgefer.sinks.mqtt import Mqtt
-
-            for sink in opened:
-                if isinstance(sink, Mqtt):
-                    updater.listen(sink.connection, sink.topics)
-        _announce(source, pipeline, opened, say)
+            _listen(updater, opened)
+        _announce(description, pipeline, opened, say)
         regions = Regions(settings.detector.ignore, partial(_ignore, pipeline), config)
-        for message in begin(sinks, About(version(), source.description, lambda: facts_of(pipeline.classifier), sinks, regions)):
+        about = About(version(), description, lambda: facts_of(pipeline.classifier), sinks, regions, updates=bool(updater))
+        for message in begin(sinks, about):
             say(message)
+        source = source or _await_source(spec, why, sinks, stop, say)
+        if source is None:
+            return 0
         checks = [
+            _pause(about.paused, sinks, stop),
             *([updater.between(pipeline)] if updater else []),
             *([_memory_guard(settings.max_memory_mb)] if settings.max_memory_mb else []),
             _trimmer(),
@@ -86,6 +93,57 @@ def _updater(settings: Settings, specs: list[str]) -> Updater:
     from edgefer.update.updater import Updater  # what it needs is 3 MB of memory
 
     return Updater(settings, specs, state_dir())
+
+
+def _open_or_why(spec: str, sinks: Sequence[str]) -> tuple[Source | None, str]:
+    """The opened source; None and why where it is a camera that may come later: with an MQTT sink, which reports it."""
+    plug, _ = SOURCES.read(spec)
+    try:
+        return open_source(spec), ""
+    except SourceError as error:
+        if plug.live and any(parse_spec(sink).scheme in ("mqtt", "mqtts") for sink in sinks):
+            return None, str(error)
+        raise
+
+
+def _await_source(spec: str, why: str, sinks: Sequence[Sink], stop: threading.Event, say: Callable[[str], None]) -> Source | None:
+    """The source once it can be opened, with reports to the sinks; None after a stop."""
+    say(f"{why}; waiting for it")
+    begun_s = tried_s = time.monotonic()
+    for sink in sinks:
+        sink.camera(CameraState("missing", 0.0))
+    while not stop.wait(_IDLE_S):
+        for sink in sinks:
+            sink.idle()
+        if time.monotonic() - tried_s < _RETRY_S:
+            continue
+        with suppress(SourceError):
+            source = open_source(spec)
+            say(f"source: {source.description}")
+            for sink in sinks:
+                sink.camera(CameraState("live", time.monotonic() - begun_s))
+            return source
+        tried_s = time.monotonic()
+    return None
+
+
+def _pause(paused: threading.Event, sinks: Sequence[Sink], stop: threading.Event) -> Callable[[int], None]:
+    """A check to call before each frame; it waits while the run is paused."""
+
+    def wait(_faults: int) -> None:
+        while paused.is_set() and not stop.wait(_IDLE_S):
+            for sink in sinks:
+                sink.idle()
+
+    return wait
+
+
+def _listen(updater: Updater, sinks: Sequence[Sink]) -> None:
+    from edgefer.sinks.mqtt import Mqtt
+
+    for sink in sinks:
+        if isinstance(sink, Mqtt):
+            updater.listen(sink.connection, sink.topics)
 
 
 def _ignore(pipeline: Pipeline, regions: Sequence[Region]) -> None:
@@ -162,10 +220,12 @@ def _trimmer() -> Callable[[int], None]:
     return trim
 
 
-def _announce(source: Source, pipeline: Pipeline, sinks: Sequence[Sink], say: Callable[[str], None]) -> None:
+def _announce(source: str, pipeline: Pipeline, sinks: Sequence[Sink], say: Callable[[str], None]) -> None:
     """What people should know before the first frame."""
     images_leave = any(sink.images_leave for sink in sinks)
-    say(f"{NOTICE} {'Everybody with the token sees images.' if images_leave else 'No image leaves this machine.'}")
-    say(f"source: {source.description}; model: {pipeline.classifier.path}")
+    say(
+        f"{NOTICE} {'Everybody with the token, or who reads the broker, sees images.' if images_leave else 'No image leaves this machine.'}"
+    )
+    say(f"source: {source}; model: {pipeline.classifier.path}")
     if not pipeline.classifier.accelerated:
         say("XNNPACK is not in use: every answer takes many times as long; 'edgefer doctor' explains why")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import os
+import re
 import socket
 import time
 from dataclasses import dataclass
@@ -51,6 +52,12 @@ class WebOptions(Table, frozen=True):
     """File with the token that visitors need; required for any address but this machine's own, and with ``host``."""
     host: str = ""
     """Further names, separated by commas, that the page answers to, such as a reverse proxy's."""
+    frame: str = ""
+    """The page that may show this one inside it, such as https://ha.local:8123; without it none may."""
+
+    def __post_init__(self) -> None:
+        if self.frame and not re.fullmatch(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?", self.frame):
+            raise ValueError("frame is one origin without a path, such as https://ha.local:8123")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,11 @@ class Address:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return self.host == "localhost"
+
+    @property
+    def elsewhere(self) -> str:
+        """The address as other machines of the network write it."""
+        return str(Address(f"{socket.gethostname()}.local", self.port) if self.host in ("0.0.0.0", "::") else self)
 
     def __str__(self) -> str:
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
@@ -91,10 +103,11 @@ class Web(Sink):
         """Whether pictures can be seen from another machine."""
         self._health, self._aggregator, self._own = Health(), Aggregator(), History(None)
         self._flushed_s = time.monotonic()
-        self._live = Live(self._health, self._own, most)
+        self.privacy_control = self._live = Live(self._health, self._own, most)
+        self.page_url = "" if self.address.local else self.address.elsewhere
         self._metrics = Metrics(self._health, self._aggregator, with_faces=lambda: self._live.level != "totals")
         hosts = [name for name in options.host.split(",") if name]
-        self._page = Page(self._live, self._metrics, token, hosts, cookie=f"edgefer_{self.address.port}")
+        self._page = Page(self._live, self._metrics, token, hosts, cookie=f"edgefer_{self.address.port}", frame=options.frame)
         self.server = Server(self._page.guard, listening)
 
     @classmethod

@@ -53,6 +53,15 @@ class TokenRefused(SinkError, SettingsError):
     """There is no token, or one that protects nothing: trying again helps nobody."""
 
 
+def headers(frame: str) -> dict[str, str]:
+    """The headers of every response; ``frame`` is the origin whose pages may show this one inside them."""
+    if not frame:
+        return HEADERS
+    policy = HEADERS["content-security-policy"].replace("frame-ancestors 'none'", f"frame-ancestors {frame}")
+    # X-Frame-Options knows no origins.
+    return {**{name: value for name, value in HEADERS.items() if name != "x-frame-options"}, "content-security-policy": policy}
+
+
 def read_token(path: Path) -> str:
     """The token in a file; raises `TokenRefused` where it is missing or can be guessed, or every user of the machine may read it."""
     try:
@@ -84,7 +93,9 @@ class Guard:
     are counted together, and refused without a hint once there are too many.
     """
 
-    def __init__(self, app: ASGIApp, token: str | None, hosts: Collection[str], public: Collection[str], cookie: str) -> None:
+    def __init__(
+        self, app: ASGIApp, token: str | None, hosts: Collection[str], public: Collection[str], cookie: str, frame: str = ""
+    ) -> None:
         self._app, self._public, self.cookie = app, public, cookie
         self._token = token.encode() if token else None
         # The browser's cookie is a digest, from which the token cannot be computed.
@@ -93,6 +104,7 @@ class Guard:
         self._proxied = bool(hosts)
         self._hosts = {"localhost", name, f"{name}.local", *(host.lower() for host in hosts)}
         self._rate_limit = RateLimit()
+        self._headers = headers(frame)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on or refuse it; every response gets the security headers."""
@@ -102,7 +114,7 @@ class Guard:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                for name, value in self._headers.items():
                     headers.setdefault(name, value)
             await send(message)
 

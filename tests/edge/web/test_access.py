@@ -69,7 +69,7 @@ def test_a_browser_sends_the_token_once_and_keeps_a_cookie_that_is_not_the_token
     assert (form.status, b"password" in form.body) == (401, True)
     assert log_in(sink, "wrong").status == 401
     answer = log_in(sink, TOKEN)
-    assert (answer.status, answer.headers["location"]) == (303, "/")
+    assert (answer.status, answer.headers["location"]) == (303, "./")
     cookie = answer.headers["set-cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=strict" in cookie
