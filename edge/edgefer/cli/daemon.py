@@ -63,7 +63,7 @@ def run(settings: Settings, stop: threading.Event, say: Callable[[str], None], c
         if updater:
             _listen(updater, opened)
         _announce(description, pipeline, opened, say)
-        regions = Regions(settings.detector.ignore, partial(_ignore, pipeline), config)
+        regions = Regions(settings.detector.ignore, partial(_ignore, pipeline), config, state_dir())
         about = About(version(), description, lambda: facts_of(pipeline.classifier), sinks, regions, updates=bool(updater))
         for message in begin(sinks, about):
             say(message)
