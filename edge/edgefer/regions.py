@@ -24,7 +24,7 @@ STATE_NAME = "ignore.json"
 
 
 class _Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Regions drawn on the page where the configuration file cannot be written, as for a service; they hold while that file says the same."""
+    """Regions that the configuration file could not take; they hold while that file says the same."""
 
     configured: tuple[Region, ...]
     """What ``[detector] ignore`` of the file was."""
