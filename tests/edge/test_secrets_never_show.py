@@ -178,14 +178,14 @@ def test_an_address_in_the_wrong_argument_keeps_its_secret(edgefer: Run, here: C
             ["doctor", "--bundle", address],
             ["history", address],
             ["report", "--from", address],
-            ["run", "--model", address],
-            ["run", address],
             [address],
         ):
             here(*arguments)
         commands += [
             ["run", "--source", address, "--sink", "jsonl:-"],
             ["run", "--source", "synthetic:?seconds=1", "--sink", address],
+            ["run", "--model", address],
+            ["run", address],
         ]
     run_all(edgefer, commands)
     check_files(tmp_path)
