@@ -101,3 +101,9 @@ def test_a_region_inside_the_frame_is_taken_and_one_outside_is_named(tmp_path: P
 def test_a_number_in_quotes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="min_size_px"):
         settings_of(tmp_path, '[detector]\nmin_size_px = "20"\n')
+
+
+def test_an_unknown_key_like_no_other_is_answered_with_all_keys(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"'detector\.qqqq'.*min_size_px, ") as refused:
+        settings_of(tmp_path, "[detector]\nqqqq = 1\n")
+    assert "did you mean" not in str(refused.value)

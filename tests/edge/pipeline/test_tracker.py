@@ -361,3 +361,18 @@ def test_a_hidden_face_comes_out_no_farther_away_than_a_person_walks(after_s: fl
     others = [track.id for track in update(t, [face(1020), face(1000 - 50 * widths)], begun_s + after_s)]
     assert 1 not in others
     assert 3 in others
+
+
+def test_a_found_face_has_the_roll_of_its_detection_and_is_not_hidden_any_more() -> None:
+    t = tracker()
+    update(t, [face(100), face(130)], 0.0)
+    assert update(t, [face(130)], 0.1)[0].hidden
+    (first, second) = t.update([Detection(face(100), roll_deg=25.0), Detection(face(130))], 0.2)
+    assert (first.roll_deg, first.hidden) == (25.0, False)
+    assert second.roll_deg == 0.0
+
+
+def test_each_detection_is_one_hit() -> None:
+    t = tracker()
+    update(t, [face(100)], 0.0)
+    assert [update(t, [face(100)], frame / 10)[0].hits for frame in (1, 2, 3)] == [2, 3, 4]
