@@ -23,7 +23,7 @@ from edgefer.files import write_atomic
 from edgefer.model.card import read_card
 from edgefer.native_stderr import silence_native_stderr
 from train.cluster import Cluster, read_cluster
-from train.data import FERPLUS_NAME, UNLABELLED_NAME, WHERE_TO_GET, Dataset
+from train.data import FERPLUS_NAME, UNLABELLED_NAME, WHERE_TO_GET, Dataset, find_beside
 from train.material import Material, gather
 from train.recipe import MODELS, RECIPES, Recipe, load_recipe, recipe_names
 from train.versions import installed
@@ -84,6 +84,8 @@ def _cluster(distribute: str) -> Cluster | None:
 
 def _train_all(recipe: Recipe, near: Path, out: Path, options: argparse.Namespace, cluster: Cluster | None) -> None:
     """Train the recipes that ``recipe`` builds on and that have no finished run, each beside ``out``, then ``recipe`` itself."""
+    for name, asked in ((FERPLUS_NAME, options.ferplus), (UNLABELLED_NAME, options.faces)):
+        find_beside(Path(options.data), name, asked)  # before the minute in which the chain is measured
     order = _to_train(recipe, near, out)
     first = order[0]
     if len(order) > 1 and options.distribute != "none":

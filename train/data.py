@@ -232,7 +232,12 @@ RIM_PX = 6
 
 
 def find_beside(data: Path, name: str, asked: str | None = None) -> Path | None:
-    """A file that belongs to a dataset: the one asked for, else ``name`` beside (or in) the dataset, else none."""
+    """A file that belongs to a dataset: the one asked for, else ``name`` beside (or in) the dataset, else none.
+
+    Raises `DataError` where the one asked for is missing.
+    """
+    if asked and not Path(asked).is_file():
+        raise DataError(f"{asked}: no such file; expected {name}, or leave the option out")
     beside = (data if data.is_dir() else data.parent) / name
     return Path(asked) if asked else beside if beside.is_file() else None
 

@@ -147,6 +147,7 @@ def test_the_plateau_rule_reduces_the_rate_at_the_same_epochs_as_keras() -> None
         assert rate == pytest.approx(float(model.optimizer.learning_rate)), f"epoch {index}"
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_at_its_last_epoch(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text("epochs = 40\n[model]\nchannels = [8, 8]\nblocks = [1]\n")
     arguments = ["--data", folder, "--recipe", tmp_path / "mine.toml", "--out", tmp_path / "run"]
