@@ -240,7 +240,9 @@ def test_the_majority_of_the_taggers_is_a_class_only_where_one_leads(table: Path
 
 def test_the_votes_file_is_found_beside_or_inside_the_data(folder: Path, table: Path, votes: Path, tmp_path: Path) -> None:
     assert find_ferplus(table) is None
-    assert find_ferplus(table, "asked.csv") == Path("asked.csv")
+    assert find_ferplus(table, str(votes)) == votes
+    with pytest.raises(DataError, match=r"asked\.csv"):
+        find_ferplus(table, "asked.csv")
     (tmp_path / "fer2013new.csv").touch()
     assert find_ferplus(tmp_path) == find_ferplus(tmp_path / "fer2013.zip") == tmp_path / "fer2013new.csv"
 
