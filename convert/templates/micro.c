@@ -104,18 +104,18 @@ static inline uint8_t narrowed(int32_t sum, uint8_t shift)
 
 /* All outputs of two positions, from the inputs under the kernel at each. Two outputs at a time: what is loaded is used twice. The
  * weights are 4 of an output, 4 of the next, and so on. */
-static APART void multiply(const Layer *layer, const uint8_t *patch, int length, uint8_t *out, uint8_t *next)
+static APART void multiply(const Layer *layer, const uint8_t *one, const uint8_t *two, int length, uint8_t *out, uint8_t *out_next)
 {
     const int8_t *weights = layer->weights;
     const int32_t *bias = layer->bias, *const bias_end = bias + layer->out_depth;
     const uint8_t *shift = layer->shift;
-    for (; bias < bias_end; bias += 2, shift += 2, out += 2, next += 2) {
+    for (; bias < bias_end; bias += 2, shift += 2, out += 2, out_next += 2) {
         int32_t out_a = bias[0], out_b = bias[1], next_a = out_a, next_b = out_b;
-        for (const uint8_t *in = patch, *end = patch + length; in < end; in += 4, weights += 8) {
+        for (const uint8_t *in = one, *in_next = two, *end = one + length; in < end; in += 4, in_next += 4, weights += 8) {
 #if DSP
             uint32_t x, y, w;
             LOAD(x, in);
-            LOAD(y, in + length);
+            LOAD(y, in_next);
             const int16x2_t x_even = EVEN(x), x_odd = ODD(x), y_even = EVEN(y), y_odd = ODD(y);
             LOAD(w, weights);
             out_a = __smlad(x_odd, ODD_SIGNED(w), __smlad(x_even, EVEN_SIGNED(w), out_a));
@@ -126,14 +126,14 @@ static APART void multiply(const Layer *layer, const uint8_t *patch, int length,
 #else
             out_a += DOT4(in, weights);
             out_b += DOT4(in, weights + 4);
-            next_a += DOT4(in + length, weights);
-            next_b += DOT4(in + length, weights + 4);
+            next_a += DOT4(in_next, weights);
+            next_b += DOT4(in_next, weights + 4);
 #endif
         }
         out[0] = narrowed(out_a, shift[0]);
         out[1] = narrowed(out_b, shift[1]);
-        next[0] = narrowed(next_a, shift[0]);
-        next[1] = narrowed(next_b, shift[1]);
+        out_next[0] = narrowed(next_a, shift[0]);
+        out_next[1] = narrowed(next_b, shift[1]);
     }
 }
 
@@ -175,27 +175,41 @@ static void gather(const Layer *layer, const uint8_t *in, int position, uint8_t 
 {
     const int top = position / layer->out_width * layer->stride_y - layer->pad_top;
     const int left = position % layer->out_width * layer->stride_x - layer->pad_left;
-    for (int y = top; y < top + layer->kernel_height; y++) {
-        for (int x = left; x < left + layer->kernel_width; x++, patch += layer->depth) {
-            if (y < 0 || y >= layer->height || x < 0 || x >= layer->width) {
-                memset(patch, layer->zero, layer->depth);
-            } else {
-                memcpy(patch, in + (y * layer->width + x) * layer->depth, layer->depth);
+    const int bytes = layer->kernel_width * layer->depth; /* of a row of the kernel */
+    for (int y = top; y < top + layer->kernel_height; y++, patch += bytes) {
+        if (y < 0 || y >= layer->height) {
+            memset(patch, layer->zero, (size_t)bytes);
+        } else if (left >= 0 && left + layer->kernel_width <= layer->width) {
+            memcpy(patch, in + (y * layer->width + left) * layer->depth, (size_t)bytes);
+        } else {
+            for (int i = 0, x = left; i < bytes; i += layer->depth, x++) {
+                if (x < 0 || x >= layer->width) {
+                    memset(patch + i, layer->zero, layer->depth);
+                } else {
+                    memcpy(patch + i, in + (y * layer->width + x) * layer->depth, layer->depth);
+                }
             }
         }
     }
 }
 
-/* A layer whose outputs sum over all channels. */
+/* A layer whose outputs sum over all channels. A kernel of one pixel needs no patches: its inputs lie side by side. */
 static void convolve(const Layer *layer, const uint8_t *in, uint8_t *out)
 {
-    const int positions = layer->out_height * layer->out_width, depth = layer->out_depth;
-    const int length = (layer->kernel_height * layer->kernel_width * layer->depth + 3) / 4 * 4;
+    const int positions = layer->out_height * layer->out_width, depth = layer->out_depth, strides = layer->stride_y * layer->stride_x;
+    const int inputs = layer->kernel_height * layer->kernel_width * layer->depth, length = (inputs + 3) / 4 * 4;
+    const int pointwise = inputs == layer->depth && inputs == length && strides == 1;
     for (int position = 0; position < positions; position += 2, out += 2 * depth) {
-        const int last = position + 1 == positions; /* without a second one: then the second result is the first again */
-        gather(layer, in, position, arena);
-        gather(layer, in, position + !last, arena + length);
-        multiply(layer, arena, length, out, last ? out : out + depth);
+        const int last = position + 1 == positions; /* without a second one: then the first is computed twice */
+        const uint8_t *one = arena, *two = last ? arena : arena + length;
+        if (pointwise) {
+            one = in + position * length;
+            two = last ? one : one + length;
+        } else {
+            gather(layer, in, position, arena);
+            if (!last) gather(layer, in, position + 1, arena + length);
+        }
+        multiply(layer, one, two, length, out, last ? out : out + depth);
     }
 }
 
