@@ -10,7 +10,8 @@
  *     out = (sum of weight * in + bias) >> shift, at least 0, at most 255
  *
  * That is the int8 arithmetic of TensorFlow Lite, rewritten once by the exporter (convert/c_export.py), without a rounding error:
- * - In the .tflite file all weights are even and all biases are odd. Half of both is enough: the odd half is never decisive.
+ * - In the .tflite file all weights are even and all biases are odd. Halves of both are enough: the odd bit only keeps a sum from being
+ *   exactly half a step, where runtimes round differently.
  * - "Rounded to nearest" is "half a step more, then rounded down". The half step is in the bias.
  * - Zero points (what the byte of a zero is) are in the bias too.
  * - Channels are padded to a multiple of 4 with weights of zero.
@@ -30,9 +31,8 @@
 typedef char a_byte_has_8_bits[(unsigned char)-1 == 255 ? 1 : -1];
 typedef char int_has_32_bits[sizeof(int) == 4 ? 1 : -1];
 typedef char a_negative_number_is_shifted_with_its_sign[(-1 >> 1) == -1 ? 1 : -1];
-typedef char negative_bytes_are_twos_complement[(int8_t)-1 == ~(int8_t)0 ? 1 : -1];
 
-/* The inner loops are functions of their own: so the compiler keeps their variables in registers. */
+/* The inner loops are functions of their own, so that compilers keep their variables in registers. */
 #if defined(__GNUC__)
 #define APART __attribute__((noinline))
 #else
@@ -52,6 +52,8 @@ typedef struct {
 } Layer;
 
 enum { LAYERS = {{ layers | length }}, TAPS = {{ taps }}, CLASSES = {{ labels | length }} };
+
+typedef char the_sum_of_exponentials_has_64_bits[CLASSES < 512 ? 1 : -1]; /* see softmax() */
 
 {% for layer in layers %}
 /* {{ loop.index0 }}: {{ layer.name }}, {{ layer.macs }} multiply-accumulates */
@@ -75,7 +77,7 @@ static const uint64_t exponentials[256] = {
 {{ exponentials | numbers("ull") }}};
 
 const char edgefer_{{ name }}_sha256[65] = "{{ sha256 }}";
-const char *const edgefer_{{ name }}_labels[CLASSES] = {{ "{" }}{% for label in labels %}"{{ label }}"{{ ", " if not loop.last }}{% endfor %}{{ "}" }};
+const char *const edgefer_{{ name }}_labels[CLASSES] = {{ "{" }}{{ labels | map("quoted") | join(", ") }}{{ "}" }};
 const uint16_t edgefer_{{ name }}_prior[CLASSES] = {{ "{" }}{{ prior | join(", ") }}{{ "}" }};
 
 /* The patches of two positions, the scores of the last layer, then the activations of all layers: a layer's output may lie over
@@ -266,7 +268,7 @@ static void softmax(const uint8_t logits[CLASSES], uint8_t scores[CLASSES])
     }
     const Number sum = rounded(total, -54);
     const uint64_t quotient = ((uint64_t)1 << 62) / sum.bits, left = ((uint64_t)1 << 62) % sum.bits;
-    const Number factor = rounded(quotient | (left > 0), 8 - 62 - sum.exponent); /* 256 / sum; a bit below it says "and a little more" */
+    const Number factor = rounded(quotient | (left > 0), 8 - 62 - sum.exponent); /* 256 / sum; its lowest bit stands for the remainder */
     for (int i = 0; i < CLASSES; i++) {
         const Number exponential = rounded(exponentials[largest - logits[i]], -54);
         const Number share = rounded(exponential.bits * factor.bits, exponential.exponent + factor.exponent);
