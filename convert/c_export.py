@@ -79,13 +79,13 @@ def export(model: Path, out: Path) -> list[Path]:
     """
     content = read_model(model)
     graph, card = split_card(content, str(model))
-    name = re.sub(r"\W", "_", card.name)
+    name = re.sub(r"\W", "_", card.name, flags=re.ASCII)
     paths = [out, out.with_suffix(".h")]
     pages = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    pages.filters["numbers"] = _numbers
+    pages.filters |= {"numbers": _numbers, "quoted": _quoted}
     facts = {**_facts(graph, card, model), "name": name, "NAME": name.upper(), "header": paths[1].name, "file": model.name,
              "sha256": hashlib.sha256(content).hexdigest()}  # fmt: skip
     try:
@@ -332,6 +332,11 @@ def scores_of(graph: bytes, pictures: Pixels, where: Path) -> list[list[int]]:
         interpreter.invoke()
         found.append([int(score) for score in interpreter.get_tensor(scores["index"])[0]])
     return found
+
+
+def _quoted(text: str) -> str:
+    """A string literal of C."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _numbers(values: Iterable[int], suffix: str = "") -> str:

@@ -10,7 +10,8 @@
  *     out = (sum of weight * in + bias) >> shift, at least 0, at most 255
  *
  * That is the int8 arithmetic of TensorFlow Lite, rewritten once by the exporter (convert/c_export.py), without a rounding error:
- * - In the .tflite file all weights are even and all biases are odd. Half of both is enough: the odd half is never decisive.
+ * - In the .tflite file all weights are even and all biases are odd. Halves of both are enough: the odd bit only keeps a sum from being
+ *   exactly half a step, where runtimes round differently.
  * - "Rounded to nearest" is "half a step more, then rounded down". The half step is in the bias.
  * - Zero points (what the byte of a zero is) are in the bias too.
  * - Channels are padded to a multiple of 4 with weights of zero.
@@ -30,9 +31,8 @@
 typedef char a_byte_has_8_bits[(unsigned char)-1 == 255 ? 1 : -1];
 typedef char int_has_32_bits[sizeof(int) == 4 ? 1 : -1];
 typedef char a_negative_number_is_shifted_with_its_sign[(-1 >> 1) == -1 ? 1 : -1];
-typedef char negative_bytes_are_twos_complement[(int8_t)-1 == ~(int8_t)0 ? 1 : -1];
 
-/* The inner loops are functions of their own: so the compiler keeps their variables in registers. */
+/* The inner loops are functions of their own, so that compilers keep their variables in registers. */
 #if defined(__GNUC__)
 #define APART __attribute__((noinline))
 #else
@@ -52,6 +52,8 @@ typedef struct {
 } Layer;
 
 enum { LAYERS = {{ layers | length }}, TAPS = {{ taps }}, CLASSES = {{ labels | length }} };
+
+typedef char the_sum_of_exponentials_has_64_bits[CLASSES < 512 ? 1 : -1]; /* see softmax() */
 
 {% for layer in layers %}
 /* {{ loop.index0 }}: {{ layer.name }}, {{ layer.macs }} multiply-accumulates */
@@ -75,7 +77,7 @@ static const uint64_t exponentials[256] = {
 {{ exponentials | numbers("ull") }}};
 
 const char edgefer_{{ name }}_sha256[65] = "{{ sha256 }}";
-const char *const edgefer_{{ name }}_labels[CLASSES] = {{ "{" }}{% for label in labels %}"{{ label }}"{{ ", " if not loop.last }}{% endfor %}{{ "}" }};
+const char *const edgefer_{{ name }}_labels[CLASSES] = {{ "{" }}{{ labels | map("quoted") | join(", ") }}{{ "}" }};
 const uint16_t edgefer_{{ name }}_prior[CLASSES] = {{ "{" }}{{ prior | join(", ") }}{{ "}" }};
 
 /* The patches of two positions, the scores of the last layer, then the activations of all layers: a layer's output may lie over
@@ -104,18 +106,18 @@ static inline uint8_t narrowed(int32_t sum, uint8_t shift)
 
 /* All outputs of two positions, from the inputs under the kernel at each. Two outputs at a time: what is loaded is used twice. The
  * weights are 4 of an output, 4 of the next, and so on. */
-static APART void multiply(const Layer *layer, const uint8_t *patch, int length, uint8_t *out, uint8_t *next)
+static APART void multiply(const Layer *layer, const uint8_t *one, const uint8_t *two, int length, uint8_t *out, uint8_t *out_next)
 {
     const int8_t *weights = layer->weights;
     const int32_t *bias = layer->bias, *const bias_end = bias + layer->out_depth;
     const uint8_t *shift = layer->shift;
-    for (; bias < bias_end; bias += 2, shift += 2, out += 2, next += 2) {
+    for (; bias < bias_end; bias += 2, shift += 2, out += 2, out_next += 2) {
         int32_t out_a = bias[0], out_b = bias[1], next_a = out_a, next_b = out_b;
-        for (const uint8_t *in = patch, *end = patch + length; in < end; in += 4, weights += 8) {
+        for (const uint8_t *in = one, *in_next = two, *end = one + length; in < end; in += 4, in_next += 4, weights += 8) {
 #if DSP
             uint32_t x, y, w;
             LOAD(x, in);
-            LOAD(y, in + length);
+            LOAD(y, in_next);
             const int16x2_t x_even = EVEN(x), x_odd = ODD(x), y_even = EVEN(y), y_odd = ODD(y);
             LOAD(w, weights);
             out_a = __smlad(x_odd, ODD_SIGNED(w), __smlad(x_even, EVEN_SIGNED(w), out_a));
@@ -126,14 +128,14 @@ static APART void multiply(const Layer *layer, const uint8_t *patch, int length,
 #else
             out_a += DOT4(in, weights);
             out_b += DOT4(in, weights + 4);
-            next_a += DOT4(in + length, weights);
-            next_b += DOT4(in + length, weights + 4);
+            next_a += DOT4(in_next, weights);
+            next_b += DOT4(in_next, weights + 4);
 #endif
         }
         out[0] = narrowed(out_a, shift[0]);
         out[1] = narrowed(out_b, shift[1]);
-        next[0] = narrowed(next_a, shift[0]);
-        next[1] = narrowed(next_b, shift[1]);
+        out_next[0] = narrowed(next_a, shift[0]);
+        out_next[1] = narrowed(next_b, shift[1]);
     }
 }
 
@@ -175,27 +177,41 @@ static void gather(const Layer *layer, const uint8_t *in, int position, uint8_t 
 {
     const int top = position / layer->out_width * layer->stride_y - layer->pad_top;
     const int left = position % layer->out_width * layer->stride_x - layer->pad_left;
-    for (int y = top; y < top + layer->kernel_height; y++) {
-        for (int x = left; x < left + layer->kernel_width; x++, patch += layer->depth) {
-            if (y < 0 || y >= layer->height || x < 0 || x >= layer->width) {
-                memset(patch, layer->zero, layer->depth);
-            } else {
-                memcpy(patch, in + (y * layer->width + x) * layer->depth, layer->depth);
+    const int bytes = layer->kernel_width * layer->depth; /* of a row of the kernel */
+    for (int y = top; y < top + layer->kernel_height; y++, patch += bytes) {
+        if (y < 0 || y >= layer->height) {
+            memset(patch, layer->zero, (size_t)bytes);
+        } else if (left >= 0 && left + layer->kernel_width <= layer->width) {
+            memcpy(patch, in + (y * layer->width + left) * layer->depth, (size_t)bytes);
+        } else {
+            for (int i = 0, x = left; i < bytes; i += layer->depth, x++) {
+                if (x < 0 || x >= layer->width) {
+                    memset(patch + i, layer->zero, layer->depth);
+                } else {
+                    memcpy(patch + i, in + (y * layer->width + x) * layer->depth, layer->depth);
+                }
             }
         }
     }
 }
 
-/* A layer whose outputs sum over all channels. */
+/* A layer whose outputs sum over all channels. A kernel of one pixel needs no patches: its inputs lie side by side. */
 static void convolve(const Layer *layer, const uint8_t *in, uint8_t *out)
 {
-    const int positions = layer->out_height * layer->out_width, depth = layer->out_depth;
-    const int length = (layer->kernel_height * layer->kernel_width * layer->depth + 3) / 4 * 4;
+    const int positions = layer->out_height * layer->out_width, depth = layer->out_depth, strides = layer->stride_y * layer->stride_x;
+    const int inputs = layer->kernel_height * layer->kernel_width * layer->depth, length = (inputs + 3) / 4 * 4;
+    const int pointwise = inputs == layer->depth && inputs == length && strides == 1;
     for (int position = 0; position < positions; position += 2, out += 2 * depth) {
-        const int last = position + 1 == positions; /* without a second one: then the second result is the first again */
-        gather(layer, in, position, arena);
-        gather(layer, in, position + !last, arena + length);
-        multiply(layer, arena, length, out, last ? out : out + depth);
+        const int last = position + 1 == positions; /* without a second one: then the first is computed twice */
+        const uint8_t *one = arena, *two = last ? arena : arena + length;
+        if (pointwise) {
+            one = in + position * length;
+            two = last ? one : one + length;
+        } else {
+            gather(layer, in, position, arena);
+            if (!last) gather(layer, in, position + 1, arena + length);
+        }
+        multiply(layer, one, two, length, out, last ? out : out + depth);
     }
 }
 
@@ -252,7 +268,7 @@ static void softmax(const uint8_t logits[CLASSES], uint8_t scores[CLASSES])
     }
     const Number sum = rounded(total, -54);
     const uint64_t quotient = ((uint64_t)1 << 62) / sum.bits, left = ((uint64_t)1 << 62) % sum.bits;
-    const Number factor = rounded(quotient | (left > 0), 8 - 62 - sum.exponent); /* 256 / sum; a bit below it says "and a little more" */
+    const Number factor = rounded(quotient | (left > 0), 8 - 62 - sum.exponent); /* 256 / sum; its lowest bit stands for the remainder */
     for (int i = 0; i < CLASSES; i++) {
         const Number exponential = rounded(exponentials[largest - logits[i]], -54);
         const Number share = rounded(exponential.bits * factor.bits, exponential.exponent + factor.exponent);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import pty
@@ -20,6 +21,8 @@ from micro import FIRMWARE, STRICT, nano, needs
 from edgefer.cli.main import main as edgefer
 from edgefer.model.classifier import Classifier
 from edgefer.model.golden import golden_pictures
+from edgefer.pipeline.crop import crop_face
+from edgefer.types import Box
 
 __all__ = ["nano"]
 
@@ -102,3 +105,43 @@ def test_a_board_that_computes_another_score_is_reported(nano: Path, tmp_path: P
     assert done.returncode == 1
     report = json.loads(done.stdout)
     assert report["same"] < report["faces"]
+
+
+def test_the_crop_in_c_is_that_of_the_runtime_within_one_grey_level(tmp_path: Path) -> None:
+    needs("gcc")
+    subprocess.run(["gcc", *STRICT, "-O2", "-shared", "-fPIC", "-o", tmp_path / "crop.so", FIRMWARE / "crop.c"], check=True)
+    crop, random = ctypes.CDLL(str(tmp_path / "crop.so")).crop_face, np.random.default_rng(26)
+    for index in range(200):
+        height, width = (int(side) for side in random.integers(40, 300, 2))
+        w, h = (48, 48) if index % 8 == 0 else (int(side) for side in random.integers(1, 200, 2))
+        # Over the frame's edges, and sometimes beyond its right or lower edge.
+        x, y = int(random.integers(1 - min(w, h), width + 9)), int(random.integers(1 - min(w, h), height + 9))
+        frame, face = random.integers(0, 256, (height, width)).astype(np.uint8), np.zeros((48, 48), np.uint8)
+        crop(frame.ctypes.data_as(ctypes.c_void_p), width, height, x, y, w, h, face.ctypes.data_as(ctypes.c_void_p))
+        wanted = crop_face(frame, Box(x, y, w, h), 0.0, 48, 48)
+        assert np.abs(face.astype(int) - wanted).max() <= (w != h or w != 48), (width, height, x, y, w, h)
+
+
+DECLARED = {
+    "pico/stdlib.h": "#include <stdbool.h>\n#include <stdint.h>\nbool stdio_init_all(void);\n"
+    "int getchar_timeout_us(uint32_t us);\nint putchar_raw(int byte);\nvoid stdio_flush(void);\nuint32_t time_us_32(void);\n",
+    "pico/stdio_usb.h": "#include <stdbool.h>\ntypedef struct stdio_driver stdio_driver_t;\nextern stdio_driver_t stdio_usb;\n"
+    "void stdio_set_translate_crlf(stdio_driver_t *driver, bool translate);\n",
+    "Arduino.h": "#include <stddef.h>\n#include <stdint.h>\nextern struct Line { void begin(unsigned long); int read(); "
+    "size_t write(const uint8_t *, size_t); } Serial;\nvoid yield();\nunsigned long micros();\n",
+}
+"""What the Pico SDK and Arduino declare of the functions used; neither is installed here."""
+
+
+@pytest.mark.parametrize(
+    ("compiler", "options", "source"),
+    [("gcc", STRICT, "pico2/port_pico2.c"), ("g++", ("-xc++", "-include", "Arduino.h"), "arduino/edgefer_micro/edgefer_micro.ino")],
+)
+def test_the_ports_compile_against_the_declarations_they_use(compiler: str, options: tuple[str, ...], source: str, tmp_path: Path) -> None:
+    needs(compiler)
+    for name, text in DECLARED.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    subprocess.run(
+        [compiler, "-Wall", "-Werror", "-fsyntax-only", f"-I{tmp_path}", f"-I{FIRMWARE}", *options, FIRMWARE / source], check=True
+    )

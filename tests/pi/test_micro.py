@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from command import in_process
 from micro import nano
+from networks import varied_faces
+from pi.emulation import BUILD, run
 from pi.micro_boards import FIRMWARE, MICROCONTROLLERS, Microcontroller, build, instructions, running
 from PIL import Image
 
+from convert.c_export import NAMES, scores_of
+from convert.pack import kind, unpacked
 from edgefer.cli.main import main as edgefer
+from edgefer.model.card import split_card
+from edgefer.model.store import find_model
 
 __all__ = ["nano"]
+
+TFLITE_MICRO = "tflite-micro==0.dev20261023182759"
 
 MOST_INSTRUCTIONS_A_MAC = {"mps2-an505": 3.0, "mps3-an547": 3.0, "riscv-virt": 4.5}
 """The Cortex cores have DSP instructions. `docs/micro.md` has the counts."""
@@ -53,3 +65,39 @@ def test_a_face_costs_no_more_instructions_than_was_promised(board: Microcontrol
     macs = re.search(r"_macs = (\d+)", nano.with_suffix(".h").read_text())
     assert macs
     assert instructions(board, nano, tmp_path) <= MOST_INSTRUCTIONS_A_MAC[board.name] * int(macs[1])
+
+
+@pytest.fixture(scope="module")
+def tflite_micro() -> Iterator[Any]:
+    """The runtime of TensorFlow Lite Micro's own package, installed in a folder of its own."""
+    folder = BUILD / "tflite-micro"
+    if not folder.is_dir():
+        fresh = BUILD / ".tflite-micro"
+        try:
+            run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:", "--target", fresh, TFLITE_MICRO)
+        except RuntimeError as error:
+            pytest.skip(f"{TFLITE_MICRO} cannot be installed here: {str(error).splitlines()[-1]}")
+        fresh.rename(folder)
+    sys.path.append(str(folder))
+    try:
+        yield importlib.import_module("tflite_micro.python.tflite_micro.runtime")
+    finally:
+        sys.path.remove(str(folder))
+
+
+@pytest.mark.parametrize(("name", "arena_kb"), [("nano", 144), ("small", 288)])
+def test_tensorflow_lite_micro_gives_the_same_scores_to_the_byte(name: str, arena_kb: int, tflite_micro: Any) -> None:
+    """In the arena that docs/micro.md states, with the operators that it lists."""
+    path, faces = find_model(name), varied_faces()
+    graph, _ = split_card(path.read_bytes(), str(path))
+    interpreter = tflite_micro.Interpreter.from_bytes(graph, arena_size=1000 * arena_kb)
+    scores = []
+    for face in faces:
+        interpreter.set_input(face[None, :, :, None], 0)
+        interpreter.invoke()
+        scores.append(interpreter.get_output(0)[0].tolist())
+    assert scores == scores_of(graph, faces, path)
+    page = (FIRMWARE.parents[1] / "docs" / "micro.md").read_text(encoding="utf-8")
+    content = unpacked(graph)
+    operators = {NAMES[kind(content, operator)] for operator in content.subgraphs[0].operators}
+    assert [operator for operator in operators if f"`{operator}`" not in page] == []

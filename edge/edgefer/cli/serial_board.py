@@ -19,10 +19,10 @@ import numpy as np
 from edgefer.errors import SourceError
 from edgefer.types import Pixels
 
-BEGINNING_S = 20.0
+BEGINNING_S = 8.0
 """A board may start again when its line is opened, and asks the same question until it answers."""
 ANSWER_S = 60.0
-"""The longest wait for a face's scores; an emulated board is slow."""
+"""The longest wait for a face's scores, and until the board takes them all; an emulated board is slow."""
 TRIES = 3
 """A face whose checksum the board found wrong is sent again."""
 
@@ -95,16 +95,17 @@ class SerialBoard:
 
     def _ask(self) -> Firmware:
         """The board's answer to "?". From the second time on after zeros: they end a request that another program left unfinished."""
-        deadline, line, zeros = time.monotonic() + BEGINNING_S, b"", b""
+        deadline, sent, zeros = time.monotonic() + BEGINNING_S, b"", b""
         while time.monotonic() < deadline:
             self._write(zeros + b"?")
             zeros, line = bytes(2**14), self._read_line(2.0)
+            sent += line
             words = line.partition(b"edgefer 1 ")[2].decode(errors="replace").split(maxsplit=5)
             with suppress(ValueError):
                 model, height, width, classes, sha256, board = words
                 self._drain()
                 return Firmware(model, int(height), int(width), int(classes), sha256, board.strip())
-        found = f"it sends {line[-40:]!r}" if line else "it sends nothing"
+        found = f"it sends {sent[-40:]!r}" if sent else "it sends nothing"
         raise SourceError(f"--port {self._port}: this is not edgefer's firmware: {found}; flash examples/micro as docs/micro.md says")
 
     def _write(self, content: bytes) -> None:
