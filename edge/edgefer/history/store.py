@@ -131,6 +131,11 @@ class History:
         first, last = self._rows("SELECT min(start), max(start) FROM minutes", ())[0]
         return None if first is None else (first, last)
 
+    def recorded(self) -> tuple[int, int] | None:
+        """From the first minute to the end of the last; None where the history is empty."""
+        minutes = self.span()
+        return minutes and (minutes[0], minutes[1] + MINUTE_S)
+
     def buckets(self, from_s: float, to_s: float, bucket_s: int) -> list[Bucket]:
         """What was seen from one time until before another, in buckets of ``bucket_s`` (whole minutes); empty ones are left out.
 
