@@ -22,7 +22,7 @@ ON_PI := $(shell $(PYTHON) -c 'import importlib.util as u; print("yes" if u.find
 EDGE_PACKAGES := $(if $(ON_PI),requirements/pi.txt,requirements/edge.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help run train convert detector evaluate robustness bench bench-pi benchmarks test test-pi fuzz coverage mutation audit power-cut check wheel pi-install pi-uninstall pi-bundle publish clean
+.PHONY: help run train own convert detector evaluate robustness bench bench-pi benchmarks test test-pi fuzz coverage mutation audit power-cut check wheel pi-install pi-uninstall pi-bundle publish clean
 
 help: ## list these commands
 	@echo "edgefer: facial-expression recognition for low-power devices"; echo
@@ -35,8 +35,11 @@ run: $(VENV)/.edge ## your camera, or drawn faces without one            [ARGS='
 train: $(VENV)/.train ## train a model                                     DATA=… [RECIPE=small] [FERPLUS=…] [OUT=…] [DISTRIBUTE=mirrored]
 	@$(BIN)/python -m train --data "$(DATA)" --recipe "$(RECIPE)" $(if $(FERPLUS),--ferplus "$(FERPLUS)") $(if $(OUT),--out "$(OUT)") $(if $(DISTRIBUTE),--distribute "$(DISTRIBUTE)") $(ARGS)
 
-convert: $(VENV)/.train ## quantize a trained model to TFLite               MODEL=… [RECIPE=int8] [DATA=…] [OUT=…]
-	@$(BIN)/python -m convert "$(MODEL)" --recipe "$(if $(filter command line,$(origin RECIPE)),$(RECIPE),int8)" $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)") $(if $(MAX_LOSS),--max-loss "$(MAX_LOSS)") $(ARGS)
+own: $(VENV)/.train ## a model of your own classes                       DATA=folder of pictures by class [OUT=…]
+	@$(BIN)/python -m train own $(if $(filter command line environment,$(origin DATA)),"$(DATA)") $(if $(OUT),--out "$(OUT)") $(ARGS)
+
+convert: $(VENV)/.train ## quantize a model to TFLite, also a foreign one   MODEL=… [RECIPE=int8] [DATA=…] [OUT=…] [LABELS=… SCALE=0..1 CROP=0.2]
+	@$(BIN)/python -m convert "$(MODEL)" --recipe "$(if $(filter command line,$(origin RECIPE)),$(RECIPE),int8)" $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)") $(if $(MAX_LOSS),--max-loss "$(MAX_LOSS)") $(if $(LABELS),--labels="$(LABELS)") $(if $(SCALE),--scale="$(SCALE)") $(if $(CROP),--crop="$(CROP)") $(ARGS)
 
 detector: $(VENV)/.train ## quantize the face detector YuNet to TFLite      WEIGHTS=yunet_n_320_320.onnx DATA=… [OUT=…]
 	@$(BIN)/python -m convert.detector "$(WEIGHTS)" --data "$(DATA)" $(if $(OUT),--out "$(OUT)") $(ARGS)
@@ -53,6 +56,7 @@ bench: $(VENV)/.edge ## measure frames per second, CPU and memory here     [ARGS
 benchmarks: $(VENV)/.edge ## cost and loss of tracking; detectors on photographs
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/following.py
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/detection.py
+	@PYTHONPATH=. $(BIN)/python tests/benchmarks/leaning.py
 
 test: $(VENV)/.dev ## run the tests, except the slow ones                  [WORKERS=auto] [ARGS='-k name']
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" $(ARGS)

@@ -10,7 +10,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from edgefer.errors import ModelError
 from edgefer.native_stderr import silence_native_stderr
-from edgefer.types import Pixels
+from edgefer.types import Pixels, Scores
 from train.data import Split
 from train.evaluate import scores_of
 from train.metrics import measure, uncertain_threshold
@@ -43,7 +43,11 @@ class Comparison:
 
 def compare(source: Path, converted: Path, split: Split, labels: tuple[str, ...]) -> Comparison:
     """The Keras model against the TFLite file, on every picture of ``split``."""
-    before, after = scores_of(source, split.images), scores_of(converted, split.images)
+    return compare_scores(scores_of(source, split.images), scores_of(converted, split.images), split, labels)
+
+
+def compare_scores(before: Scores, after: Scores, split: Split, labels: tuple[str, ...]) -> Comparison:
+    """The same, from the probabilities (n, K) of both."""
     figures = measure(after, split.labels, labels)
     return Comparison(
         images=len(split),

@@ -13,6 +13,7 @@ PACKAGE = ROOT / "edge" / "edgefer"
 EDGE = sorted(PACKAGE.rglob("*.py"))
 ON_USE = {
     "edge/edgefer/cli/bench_report.py": {"matplotlib"},
+    "edge/edgefer/lettering.py": {"PIL"},
     "edge/edgefer/mqtt/connection.py": {"paho"},
     "edge/edgefer/update/order.py": {"cryptography"},
 }
@@ -47,6 +48,8 @@ ROOMS = (
         "log_once",
         "html_template",
         "machine",
+        "stop",
+        "http_deadline",
         "queues",
         "native_stderr",
         "builtin",
@@ -57,6 +60,7 @@ ROOMS = (
         "plug",
         "plug_help",
         "luma",
+        "lettering",
         "overlay",
         "observation_json",
         "regions",

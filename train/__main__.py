@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import platform
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
@@ -33,7 +34,14 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str] | None = None) -> None:
     """Train a facial-expression model; the same command resumes an interrupted run at its last epoch."""
-    parser = argparse.ArgumentParser(prog="python -m train", description=main.__doc__)
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["own"]:
+        from train.own import main as own
+
+        return own(words[1:])
+    parser = argparse.ArgumentParser(
+        prog="python -m train", description=main.__doc__, epilog="python -m train own FOLDER: a model of your own classes, see --help there"
+    )
     parser.add_argument("--data", default="", help="FER2013: the folder, its zip, or fer2013.csv")
     parser.add_argument("--recipe", default="small", help=f"{', '.join(recipe_names())}, or a .toml file (default: small)")
     parser.add_argument("--ferplus", help=f"FER+ votes, {FERPLUS_NAME} (default: the one beside the data, if any)")
@@ -48,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
         default="none",
         help="mirrored: over this machine's GPUs; multiworker: over the machines of TF_CONFIG; see docs/scaling.md",
     )
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(words)
     try:
         if not options.data:
             raise DataError(f"which dataset? {WHERE_TO_GET}")

@@ -127,3 +127,21 @@ def robustness_chart(of: Mapping[str, Mapping[str, float]], title: str, path: Pa
 def _save(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def tiles(rows: list[tuple[str, Pixels]], most: int, path: Path) -> None:
+    """Rows of grey pictures (n, H, W) uint8, two lines of them a row, ``most`` at most, under its title. Shows pictures of the dataset."""
+    across = most // 2
+    figure, panels = plt.subplots(len(rows), 1, figsize=(11, 1.9 * len(rows)), layout="constrained", squeeze=False)
+    for panel, (title, pictures) in zip(panels[:, 0], rows, strict=True):
+        panel.axis("off")
+        panel.set_title(title, loc="left", fontsize=9)
+        if not len(pictures):
+            continue
+        height, width = pictures.shape[1:]
+        canvas = np.full((2 * height, across * width), 255, np.uint8)
+        for index, picture in enumerate(pictures[:most]):
+            y, x = divmod(index, across)
+            canvas[y * height : (y + 1) * height, x * width : (x + 1) * width] = picture
+        panel.imshow(canvas, cmap="gray", vmin=0, vmax=255)
+    _save(figure, path)

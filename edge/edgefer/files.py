@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -10,11 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import TextIO, cast
 
 from edgefer.errors import SettingsError
 
 _PACKAGE = Path(__file__).parent
 ASSETS = _PACKAGE / "assets"
+MAX_READ_BYTES = 500_000_000
+"""A larger file is no model: `update.max_mb` ends there too."""
 DRAFTS = ".part-edgefer-"
 """How the name of every folder of unfinished files begins."""
 
@@ -94,6 +98,24 @@ def replace_durably(draft: Path, path: Path) -> None:
     with draft.open("rb") as file:
         os.fsync(file.fileno())
     draft.replace(path)
+
+
+def open_private(path: Path) -> TextIO:
+    """A file to write, for this user only; a link with its name is not followed. Raises `OSError`."""
+    number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    return cast(TextIO, os.fdopen(number, "r+"))
+
+
+def read_regular(path: Path, limit_bytes: int = MAX_READ_BYTES) -> bytes:
+    """The content of a regular file; raises `OSError` for a pipe or a device, which may never end, and for a file above the limit."""
+    # Without waiting: a pipe that nobody writes to would never open.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        if found.st_size > limit_bytes:
+            raise OSError(errno.EFBIG, f"larger than {limit_bytes // 1_000_000} MB")
+        return file.read(limit_bytes)
 
 
 def write_atomic(path: Path, content: str | bytes, flag: str = "") -> None:

@@ -9,9 +9,10 @@ import sys
 from collections.abc import Sequence
 
 from edgefer.cli.parser import Parser
-from edgefer.cli.terminal import open_standard_streams
+from edgefer.cli.terminal import hold_sighup, open_standard_streams
 from edgefer.errors import EdgeferError
 from edgefer.machine import version
+from edgefer.native_stderr import separate_stderr
 from edgefer.redact import print_crash, redact
 
 VERBS = {
@@ -19,6 +20,7 @@ VERBS = {
     "history": "show what was seen over time",
     "report": "write the history as one HTML page",
     "bench": "measure frames per second, CPU and memory on this machine",
+    "micro": "check a microcontroller on a serial line: the same scores, and how fast",
     "show": "show the facts in a model file",
     "doctor": "check this installation; each problem comes with its fix",
     "setup": "write a configuration, with questions or from flags",
@@ -53,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status: 0 done, 1 an error (one line on standard error), 2 a wrong flag."""
     open_standard_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
+    if "run" in arguments:
+        hold_sighup(True)
+    separate_stderr()
     if not arguments:
         parser().print_help()
         return 0

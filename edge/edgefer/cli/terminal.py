@@ -54,3 +54,8 @@ def on_stop_signal(stop: Callable[[], None]) -> None:
     """Call ``stop`` on Ctrl-C (SIGINT) and on SIGTERM, which systemd sends."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop())
+
+
+def hold_sighup(hold: bool) -> None:
+    """Let the kernel keep a SIGHUP until there is a handler: it would end the process."""
+    signal.pthread_sigmask(signal.SIG_BLOCK if hold else signal.SIG_UNBLOCK, {signal.SIGHUP})

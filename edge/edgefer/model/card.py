@@ -11,25 +11,38 @@ import hashlib
 import io
 import zipfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from edgefer.errors import ModelError
+from edgefer.files import read_regular
 from edgefer.types import UNCERTAIN
 
 CARD, LABELS = "card.json", "labels.txt"
+ADOPT = "If it is a whole Keras or TFLite model: 'make convert MODEL={} LABELS=…' gives it a card (docs/models.md)"
+"""What to do with a model that somebody else trained."""
+ADOPTED = "adopted"
+"""What ``provenance`` of a card has under "provenance" where somebody else trained the model."""
 ENTRY_LIMIT_BYTES = 1_000_000
 """A larger entry is not a card, and is not unpacked."""
 
 
-class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The model's input: height x width luma pixels, raw 0..255, channels last."""
+DIRECTORY_LIMIT_BYTES = 65_536
+"""The same for the list of entries: a model has a few."""
+
+
+class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The model's input: height x width luma pixels, channels last; a network of colours gets luma three times."""
 
     height_px: Annotated[int, Meta(ge=8, le=1024)]
     width_px: Annotated[int, Meta(ge=8, le=1024)]
-    channels: Annotated[int, Meta(ge=1, le=1)] = 1
+    channels: Literal[1, 3] = 1
+    black: float = 0.0
+    """What the network reads for a pixel of 0; edgefer's own networks read raw pixels 0..255."""
+    white: float = 255.0
+    """What it reads for a pixel of 255."""
 
 
 class Card(msgspec.Struct, frozen=True):
@@ -88,9 +101,13 @@ def read_card(path: Path) -> Card:
 def read_model(path: Path) -> bytes:
     """The bytes of a model file; raises `ModelError` where it cannot be read."""
     try:
-        return path.read_bytes()
+        return read_regular(path)
     except FileNotFoundError:
         raise ModelError(f"{path}: no such model; make one with 'make convert', or name one of edgefer's own") from None
+    except IsADirectoryError:
+        raise ModelError(
+            f"{path}: a folder, no model file; if it is a SavedModel: 'make convert MODEL={path} LABELS=…' (docs/models.md)"
+        ) from None
     except OSError as error:
         raise ModelError(f"{path}: cannot read the model: {error.strerror}") from None
 
@@ -98,21 +115,30 @@ def read_model(path: Path) -> bytes:
 def split_card(content: bytes, where: str) -> tuple[bytes, Card]:
     """The bytes of the model without its card, and the card; checks the model's digest."""
     try:
+        _check_directory(content)
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             fields = msgspec.json.decode(_entry(archive, CARD), type=dict[str, object])
             labels = tuple(_entry(archive, LABELS).decode().split("\n")[:-1])
             model = content[: min(info.header_offset for info in archive.infolist())]
         card = msgspec.convert({**fields, "labels": labels}, Card)
     except KeyError:
-        raise ModelError(f"{where}: a zip without {CARD} and {LABELS}: not an edgefer model") from None
+        raise ModelError(f"{where}: a zip without {CARD} and {LABELS}: not an edgefer model. {ADOPT.format(where)}") from None
     except zipfile.BadZipFile:
-        raise ModelError(f"{where}: no card in this file: truncated, or not made by 'make convert'") from None
+        raise ModelError(f"{where}: no card in this file: truncated, or not made by edgefer. {ADOPT.format(where)}") from None
     except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, NotImplementedError, RuntimeError, EOFError) as error:
         raise ModelError(f"{where}: the card cannot be read ({error}); get the model again") from None
     _check_labels(card.labels, where)
     if card.model_sha256 and hashlib.sha256(model).hexdigest() != card.model_sha256:
         raise ModelError(f"{where}: the model was changed after its card was written (sha256 differs); get it again")
     return model, card
+
+
+def _check_directory(content: bytes) -> None:
+    """Raises `ValueError` for a zip with a long list of entries: a small file may list millions, and each takes memory."""
+    end = content.rfind(b"PK\5\6")
+    size = int.from_bytes(content[end + 12 : end + 16], "little") if end >= 0 else 0
+    if size > DIRECTORY_LIMIT_BYTES:
+        raise ValueError(f"its list of entries claims {size:,} bytes, at most {DIRECTORY_LIMIT_BYTES:,} are read")
 
 
 def _entry(archive: zipfile.ZipFile, name: str) -> bytes:

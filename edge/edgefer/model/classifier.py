@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 
 from edgefer.errors import ModelError
-from edgefer.model.card import Card, read_model, split_card
+from edgefer.model.card import ADOPTED, Card, read_model, split_card
 from edgefer.model.prior import ratio, shifted
 from edgefer.model.runtime import open_interpreter
 from edgefer.model.store import check_published, find_model
 from edgefer.types import Model, Pixels, Scores
+
+KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
+"""Endings of Keras' model files."""
 
 
 class Classifier:
@@ -29,7 +32,7 @@ class Classifier:
 
     def __init__(self, model: str | Path = "small", threads: int = 1, prior: str | Mapping[str, float] = "") -> None:
         path = find_model(str(model))
-        if path.suffix == ".keras":
+        if path.suffix.lower() in KERAS_SUFFIXES or (path / "saved_model.pb").is_file():
             raise ModelError(f"{path}: a Keras model; make a TFLite file of it with 'make convert MODEL={path}'")
         content = read_model(path)
         self.path = path
@@ -41,8 +44,7 @@ class Classifier:
         self.output = self._interpreter.get_output_details()[0]
         _check_tensors(self.card, self.input, self.output, path)
         self._ratio = ratio(prior, self.card.prior, self.card.labels, str(path)) if prior else None
-        # int8 input is the raw pixel minus 128: one sign bit, no arithmetic.
-        self._flip = np.uint8(0x80) if self.input["dtype"] == np.int8 else np.uint8(0)
+        self._values = _values(self.card, self.input)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -64,11 +66,10 @@ class Classifier:
         """Raw luma crops (n, H, W) uint8 -> probabilities (n, K) float32, 0..1."""
         scores = np.empty((len(crops), len(self.labels)), np.float32)
         for row, crop in zip(scores, crops, strict=True):
-            pixels = crop[None, :, :, None]
-            if self.input["dtype"] == np.float32:
-                self._interpreter.set_tensor(self.input["index"], pixels.astype(np.float32))
-            else:
-                self._interpreter.set_tensor(self.input["index"], (pixels ^ self._flip).view(self.input["dtype"]))
+            pixels = self._values[crop][None, :, :, None]
+            if self.card.input.channels == 3:
+                pixels = np.repeat(pixels, 3, axis=3)
+            self._interpreter.set_tensor(self.input["index"], pixels)
             self._interpreter.invoke()
             row[:] = self._probabilities(self._interpreter.get_tensor(self.output["index"])[0])
         return scores if self._ratio is None else shifted(scores, self._ratio)
@@ -86,14 +87,35 @@ def _check_tensors(card: Card, tensor: dict[str, Any], output: dict[str, Any], p
         raise ModelError(f"{path}: the card says input {expected}, the model has {found}; convert it again")
     if (found := _shape(output)) != (1, len(card.labels)):
         raise ModelError(f"{path}: {len(card.labels)} labels, but the model's output is {found}; convert it again")
-    wanted = {np.uint8: (1.0, 0), np.int8: (1.0, -128), np.float32: (0.0, 0)}.get(tensor["dtype"])
-    scale, zero_point = tensor["quantization"]
-    # A scale that is 0.1 % off shifts level 255 by less than half a level.
-    if wanted is None or abs(scale - wanted[0]) > 1e-3 or zero_point != wanted[1]:
+    low, high = _range(tensor)
+    black, white = card.input.black, card.input.white
+    # edgefer's own files hold every level; an adopted file may clip some, as it was calibrated by somebody else.
+    slack = (0.25 if card.provenance.get("provenance") == ADOPTED else 0.002) * abs(white - black)
+    if tensor["dtype"] not in (np.uint8, np.int8, np.float32) or not low - slack <= min(black, white) < max(black, white) <= high + slack:
+        scale, zero_point = tensor["quantization"]
         raise ModelError(
-            f"{path}: input is {np.dtype(tensor['dtype']).name} with scale {scale:.4g} and zero point {zero_point}: raw pixels 0..255 "
-            "do not fit; calibrate with the full 0..255 range and convert again"
+            f"{path}: input is {np.dtype(tensor['dtype']).name} with scale {scale:.4g} and zero point {zero_point}: pixels 0..255, "
+            f"read as {black:g}..{white:g}, do not fit; calibrate with the full range and convert again"
         )
+
+
+def _range(tensor: dict[str, Any]) -> tuple[float, float]:
+    """Least and largest value that a tensor can hold."""
+    scale, zero_point = tensor["quantization"]
+    if tensor["dtype"] not in (np.uint8, np.int8) or scale == 0:
+        return float("-inf"), float("inf")
+    held = np.iinfo(tensor["dtype"])
+    return (held.min - zero_point) * scale, (held.max - zero_point) * scale
+
+
+def _values(card: Card, tensor: dict[str, Any]) -> Any:
+    """What the tensor gets for each luma 0..255, (256,) of its type; for edgefer's own files that is the pixel itself, or minus 128."""
+    black, white, (scale, zero_point) = card.input.black, card.input.white, tensor["quantization"]
+    read = black + np.arange(256) * ((white - black) / 255)
+    if tensor["dtype"] == np.float32:
+        return read.astype(np.float32)
+    held = np.iinfo(tensor["dtype"])
+    return np.clip(np.rint(read / scale) + zero_point, held.min, held.max).astype(tensor["dtype"])
 
 
 def _shape(tensor: dict[str, Any]) -> tuple[int, ...]:

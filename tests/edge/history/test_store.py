@@ -194,6 +194,24 @@ def test_another_programs_database_is_refused_and_not_changed(path: Path) -> Non
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("mark", ["user_version", "application_id"])
+def test_one_flipped_bit_in_a_mark_sets_the_file_aside_like_other_damage(path: Path, batch: MakeBatch, mark: str) -> None:
+    for bit in range(31):
+        with closing(History(path)) as history:
+            history.add(batch(NOON_S))
+        with sqlite(path) as connection:
+            found = connection.execute(f"PRAGMA {mark}").fetchone()[0]
+            connection.execute(f"PRAGMA {mark} = {found ^ 1 << bit}")
+        with closing(History(path)) as history:
+            assert history.buckets(0, 2e9, 60) == []
+        for damaged in path.parent.glob("history.db.corrupt-*"):
+            damaged.unlink()
+            break
+        else:
+            raise AssertionError(f"bit {bit}: the file was not kept")
+        path.unlink()
+
+
 def test_a_newer_format_is_refused(path: Path) -> None:
     History(path).close()
     with sqlite(path) as connection:

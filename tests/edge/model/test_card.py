@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from pathlib import Path
 
@@ -29,6 +30,20 @@ def test_any_unzip_lists_the_two_entries_and_labels_are_in_one_of_them(card: Car
         assert b"yes" not in archive.read(CARD)
 
 
+def test_the_card_is_written_for_people_and_dated_alike(card: Card) -> None:
+    with zipfile.ZipFile(io.BytesIO(attach_card(MODEL, card))) as archive:
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert b'{\n "' in archive.read(CARD)
+
+
+def test_errors_name_the_file(tmp_path: Path) -> None:
+    for path in (tmp_path / "no card.tflite", tmp_path / "no card.tflite" / "below"):
+        if path.parent == tmp_path:
+            path.write_bytes(MODEL)
+        with pytest.raises(ModelError, match=re.escape(str(path))):
+            read_card(path)
+
+
 def test_the_same_model_and_card_give_the_same_bytes(card: Card) -> None:
     assert attach_card(MODEL, card) == attach_card(MODEL, card)
 
@@ -40,7 +55,7 @@ def test_attaching_twice_is_refused(card: Card) -> None:
 
 @pytest.mark.parametrize("labels", [(), ("one",), ("a", "a"), ("a", ""), ("a", " b"), ("a", "b\nc"), ("a", "uncertain")])
 def test_invalid_labels_are_refused(card: Card, labels: tuple[str, ...]) -> None:
-    with pytest.raises(ModelError, match="labels"):
+    with pytest.raises(ModelError, match=r"the card.*labels|labels.*the card"):
         attach_card(MODEL, msgspec.structs.replace(card, labels=labels))
 
 

@@ -18,7 +18,7 @@ from mosquitto import Listener, Mosquitto, free_port, json_of
 
 from edgefer.cli.main import main
 from edgefer.errors import SettingsError
-from edgefer.mqtt.address import host_name, parse_address
+from edgefer.mqtt.address import default_node, host_name, parse_address
 from edgefer.mqtt.connection import MAX_QUEUED
 from edgefer.mqtt.credentials import read_login
 from edgefer.sinks.mqtt import Mqtt, parse_node
@@ -87,15 +87,21 @@ def check_discovery(config: dict[str, object]) -> None:
     assert isinstance(origin, dict)
     assert isinstance(components, dict)
     assert device["identifiers"]
-    assert set(device) <= {"identifiers", "name", "manufacturer", "model", "sw_version"}
+    assert set(device) <= {
+        "identifiers", "name", "manufacturer", "model", "sw_version", "hw_version", "serial_number", "suggested_area", "configuration_url"
+    }  # fmt: skip
     assert origin["name"]
-    ids = [component["unique_id"] for component in components.values()]
-    assert len(set(ids)) == len(ids)
+    entities = [component for component in components.values() if "unique_id" in component]
+    ids = [component["unique_id"] for component in entities]
+    assert len(set(ids)) == len(ids) >= 9
     for component in components.values():
+        if component not in entities:
+            assert set(component) == {"platform"} or component["platform"] == "device_automation"
+    for component in entities:
         assert re.fullmatch(r"[a-zA-Z0-9_-]+", component["unique_id"])
         assert "object_id" not in component
         assert re.fullmatch(rf"{component['platform']}\.[a-z0-9_-]+", component["default_entity_id"])
-        assert component["platform"] in ("sensor", "binary_sensor", "event")
+        assert component["platform"] in ("sensor", "binary_sensor", "event", "switch", "select", "update", "image")
         if component.get("device_class") == "enum":
             assert component["options"]
             assert not {"unit_of_measurement", "state_class"} & set(component)
@@ -165,9 +171,14 @@ def test_without_a_broker_events_are_lost_and_counted_and_nothing_waits(tmp_path
     assert sink.connection.wait_up(60)
     listener = Listener(broker.port)
     sink.write(seen(301, "happy", "happy"))
+    listener.wait("homeassistant/device/home_desk/config")
+    clock.now_s += Mqtt.KNOWN_S
+    sink.write(seen(302, "happy", "happy"))
     event = listener.wait("home/desk/event")
     assert json_of(event)["track"] == 2, "old events are dropped"
-    assert json_of(listener.wait("home/desk/state"))["events_dropped"] == 300, "of 301"
+    sink.write(seen(303, "happy", "happy", "happy"))
+    state = listener.wait("home/desk/state", lambda message: json_of(message)["faces"] == 3)
+    assert json_of(state)["events_dropped"] == 300, "of 301"
     sink.close()
     listener.close()
     broker.stop()
@@ -199,7 +210,8 @@ def test_a_camera_that_becomes_silent_without_a_broker_is_published_after_the_re
     sink.camera(CameraState("silent", 5.0))
     broker.start()
     listener = Listener(broker.port)
-    assert json_of(listener.wait("home/desk/state"))["camera"] == "silent"
+    listener.wait("home/desk/state", lambda message: json_of(message)["camera"] == "silent")
+    assert listener.wait("home/desk/status").payload == b"online"
     sink.camera(CameraState("live", 0.0))
     sink.write(seen(0, "happy"))
     listener.wait("home/desk/state", lambda message: json_of(message)["camera"] == "live")
@@ -219,12 +231,13 @@ def test_a_hanging_broker_delays_no_frame_and_gets_the_newest_state_afterwards(b
     os.kill(broker.pid, signal.SIGSTOP)
     for index in range(1000):
         clock.now_s += 1
-        sink.write(seen(index, "happy" if index % 2 else "sad"))
+        sink.write(seen(index, *(["happy"] * (1 + index % 2))))
     refused = sink.connection.refused
-    assert 1000 - MAX_QUEUED <= refused <= 1001 - MAX_QUEUED, "a state a second; the birth message may wait for its acknowledgement"
+    assert 1000 - MAX_QUEUED <= refused <= 1010 - MAX_QUEUED, "a state a second; the first messages may wait for their acknowledgement"
     os.kill(broker.pid, signal.SIGCONT)
-    wait_until(lambda: len(listener.find("home/desk/state")) == 1000 - refused)
-    assert len(listener.find("home/desk/event")) == 1000
+    wait_until(lambda: len(listener.find("home/desk/state", lambda message: json_of(message)["camera"] == "live")) == 1000 - refused)
+    wait_until(lambda: len(listener.find("home/desk/event")) == 1000)
+    clock.now_s += 1
     sink.write(seen(1000, "happy"))
     state = listener.wait("home/desk/state", lambda message: json_of(message)["time"] == 2000.0)
     assert json_of(state)["events_dropped"] == 0, "sent at once, since earlier states were refused"
@@ -378,10 +391,11 @@ def test_a_password_may_hold_a_colon_and_a_world_readable_file_gives_a_warning(t
 
 def test_an_address_without_a_path_has_the_name_of_this_machine_and_tls_its_own_port() -> None:
     topics, options = parse_node("mqtts://broker.example")
-    assert (topics.base, topics.node, options.every_s) == ("edgefer", host_name(), 30.0)
+    assert (topics.base, topics.node, options.every_s) == ("edgefer", default_node(), 30.0)
+    assert topics.node.startswith(f"{host_name()}-"), "every new Pi is raspberrypi"
     assert parse_address("mqtts://broker.example").port == 8883
     assert parse_address("mqtt://[::1]/a/b").host == "::1"
-    assert parse_node("mqtt://h/home/upstairs/desk")[0].id == "home_upstairs_desk"
+    assert re.fullmatch(r"home_upstairs_desk_[0-9a-f]{6}", parse_node("mqtt://h/home/upstairs/desk")[0].id)
 
 
 def test_closing_without_a_broker_does_not_wait_and_is_safe_twice() -> None:

@@ -79,7 +79,10 @@ def model(target: Target) -> Finding:
     except MissingLibrary as error:
         return Finding("fail", str(error), pip("ai-edge-litert"))
     except EdgeferError as error:
-        return Finding("fail", str(error), "git checkout models, or pip install --force-reinstall edgefer")
+        mine = "use a file that 'make convert' or 'make own' wrote (docs/models.md), or a model that edgefer ships: small, nano"
+        return Finding(
+            "fail", str(error), mine if "." in target.model_name() else "git checkout models, or pip install --force-reinstall edgefer"
+        )
     found = f"{classifier.path}, sha256 {classifier.sha256[:12]}…"
     answers, off = np.array(golden_answers(classifier)), deviation(classifier)
     reinstall = pip("--force-reinstall ai-edge-litert")
