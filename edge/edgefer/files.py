@@ -31,10 +31,18 @@ def shipped(name: str) -> Path:
 
 
 def state_dir() -> Path:
-    """Folder of the files that outlive the process: systemd's state directory, else the user's."""
-    state = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state or Path(home) / "edgefer")
+    """Folder of the files that outlive the process: systemd's state directory, else the user's.
+
+    Raises `SettingsError` where the user has no home folder.
+    """
+    if state := os.environ.get("STATE_DIRECTORY", "").partition(":")[0]:
+        return Path(state)
+    if home := os.environ.get("XDG_STATE_HOME"):
+        return Path(home) / "edgefer"
+    try:
+        return Path.home() / ".local" / "state" / "edgefer"
+    except RuntimeError:
+        raise SettingsError("this user has no home folder for edgefer's files; set STATE_DIRECTORY, or HOME") from None
 
 
 @contextmanager

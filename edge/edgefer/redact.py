@@ -116,7 +116,16 @@ def redact_known(text: str, known: Collection[str]) -> str:
 
 def redact(text: str) -> str:
     """A text, such as a line of a log, without anything that looks like a secret."""
-    return _redact_options(_NAMED.sub(rf"\1\2{CUT}", re.sub(".+", lambda line: _redact_line(line[0]), text)))
+    return _redact_options(_NAMED.sub(_redact_named, re.sub(".+", lambda line: _redact_line(line[0]), text)))
+
+
+def _redact_named(found: re.Match[str]) -> str:
+    """Redact what stands after ``password:``; after a path that ends so, such as ``/etc/passwd: no such file``, a message goes on."""
+    path = re.split(r"[\s'\"]", found.string[: found.end(1)])[-1]
+    message = found[2].startswith(":") and found[2] != ":" and "=" not in path
+    if message and (path.startswith(("/", "./", "../", "~/")) or Path(path).is_file()):
+        return found[0]
+    return f"{found[1]}{found[2]}{CUT}"
 
 
 def _redact_line(line: str) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 
 from edgefer.cli.parser import Parser
-from edgefer.cli.terminal import hold_sighup
+from edgefer.cli.terminal import hold_sighup, open_standard_streams
 from edgefer.errors import EdgeferError
 from edgefer.machine import version
 from edgefer.native_stderr import separate_stderr
@@ -26,6 +27,7 @@ VERBS = {
     "service": "run as a systemd service",
     "fleet": "show all devices of an MQTT broker in one table",
     "check-config": "check a configuration file; nothing is opened",
+    "completion": "print a script that completes verbs and options in your shell",
 }
 """Verb -> its line of help. Its module in this folder has the verb's name, and declares ``add_arguments`` and ``main``."""
 
@@ -45,13 +47,24 @@ NO_OPENCV = (
 )
 
 
+OUT_OF_MEMORY = "there is not enough memory, or address space ('ulimit -v' shows its limit); edgefer needs about 1 GB of address space"
+_NO_MEMORY = re.compile("failed to map segment|annot allocate memory|annot enable executable stack")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status: 0 done, 1 an error (one line on standard error), 2 a wrong flag."""
+    open_standard_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
     if "run" in arguments:
         hold_sighup(True)
     separate_stderr()
-    options = _parser(arguments).parse_args(arguments)
+    if not arguments:
+        parser().print_help()
+        return 0
+    command = parser(arguments)
+    options = command.parse_args(arguments)
+    if not hasattr(options, "main"):
+        command.error("the following arguments are required: VERB")
     try:
         return int(options.main(options))
     except EdgeferError as error:
@@ -64,6 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if isinstance(error, ImportError) and error.name == "cv2":
             print(f"edgefer: {NO_OPENCV}", file=sys.stderr)
+        elif isinstance(error, MemoryError) or (isinstance(error, ImportError | OSError) and _NO_MEMORY.search(str(error))):
+            print(f"edgefer: {OUT_OF_MEMORY}", file=sys.stderr)
         else:
             print_crash(error)
         return 1
@@ -71,18 +86,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _flush_output()
 
 
-def _parser(arguments: Sequence[str]) -> Parser:
+def parser(arguments: Sequence[str] = ()) -> Parser:
     """The parser of all verbs; only the verb in ``arguments`` is imported and declares its own arguments."""
-    parser = Parser(prog="edgefer", description="Recognises facial expressions on low-power devices.", epilog=EXAMPLES)
-    parser.add_argument("--version", action="version", version=version())
-    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+    command = Parser(prog="edgefer", description="Recognises facial expressions on low-power devices.", epilog=EXAMPLES)
+    command.add_argument("--version", action="version", version=version())
+    verbs = command.add_subparsers(title="verbs", metavar="VERB")
     for name, summary in VERBS.items():
         verb = verbs.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         if name in arguments:
             module = importlib.import_module(f"edgefer.cli.{name.replace('-', '_')}")
             module.add_arguments(verb)
             verb.set_defaults(main=module.main)
-    return parser
+    return command
 
 
 def _flush_output() -> None:

@@ -317,8 +317,12 @@ function hatch([x, y, w, h], wide, high, scale) {
 async function history() {
   const range = Number(document.querySelector("[name=range]:checked").value);
   const to = Math.ceil(Date.now() / 60000) * 60;
-  const answer = await fetch(`api/history?from=${to - range}&to=${to}`).catch(() => null);
-  if (answer?.ok && state) timeline.show(await answer.json(), state.labels);
+  const ask = (from) => fetch(`api/history?from=${from}&to=${to}`).then((answer) => (answer.ok ? answer.json() : null)).catch(() => null);
+  let data = await ask(to - range);
+  // A short run fills the chart: from its first bar on, and ten minutes at least.
+  const from = Math.min(data?.buckets[0]?.time_s ?? 0, to - 600);
+  if (from > to - range / 2) data = (await ask(from)) ?? data;
+  if (data && state) timeline.show(data, state.labels);
 }
 
 $("range").addEventListener("change", history);
