@@ -82,7 +82,7 @@ def fit(
         with strategy.scope() if strategy is not None else nullcontext():
             whole = None if history and not recipe.model.frozen_views else _begun(recipe, train[1].shape[-1], start, train[0], out)
             parts = divided(whole, recipe) if whole and recipe.model.frozen_views and strategy is None else None
-            model = keras.models.load_model(checkpoint) if history else compiled(parts[1] if parts else whole, recipe, steps)
+            model = _loaded(checkpoint) if history else compiled(parts[1] if parts else whole, recipe, steps)
         held = validation[0][..., None]
         if parts:
             levels = kept_levels(parts[0], train[0], recipe, unlabelled, out)
@@ -282,6 +282,16 @@ def _kept(path: Path) -> Iterator[Path]:
     except (OSError, RuntimeError) as error:  # h5py raises both
         why = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise SettingsError(f"{path}: cannot be written: {why}; make room, then the same command goes on after the last epoch") from None
+
+
+def _loaded(checkpoint: Path) -> keras.Model:
+    """The network and optimizer of a checkpoint; Keras unpacks the file on the disk."""
+    try:
+        return keras.models.load_model(checkpoint)
+    except OSError as error:
+        raise SettingsError(
+            f"{checkpoint}: cannot be loaded: {error.strerror or error}; make room in the folder for temporary files"
+        ) from None
 
 
 def _history(checkpoint: Path, identity: dict[str, str]) -> list[Epoch]:
