@@ -67,6 +67,7 @@ test-pi: $(VENV)/.dev ## a Pi's software without a Pi: Debian roots, the real sy
 fuzz: $(VENV)/.dev ## feed bad input to every parser, COUNT times each; docs/reliability.md
 	@$(INSTALL) -r requirements/fuzz.txt
 	@for target in $(or $(TARGETS),config spec card model mqtt history http frame); do PYTHONPATH=tests/fuzz $(BIN)/python tests/fuzz $$target $(or $(COUNT),100000) || exit 1; done
+	@EDGEFER_PEER_EXAMPLES=$(or $(PEERS),1000) $(BIN)/python -m pytest tests/fuzz/test_network_peer.py -q
 
 power-cut: $(VENV)/.dev ## kill writing processes at random times, check the files; docs/reliability.md   [COUNT=200]
 	@$(BIN)/python tests/benchmarks/powercut.py $(if $(COUNT),--count $(COUNT)) $(ARGS)

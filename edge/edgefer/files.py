@@ -100,6 +100,25 @@ def replace_durably(draft: Path, path: Path) -> None:
     draft.replace(path)
 
 
+@contextmanager
+def only_user(folder: Path) -> Iterator[None]:
+    """Hold a folder, which must exist, for one process; raises `BlockingIOError` where another holds it.
+
+    The lock is the kernel's and leaves no file: it ends with the process, whatever ends that.
+    """
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:
+            pass  # some network file systems have no locks
+        yield
+    finally:
+        os.close(lock)
+
+
 def open_private(path: Path) -> TextIO:
     """A file to write, for this user only; a link with its name is not followed. Raises `OSError`."""
     number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

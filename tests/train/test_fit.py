@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -115,6 +116,23 @@ def test_mixed_precision_trains_and_restores_the_policy(tmp_path: Path) -> None:
 
 def epochs(*accuracies: float) -> list[Epoch]:
     return [{"val_accuracy": accuracy, "val_loss": 1 - accuracy} for accuracy in accuracies]
+
+
+def test_a_full_disk_is_one_line_and_the_last_epoch_stays(tmp_path: Path) -> None:
+    data, two = stripes(64), recipe(epochs=2)
+    fit(two, data, data, tmp_path, until_epoch=1)
+    kept = (tmp_path / CHECKPOINT).read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # The next checkpoint has a longer history.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept), limits[1]))
+    try:
+        with pytest.raises(SettingsError, match="cannot be written") as error:
+            fit(two, data, data, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "\n" not in str(error.value)
+    assert (tmp_path / CHECKPOINT).read_bytes() == kept
+    assert len(fit(two, data, data, tmp_path)) == 2
 
 
 def test_the_best_epoch_is_the_first_of_equals() -> None:

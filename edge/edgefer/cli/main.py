@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status: 0 done, 1 an error (one line on standard error), 2 a wrong flag."""
     open_standard_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
-    if "run" in arguments:
+    if list(arguments[:1]) == ["run"]:
         hold_sighup(True)
     separate_stderr()
     if not arguments:

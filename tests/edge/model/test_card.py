@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import zipfile
 from pathlib import Path
@@ -82,6 +83,19 @@ def test_a_huge_entry_is_not_unpacked(card: Card) -> None:
     assert len(buffer.getvalue()) < 200_000
     with pytest.raises(ModelError, match="50,000,002 bytes"):
         split_card(buffer.getvalue(), "toy")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "many entries"])
+def test_a_pipe_a_device_and_a_zip_with_a_long_list_are_refused_without_being_read(tmp_path: Path, kind: str) -> None:
+    path = Path("/dev/zero") if kind == "device" else tmp_path / "model.tflite"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "many entries":
+        with zipfile.ZipFile(path, "w") as archive:
+            for number in range(3000):
+                archive.writestr(f"{number:05d}", b"")
+    with pytest.raises(ModelError, match="list of entries" if kind == "many entries" else "not a regular file"):
+        read_card(path)
 
 
 def test_a_card_with_a_wrong_type_names_the_key(card: Card) -> None:
