@@ -17,6 +17,7 @@ VERBS = {
     "history": "show what was seen over time",
     "report": "write the history as one HTML page",
     "bench": "measure frames per second, CPU and memory on this machine",
+    "collect": "keep pictures of faces by class, to make your own model of",
     "show": "show the facts in a model file",
     "doctor": "check this installation; each problem comes with its fix",
     "setup": "write a configuration, with questions or from flags",
