@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,7 @@ def _convert(options: argparse.Namespace) -> None:
             },
         )
         part.write_bytes(attach_card(model, final))
-    print(f"{out}: {out.stat().st_size / 1e3:.0f} kB\nnext: edgefer run --model {out}")
+    print(f"{out}: {out.stat().st_size / 1e3:.0f} kB\nnext: edgefer run --model {shlex.quote(str(out))}")
 
 
 def _on_many(judged: Comparison, source: Path, converted: Path, split: Split, data: Dataset) -> Comparison:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import re
+import shlex
 import zipfile
 from pathlib import Path
 
@@ -114,7 +115,7 @@ def adopt(source: Path, options: argparse.Namespace) -> None:
                 }
             card = msgspec.structs.replace(card, metrics=metrics, uncertain_below=found.uncertain_below)
         part.write_bytes(attach_card(model, card))
-    print(f"{out}: {out.stat().st_size / 1e3:.0f} kB, adopted\nnext: edgefer run --model {out}")
+    print(f"{out}: {out.stat().st_size / 1e3:.0f} kB, adopted\nnext: edgefer run --model {shlex.quote(str(out))}")
 
 
 def _asked(source: Path, foreign: Foreign, options: argparse.Namespace) -> tuple[tuple[str, ...], Foreign]:

@@ -12,7 +12,7 @@ import msgspec
 
 from edgefer.errors import ModelError
 from edgefer.native_stderr import silence_native_stderr
-from edgefer.types import UNCERTAIN
+from edgefer.types import RESERVED
 
 SIZES_PX = (32, 224)
 _PYTHON_OPERATORS = {"PyFunc", "PyFuncStateless", "EagerPyFunc", "ReadFile", "WriteFile"}
@@ -246,9 +246,9 @@ def labels_of(text: str, classes: int) -> tuple[str, ...]:
         labels = [line.partition(" ")[2].strip() if numbered else line for line in lines]
     else:
         labels = [word.strip() for word in text.split(",")]
-    if len(labels) != classes or "" in labels or len(set(labels)) < len(labels) or UNCERTAIN in labels:
+    if len(labels) != classes or "" in labels or len(set(labels)) < len(labels) or set(labels) & set(RESERVED):
         raise ModelError(
             f"LABELS={text}: {len(labels)} names, the model answers with {classes} numbers: give {classes} different ones, in the order "
-            f"of its outputs, none of them {UNCERTAIN!r}"
+            f"of its outputs, none of them {', '.join(RESERVED)}"
         )
     return tuple(labels)

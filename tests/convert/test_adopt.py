@@ -58,7 +58,7 @@ def test_what_the_file_does_not_say_is_asked_in_one_line(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("labels", "facts"), [("a,b", ["2 names", "3 numbers"]), ("a,b,b", ["different"]), ("a,b,uncertain", ["'uncertain'"])]
+    ("labels", "facts"), [("a,b", ["2 names", "3 numbers"]), ("a,b,b", ["different"]), ("a,b,uncertain", ["uncertain"])]
 )
 def test_labels_that_do_not_fit_name_what_does(labels: str, facts: list[str]) -> None:
     with pytest.raises(ModelError) as caught:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from edgefer.errors import SettingsError
 from edgefer.files import atomic_path
 from edgefer.pipeline.crop import crop_face, crop_square
-from edgefer.types import UNCERTAIN, Face, Frame, Observation
+from edgefer.types import RESERVED, Face, Frame, Observation
 
 MARGIN = 0.5
 """What is kept around a face's box, on every side, as a share of it: whoever trains can crop again."""
@@ -95,8 +95,8 @@ class Collector:
 def _checked(label: str) -> str:
     """A class's name; raises `SettingsError` where it cannot be a label and a folder."""
     label = unicodedata.normalize("NFC", label).strip()
-    if not label or label == UNCERTAIN or not label.isprintable() or "/" in label or "\\" in label or label.startswith("."):
-        raise SettingsError(f"--class {label[:40]!r}: a word such as wink is expected, not {UNCERTAIN!r} and no path")
+    if not label or label in RESERVED or not label.isprintable() or "/" in label or "\\" in label or label.startswith("."):
+        raise SettingsError(f"--class {label[:40]!r}: a word such as wink is expected, not {RESERVED[0]!r} and no path")
     return label
 
 
