@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from command import in_process, one_line
 from toy import draw_pictures
-from toy_fixtures import made_once
+from toy_fixtures import command, made_once
 
-from edgefer.cli.main import main as edgefer
 from edgefer.model.card import read_card
 from edgefer.model.classifier import Classifier
 from edgefer.sources.synthetic import BLEND_S, HOLD_S, Scene, SyntheticOptions
@@ -46,8 +45,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         photographs = drawn(out.parent / f"{out.name}-photographs", range(25))
         root = out.parent / f"{out.name}-pictures" / "faces of ours"
         for label in NAMES.values():
-            collected = in_process(edgefer, "collect", root, "--class", label, "--source", f"images:{photographs / label}")
-            assert collected.returncode == 0, collected.stderr
+            command("edgefer", "collect", root, "--class", label, "--source", f"images:{photographs / label}")
         done = in_process(main, "own", root, "--out", out, "--start", "nano", "--steps", 8)
         assert done.returncode == 0, done.stderr
         (out / "said.txt").write_text(done.stdout, encoding="utf-8")
@@ -61,8 +59,7 @@ def test_what_was_collected_is_recognised_on_people_it_has_not_seen(made: Path, 
     others, answers = drawn(tmp_path / "others", range(100, 112)), []
     for label in NAMES.values():
         lines = tmp_path / f"{label}.jsonl"
-        done = in_process(edgefer, "run", "--model", model, "--source", f"images:{others / label}", "--sink", f"jsonl:{lines}")
-        assert done.returncode == 0, done.stderr
+        command("edgefer", "run", "--model", model, "--source", f"images:{others / label}", "--sink", f"jsonl:{lines}")
         answers += [json.loads(line)["faces"][0]["expression"] == label for line in lines.read_text(encoding="utf-8").splitlines()]
     assert len(answers) == 36
     assert np.mean(answers) >= 0.9
