@@ -30,6 +30,7 @@ from train.folder import Folder, Picture, read_folder
 from train.metrics import Classes, Figures, measure, temperature
 from train.near_copies import held_back, near_copies
 from train.own_report import alike, counts, sheet, shipped_answers, warnings_of
+from train.plots import use_font_for
 from train.recipe import MODELS, Gate
 from train.versions import installed
 
@@ -107,6 +108,7 @@ def _own(root: Path, options: argparse.Namespace) -> None:
     for line in (*warnings_of(folder, groups), *twice):
         _say(f"warning: {line}")
     images, classes = folder.images, folder.classes
+    use_font_for("".join(sorted({letter for label in folder.labels for letter in label})))
     sheet(_plain(images), classes, held, folder.labels, out / "sheet.png")
     _say(f"what it learns from: {out / 'sheet.png'}")
     with silence_native_stderr():

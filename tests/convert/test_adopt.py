@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -87,6 +89,31 @@ def test_an_h5_in_colour_becomes_an_int8_file_on_luma_that_answers_as_its_source
     luma = crops(64)
     wanted = source.predict(np.repeat(luma[..., None] / 127.5 - 1, 3, axis=3), verbose=0)
     assert np.abs(Classifier(made)(luma) - wanted).mean() < 0.03
+
+
+def in_the_form_of_keras_2(path: Path) -> None:
+    """The description that Keras 2 wrote into an ``.h5``: the first layer has the input's shape, and there are no modules."""
+    with h5py.File(path, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        first, second, *others = config["config"]["layers"]
+        second["config"]["batch_input_shape"] = first["config"].get("batch_shape") or first["config"]["batch_input_shape"]
+        config["config"]["layers"] = [second, *others]
+        for layer in config["config"]["layers"]:
+            for key in ("module", "registered_name", "build_config"):
+                layer.pop(key, None)
+            layer["config"]["dtype"] = "float32"
+        file.attrs["model_config"] = json.dumps(config)
+        file.attrs["keras_version"] = "2.3.1"
+
+
+def test_an_h5_of_keras_2_is_read(tmp_path: Path) -> None:
+    source = network()
+    source.save(tmp_path / "old.h5")
+    in_the_form_of_keras_2(tmp_path / "old.h5")
+    found = look_at(tmp_path / "old.h5")
+    assert (found.height_px, found.channels, found.classes, found.raw) == (48, 1, 3, False)
+    luma = crops()[..., None].astype(np.float32)
+    assert np.allclose(wrapped(found, batch=None).predict(luma, verbose=0), source.predict(luma, verbose=0), atol=1e-5)
 
 
 def test_logits_become_probabilities(tmp_path: Path) -> None:
