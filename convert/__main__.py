@@ -9,6 +9,7 @@ import argparse
 import hashlib
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,7 @@ def _convert(options: argparse.Namespace) -> None:
             },
         )
         part.write_bytes(attach_card(model, final))
-    print(f"{out}: {out.stat().st_size / 1e3:.0f} kB\nnext: edgefer run --model {out}")
+    print(f"{out}: {out.stat().st_size / 1e3:.0f} kB\nnext: edgefer run --model {shlex.quote(str(out))}")
 
 
 def _export(asked: str, out: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import msgspec
 
 from edgefer.errors import ModelError
 from edgefer.native_stderr import silence_native_stderr
-from edgefer.types import UNCERTAIN
+from edgefer.types import RESERVED
 
 SIZES_PX = (32, 224)
 _PYTHON_OPERATORS = {"PyFunc", "PyFuncStateless", "EagerPyFunc", "ReadFile", "WriteFile"}
@@ -80,6 +81,11 @@ def load(path: Path) -> Any:
             return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # a foreign file can raise nearly any exception
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        if match := re.search(r"[Uu]nknown (?:layer|object)[:\s]*'?(\w+)|[Cc]ould not locate (?:class|function) '(\w+)'", str(error)):
+            raise ModelError(
+                f"{path}: {match[1] or match[2]!r} is no layer of Keras {keras.__version__}: a custom class, or one of Keras 2. "
+                "Its code is not run: make a TFLite file where you trained it (tf.lite.TFLiteConverter), and convert that"
+            ) from None
         raise ModelError(
             f"{path}: Keras {keras.__version__} cannot load it: {lines[0][:200]}. Load it with the version of Keras that saved it, "
             "then save it with model.save('model.keras'), or as a TFLite file, and convert that"
@@ -246,9 +252,9 @@ def labels_of(text: str, classes: int) -> tuple[str, ...]:
         labels = [line.partition(" ")[2].strip() if numbered else line for line in lines]
     else:
         labels = [word.strip() for word in text.split(",")]
-    if len(labels) != classes or "" in labels or len(set(labels)) < len(labels) or UNCERTAIN in labels:
+    if len(labels) != classes or "" in labels or len(set(labels)) < len(labels) or set(labels) & set(RESERVED):
         raise ModelError(
             f"LABELS={text}: {len(labels)} names, the model answers with {classes} numbers: give {classes} different ones, in the order "
-            f"of its outputs, none of them {UNCERTAIN!r}"
+            f"of its outputs, none of them {', '.join(RESERVED)}"
         )
     return tuple(labels)

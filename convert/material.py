@@ -16,7 +16,7 @@ from edgefer.sources.synthetic import BLEND_S, HOLD_S, Scene, SyntheticOptions
 from edgefer.types import Box, Pixels
 from train.data import SIZE_PX, Dataset, Split, load
 from train.folder import class_folders, common_name, read_folder
-from train.near_copies import folds, near_copies
+from train.near_copies import held_back, near_copies
 from train.recipe import load_recipe
 
 SMALL = 500
@@ -91,7 +91,7 @@ def _of_folder(path: Path, size_px: int, labels: Sequence[str] | None) -> Datase
     rim = (folder.images.shape[1] - size_px) // 2
     held = np.array([picture.split == "validation" for picture in folder.pictures])
     if not held.any():
-        held = folds(near_copies(folder.images, classes, [picture.part for picture in folder.pictures]).groups, classes, 5, 2013) == 0
+        held = held_back(near_copies(folder.images, classes, [picture.part for picture in folder.pictures]).groups, classes, 2013)
     return _divided(path, folder.images[:, rim:-rim, rim:-rim], classes, held, order)
 
 

@@ -20,7 +20,7 @@ from edgefer.native_stderr import silence_native_stderr
 from edgefer.pipeline.crop import crop_face
 from edgefer.pipeline.new_faces import NewFaceSearch
 from edgefer.settings import DetectorSettings
-from edgefer.types import UNCERTAIN, Box, Detection, Pixels
+from edgefer.types import RESERVED, Box, Detection, Pixels
 
 PICTURES = {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
 CLIPS = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"}
@@ -169,8 +169,8 @@ def _check(labels: list[str], root: Path) -> None:
         raise DataError(
             f"{root}: two or more classes are needed, found {found}: one subfolder of pictures for each, such as wink/, neutral/"
         )
-    if UNCERTAIN in labels:
-        raise DataError(f"{root}: a class cannot be called {UNCERTAIN!r}, which is the answer when no class is likely; rename that folder")
+    if taken := [label for label in labels if label in RESERVED]:
+        raise DataError(f"{root}: a class cannot be called {taken[0]!r}, a word of edgefer's outputs; rename that folder")
     if bad := [label for label in labels if not label.isprintable()]:
         raise DataError(f"{root}: the name of a class has characters that cannot be printed: {bad[0]!r}; rename that folder")
 

@@ -28,8 +28,9 @@ from edgefer.types import Pixels
 from train.data import SIZE_PX
 from train.folder import Folder, Picture, read_folder
 from train.metrics import Classes, Figures, measure, temperature
-from train.near_copies import folds, near_copies
+from train.near_copies import held_back, near_copies
 from train.own_report import alike, counts, sheet, shipped_answers, warnings_of
+from train.plots import use_font_for
 from train.recipe import MODELS, Gate
 from train.versions import installed
 
@@ -43,8 +44,8 @@ FACES = "faces.npz"
 """The crops that a model was made from, beside it: `convert` calibrates and compares with them."""
 _SHOWN = 5
 """Pictures with two labels that are named."""
-_HELD_FOLDS = 5
-"""One of so many parts is held back to check the model."""
+_PARTS = 5
+"""Parts of a class whose pictures are all near copies: one of them is held back."""
 _TEMPERATURES = (0.8, 3.0)
 """A few pictures cannot show a temperature beyond these."""
 
@@ -98,6 +99,8 @@ def _own(root: Path, options: argparse.Namespace) -> None:
     groups = _divided(copies.groups, folder.classes)
     held = _held(folder, groups, options.seed)
     folder, groups, held = _without_crossing(folder, groups, held)
+    if not held.any():
+        raise DataError(f"{root}: too few different pictures to check a model with; 5 different ones of each class at least, 100 are good")
     _say("\n".join((f"{root}: {len(folder.pictures):,} faces of {len(folder.labels)} classes", *counts(folder), *folder.notes)))
     like_others = len(groups) - len(np.unique(groups))
     _say(f"{like_others:,} are near copies of another, and stand on its side. {int(held.sum()):,} are held back to check the model")
@@ -105,6 +108,7 @@ def _own(root: Path, options: argparse.Namespace) -> None:
     for line in (*warnings_of(folder, groups), *twice):
         _say(f"warning: {line}")
     images, classes = folder.images, folder.classes
+    use_font_for("".join(sorted({letter for label in folder.labels for letter in label})))
     sheet(_plain(images), classes, held, folder.labels, out / "sheet.png")
     _say(f"what it learns from: {out / 'sheet.png'}")
     with silence_native_stderr():
@@ -161,7 +165,7 @@ def _divided(groups: Classes, classes: Classes) -> Classes:
     for index in np.unique(classes):
         mine = np.flatnonzero(classes == index)
         if len(np.unique(groups[mine])) == 1 and len(mine) > 1:
-            groups[mine] = groups.max() + 1 + np.arange(len(mine)) * _HELD_FOLDS // len(mine)
+            groups[mine] = groups.max() + 1 + np.arange(len(mine)) * _PARTS // len(mine)
     return groups
 
 
@@ -169,7 +173,7 @@ def _held(folder: Folder, groups: Classes, seed: int) -> npt.NDArray[np.bool_]:
     """Which pictures are held back: the folder's own split, else a fifth, by group and class."""
     if any(picture.split for picture in folder.pictures):
         return np.array([picture.split == "validation" for picture in folder.pictures])
-    return folds(groups, folder.classes, _HELD_FOLDS, seed) == 0
+    return held_back(groups, folder.classes, seed)
 
 
 def _without_crossing(folder: Folder, groups: Classes, held: npt.NDArray[np.bool_]) -> tuple[Folder, Classes, npt.NDArray[np.bool_]]:

@@ -42,7 +42,10 @@ def warnings_of(folder: Folder, groups: Classes) -> list[str]:
         number, different = int(mine.sum()), len(np.unique(groups[mine]))
         if number < FEW:
             found.append(f"{label}: only {number} pictures; from {FEW} on a class begins to be learned, 100 are good")
-        if number and different < min(5, number):
+        clips = {picture.part.rpartition(" ")[0] for picture in folder.pictures if picture.label == label}
+        if len(clips) == 1 and "" not in clips:
+            found.append(f"{label}: all of one clip, so the figures below flatter it; film another one, of other people, in other light")
+        elif number and different < min(5, number):
             found.append(
                 f"{label}: its {number} pictures are {different} different shots; the figures below flatter it. Take some in other light, "
                 "on another day, of other people"

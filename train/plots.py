@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +13,10 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.figure import Figure
 
+from edgefer.lettering import by_fontconfig
 from edgefer.types import Pixels, Scores
 from train.metrics import Classes, Figures, calibration_error, coverage_curve, reliability
 
@@ -124,8 +128,18 @@ def robustness_chart(of: Mapping[str, Mapping[str, float]], title: str, path: Pa
     _save(figure, path)
 
 
+def use_font_for(text: str) -> None:
+    """Draw labels with a font of the system that has the letters of ``text``, where matplotlib's own lacks some."""
+    for file, _ in [] if text.isascii() else by_fontconfig(text):
+        with suppress(OSError, RuntimeError):  # a kind of font that matplotlib cannot read
+            font_manager.fontManager.addfont(file)
+            plt.rcParams["font.family"] = ["DejaVu Sans", font_manager.FontProperties(fname=file).get_name()]
+
+
 def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=110)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # drawn as boxes
+        figure.savefig(path, dpi=110)
     plt.close(figure)
 
 

@@ -68,7 +68,7 @@ def _font(wanted: str, size_px: int) -> FreeTypeFont | None:
         advice = "'pip install edgefer[text]', or on a Pi 'sudo apt install python3-pil'"
         _LOG_ONCE(logging.WARNING, f"labels: OpenCV draws ASCII only; for other letters {advice}")
         return None
-    for file, index in (*_by_fontconfig(wanted), *((name, 0) for name in _FILES)):
+    for file, index in (*by_fontconfig(wanted), *((name, 0) for name in _FILES)):
         try:
             font: Any = ImageFont.truetype(file, size_px, index=index)
         except OSError:
@@ -79,7 +79,7 @@ def _font(wanted: str, size_px: int) -> FreeTypeFont | None:
     return None
 
 
-def _by_fontconfig(wanted: str) -> list[tuple[str, int]]:
+def by_fontconfig(wanted: str) -> list[tuple[str, int]]:
     """The font that fontconfig finds for these letters, as a file and the number of the font in it."""
     charset = " ".join(f"{ord(letter):x}" for letter in wanted)
     try:

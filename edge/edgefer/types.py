@@ -18,6 +18,9 @@ UNCERTAIN = "uncertain"
 NO_FACE = "no_face"
 """The label for a frame without a face, in outputs that name one expression."""
 
+RESERVED = (UNCERTAIN, NO_FACE, "any", "face_appeared", "face_left")
+"""Names that no class may have: outputs, events and actions use them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Box:

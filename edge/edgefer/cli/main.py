@@ -21,6 +21,7 @@ VERBS = {
     "report": "write the history as one HTML page",
     "bench": "measure frames per second, CPU and memory on this machine",
     "micro": "check a microcontroller on a serial line: the same scores, and how fast",
+    "collect": "keep pictures of faces by class, to make your own model of",
     "show": "show the facts in a model file",
     "doctor": "check this installation; each problem comes with its fix",
     "setup": "write a configuration, with questions or from flags",

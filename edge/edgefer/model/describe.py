@@ -29,6 +29,12 @@ def describe(name_or_path: str) -> Facts:
     return facts_of(Classifier(path))
 
 
+def card_of(name_or_path: str) -> Card:
+    """The card of a ``.tflite`` or ``.keras`` file; raises `ModelError` where there is none."""
+    path = find_model(name_or_path)
+    return split_card(read_model(path), str(path))[1]
+
+
 def facts_of(classifier: Classifier) -> Facts:
     """The same facts about an open model."""
     scale, zero_point = classifier.input["quantization"]
