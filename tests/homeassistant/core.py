@@ -49,6 +49,14 @@ class Core:
         self.folder, self._root, self._port = folder, root, free_port()
         (folder / "configuration.yaml").write_text(CONFIGURATION.format(port=self._port))
         (folder / "automations.yaml").write_text(automations)
+        if list(root.glob("ha/lib/python3.*/site-packages/homeassistant/components/http/config.py")):
+            # A new Core takes the address back after five minutes, unless it is confirmed.
+            (folder / ".storage").mkdir()
+            http = {"server_port": self._port, "server_host": ["127.0.0.1"], "created_at": "2026-01-01T00:00:00+00:00",
+                    "error": None, "error_message": None, "cors_allowed_origins": [], "login_attempts_threshold": -1,
+                    "ip_ban_enabled": True, "ssl_profile": "intermediate_v6", "use_x_frame_options": True}  # fmt: skip
+            data = {"stable": http, "pending": None, "yaml_migration_done": True}
+            (folder / ".storage/http").write_text(json.dumps({"version": 3, "minor_version": 1, "key": "http", "data": data}))
         self._token = ""
         self._process: subprocess.Popen[bytes] | None = None
 
