@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import msgspec
+import notify
 import numpy as np
 import pytest
 from mosquitto import Listener, Mosquitto, json_of
@@ -186,7 +187,7 @@ def test_names_without_latin_letters_give_different_topics() -> None:
         parse_node("mqtt://h/edgefer/a%2Fb")
 
 
-def test_a_missing_camera_keeps_the_device_online_until_it_comes(
+def test_a_missing_camera_keeps_the_device_and_the_service_up_until_it_comes(
     broker: Mosquitto, listener: Listener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from faults import Camera
@@ -194,6 +195,8 @@ def test_a_missing_camera_keeps_the_device_online_until_it_comes(
     from edgefer.sources.synthetic import Scene, SyntheticOptions
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NOTIFY_SOCKET", f"{tmp_path}/notify")
+    manager = notify.Listener(f"{tmp_path}/notify")
     camera = Camera(Scene(SyntheticOptions(size="320x240")))
     port = camera.port
     camera.stop()
@@ -207,12 +210,16 @@ def test_a_missing_camera_keeps_the_device_online_until_it_comes(
         assert state["model"] == "small"
         assert listener.wait("home/desk/status").payload == b"online"
         assert [line for line in said if line.endswith("waiting for it")]
+        while "READY" not in (message := manager.hear()):
+            pass
+        assert "WATCHDOG" in message, "systemd does not end a service that waits"
         camera = Camera(Scene(SyntheticOptions(size="320x240")), port)
         listener.wait("home/desk/state", lambda message: json_of(message)["camera"] == "live", within_s=60)
     finally:
         stop.set()
         run.join(30)
         camera.stop()
+        manager.close()
     assert not run.is_alive()
 
 
