@@ -22,11 +22,11 @@ ON_PI := $(shell $(PYTHON) -c 'import importlib.util as u; print("yes" if u.find
 EDGE_PACKAGES := $(if $(ON_PI),requirements/pi.txt,requirements/edge.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help run train own convert detector evaluate robustness bench bench-pi benchmarks test test-pi fuzz coverage mutation audit power-cut check wheel pi-install pi-uninstall pi-bundle publish clean
+.PHONY: help run train own convert detector evaluate robustness bench bench-pi benchmarks test test-pi test-homeassistant fuzz coverage mutation audit power-cut check wheel pi-install pi-uninstall pi-bundle publish clean
 
 help: ## list these commands
 	@echo "edgefer: facial-expression recognition for low-power devices"; echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo; echo "  DATA is FER2013 (folder, zip or fer2013.csv; default: data/fer2013.zip, .csv or folder); ARGS are passed on"
 
 run: $(VENV)/.edge ## your camera, or drawn faces without one            [ARGS='--source file:clip.mp4']
@@ -64,6 +64,9 @@ test: $(VENV)/.dev ## run the tests, except the slow ones                  [WORK
 test-pi: $(VENV)/.dev ## a Pi's software without a Pi: Debian roots, the real systemd (as root; minutes)
 	@tests/pi/packages.sh && $(BIN)/python -m pytest tests/pi $(ARGS)
 
+test-homeassistant: $(VENV)/.dev ## edgefer in real Home Assistant Cores, the newest and an old one (as root; minutes)
+	@tests/homeassistant/install.sh && $(BIN)/python -m pytest tests/homeassistant $(ARGS)
+
 fuzz: $(VENV)/.dev ## feed bad input to every parser, COUNT times each; docs/reliability.md
 	@$(INSTALL) -r requirements/fuzz.txt
 	@for target in $(or $(TARGETS),config spec card model mqtt history http frame); do PYTHONPATH=tests/fuzz $(BIN)/python tests/fuzz $$target $(or $(COUNT),100000) || exit 1; done
@@ -93,6 +96,8 @@ check: $(VENV)/.dev ## lint, types and all tests: what CI runs
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 	@echo "the service under the real systemd, where 'make test-pi' has installed its packages:"
 	@$(BIN)/python -m pytest tests/pi/test_installed.py
+	@echo "real Home Assistant Cores, where 'make test-homeassistant' has made their roots:"
+	@$(BIN)/python -m pytest tests/homeassistant
 	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 wheel: $(VENV)/.edge ## build the lean wheel into dist/

@@ -6,6 +6,7 @@ import logging
 import ssl
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ DISCONNECT_S = 0.5
 """Longest wait for the broker's answer to a disconnect."""
 ANSWER_S = 4.0
 """Seconds after which a broker that does not answer a connection attempt is reported."""
+SHORT_S, SHORT_MANY = 10.0, 3
+"""After so many connections in a row that last less than these seconds there is a pause: two devices may throw each other out."""
 MAX_QUEUED = 512
 """Messages that wait for the broker's acknowledgement; a further one is refused and counted."""
 RETRY_S = (1, 60)
@@ -34,6 +37,10 @@ RETRY_S = (1, 60)
 _QUEUE_FULL = 15  # paho's MQTT_ERR_QUEUE_SIZE
 _TAKEN_OVER = 0x8E  # MQTT 5: another client connected with this id
 _NEWEST, _OLDER = 5, 4  # paho's numbers of MQTT 5 and 3.1.1
+_TAKEN = (
+    "the broker ends each connection soon: another device seems to have the same machine id, such as a copy of this SD card; "
+    "delete /etc/machine-id on one of them and run systemd-machine-id-setup; connecting again in a minute"
+)
 _PERMIT = "permit it the topics that docs/mqtt.md lists"
 
 Callback = Callable[[str, bytes, bool], None]
@@ -49,6 +56,25 @@ class Message:
     retain: bool
     qos: int = 1
     """1: sent until the broker acknowledges it; 0: sent once, or not at all."""
+
+
+class Alarm:
+    """Calls a function after some seconds, in a thread of its own; setting it again replaces the call."""
+
+    def __init__(self) -> None:
+        self._timer: threading.Timer | None = None
+
+    def set(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call after ``seconds``."""
+        self.stop()
+        self._timer = threading.Timer(seconds, call)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def stop(self) -> None:
+        """Do not call any more."""
+        if self._timer:
+            self._timer.cancel()
 
 
 class Connection:
@@ -81,6 +107,7 @@ class Connection:
         """Topics of messages that the broker has not acknowledged, by message id."""
         self._up, self._disconnected = threading.Event(), threading.Event()
         self._log_once = LogOnce(_LOG)
+        self._up_s, self._short = 0.0, 0
         self.problem = ""
         """Why there is no connection; empty while there is one."""
         self.refused = 0
@@ -90,7 +117,7 @@ class Connection:
         credentials = read_login(login)
         self._login = login or (CREDENTIAL if credentials else "")
         self._closed, self._answered = False, False
-        self._timer: threading.Timer | None = None
+        self._answer_timer, self._pause_timer = Alarm(), Alarm()
         context = read_ca(ca) if address.tls else None
         self._make: Callable[[int], Client] = partial(self._client_of, client_id, credentials, context, will)
         self._protocol = _NEWEST
@@ -159,12 +186,13 @@ class Connection:
         self._report(problem)
         self._up.clear()
         self._client.disconnect()
-        self._set_timer(seconds, self._restart)
+        self._pause_timer.set(seconds, self._restart)
 
     def close(self) -> None:
         """Disconnect; safe to call twice. The thread ends by itself, since it may hang in the network."""
         self._closed, up = True, self.up
-        self._stop_timer()
+        self._answer_timer.stop()
+        self._pause_timer.stop()
         self._client.disconnect()
         if up:
             self._disconnected.wait(DISCONNECT_S)
@@ -178,26 +206,19 @@ class Connection:
             self._client = self._make(self._protocol)
             self._client.loop_start()
 
-    def _set_timer(self, seconds: float, call: Callable[[], None]) -> None:
-        self._stop_timer()
-        self._timer = threading.Timer(seconds, call)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def _stop_timer(self) -> None:
-        if self._timer:
-            self._timer.cancel()
-
     def _attempt(self, client: Client, _data: object) -> None:
         """A connection attempt begins."""
         if client is self._client and not self._closed:
             self._answered = False
-            self._set_timer(ANSWER_S, lambda: self._report(f"no answer within {ANSWER_S:.0f} s; retrying with growing pauses"))
+            self._answer_timer.set(ANSWER_S, self._unanswered)
+
+    def _unanswered(self) -> None:
+        self._report(f"no answer within {ANSWER_S:.0f} s; retrying with growing pauses")
 
     def _connected(self, client: Client, _data: object, _flags: object, reason: Any, _properties: object) -> None:
         if client is not self._client:
             return
-        self._stop_timer()
+        self._answer_timer.stop()
         self._answered = True
         if reason.is_failure and self._protocol == _NEWEST and reason.getName() == "Unsupported protocol version":
             self._downgrade()
@@ -226,6 +247,7 @@ class Connection:
         before = set(self._subscriptions)
         self._on_connect()
         # Before the subscriptions are read: a thread that adds one meanwhile is among them, or sees that the connection is up.
+        self._up_s = time.monotonic()
         self._up.set()
         for topic in set(self._subscriptions) - before:
             client.subscribe(topic, qos=1)
@@ -247,7 +269,7 @@ class Connection:
         return f"the user of {self._login}" if self._login else "users without a login"
 
     def _failed(self, _client: Client, _data: object) -> None:
-        self._stop_timer()
+        self._answer_timer.stop()
         # paho calls this inside its "except OSError", and passes no reason.
         error = sys.exc_info()[1]
         reason = getattr(error, "strerror", None) or getattr(error, "verify_message", None) or str(error)
@@ -261,14 +283,14 @@ class Connection:
     def _lost(self, client: Client, _data: object, flags: Any, reason: Any, _properties: object) -> None:
         if client is not self._client:
             return
-        self._stop_timer()
+        self._answer_timer.stop()
         self._disconnected.set()
         if self.up:
             self._up.clear()
             self._on_lost()
-            if reason.value == _TAKEN_OVER:
-                self.pause(RETRY_S[1], "another device has the same machine id (a copied SD card?) and took over the connection; "
-                           "delete /etc/machine-id, then run systemd-machine-id-setup; connecting again in a minute")  # fmt: skip
+            self._short = self._short + 1 if time.monotonic() - self._up_s < SHORT_S else 0
+            if reason.value == _TAKEN_OVER or self._short >= SHORT_MANY:
+                self.pause(RETRY_S[1], _TAKEN)
             elif reason.is_failure:
                 self.losses += 1
                 named = f" ({reason})" if flags.is_disconnect_packet_from_server else ""

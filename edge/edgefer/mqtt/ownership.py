@@ -6,14 +6,13 @@ import hashlib
 import logging
 import secrets
 import socket
-import threading
 from collections.abc import Callable
 
 import msgspec
 
 from edgefer.log_once import LogOnce
 from edgefer.machine import machine_id
-from edgefer.mqtt.connection import Connection, Message
+from edgefer.mqtt.connection import Alarm, Connection, Message
 from edgefer.mqtt.device import OFFLINE, ONLINE, Topics
 
 _LOG = logging.getLogger(__name__)
@@ -46,11 +45,11 @@ class Ownership:
         self._lock = _lock(self._name)
         # A second process of this machine is another device.
         self.id = machine_id() if self._lock else hashlib.sha256((machine_id() + secrets.token_hex(8)).encode()).hexdigest()[:12]
-        self.client_id = f"edgefer-{hashlib.sha256(f'{self.id} {self._name}'.encode()).hexdigest()[:12]}"
+        self.client_id = client_id(self.id, self._name)
         self._me = Device(self.id, host)
         self._connection: Connection | None = None
         self._other: Device | None = None
-        self._timer: threading.Timer | None = None
+        self._alarm = Alarm()
         self._log_once = LogOnce(_LOG)
         self.owner = False
         """Whether this device may publish."""
@@ -67,15 +66,12 @@ class Ownership:
             self._take()
             return
         self._publish(msgspec.structs.replace(self._me, ask=True), retain=False)
-        self._timer = threading.Timer(ANSWER_S, self._take)
-        self._timer.daemon = True
-        self._timer.start()
+        self._alarm.set(ANSWER_S, self._take)
 
     def lost(self) -> None:
         """The connection is lost."""
         self.owner, self._other = False, None
-        if self._timer:
-            self._timer.cancel()
+        self._alarm.stop()
 
     def close(self) -> None:
         """Let another process of this machine use the topics; safe to call twice."""
@@ -121,6 +117,11 @@ class Ownership:
     def _publish(self, device: Device, retain: bool) -> None:
         if self._connection:
             self._connection.publish(Message(self._topics.device, msgspec.json.encode(device), retain=retain))
+
+
+def client_id(device_id: str, topics: str) -> str:
+    """The id of a device to the broker, which ends an older connection with the same one; 3.1.1 allows 23 characters."""
+    return f"edgefer-{hashlib.sha256(f'{device_id} {topics}'.encode()).hexdigest()[:12]}"
 
 
 def _lock(name: str) -> socket.socket | None:

@@ -181,7 +181,7 @@ class Mqtt(Sink):
             return
         self._closed = True
         connection = self.connection
-        if self._last and connection.wait_up(self.GOODBYE_S):
+        if self._last and not self._paused.is_set() and connection.wait_up(self.GOODBYE_S):
             with self._lock:
                 self._send(self._last, self._clock(), last=True)
         online = self._online
