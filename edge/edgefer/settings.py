@@ -175,8 +175,7 @@ class Settings(Table, frozen=True):
     source: str = ""
     """Where frames come from; empty: the first camera, or without one the synthetic demonstration."""
     sinks: list[str] = []
-    """Where observations go; empty: a status line, and annotated pictures in ./snapshots. One that cannot be opened is retried, or ends the
-    run where its spec has ?required=true."""
+    """Where observations go; empty: a status line, and pictures in ./snapshots; with ?required=true the run ends where one cannot open."""
     threads: Annotated[int, Meta(ge=1, le=16)] = 1
     """Threads of the TFLite runtime."""
     source_timeout_s: Annotated[float, Meta(ge=0.5, le=600)] = 20.0

@@ -124,6 +124,17 @@ timeout_s = 1
             time.sleep(0.1)
         assert "Traceback" not in self._log.read_text()
 
+    def reload(self) -> None:
+        """A reload, with a camera that works: a daemon that starts without one ends, and systemd starts it again."""
+        self.camera.behave = self.good_camera
+        self.camera.drop()
+        before, end_s = self._log.read_text().count("reloaded"), time.monotonic() + DEADLINE_S
+        self.daemon.send_signal(signal.SIGHUP)
+        while self._log.read_text().count("reloaded") == before:
+            assert self.daemon.poll() is None, self._log.read_text()[-3000:]
+            assert time.monotonic() < end_s, "the reload never came"
+            time.sleep(0.1)
+
     def _status(self, path: str, token: str = "") -> int:
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)) as owner, suppress(OSError, http.client.HTTPException):
             owner.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
@@ -95,7 +94,7 @@ class Neighbours(RuleBasedStateMachine):
 
     @rule()
     def reload(self) -> None:
-        self.peer.daemon.send_signal(signal.SIGHUP)
+        self.peer.reload()
 
     @invariant()
     def lives(self) -> None:
