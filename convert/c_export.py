@@ -39,7 +39,7 @@ def export(model: Path, out: Path) -> list[Path]:
         raise ModelError(f"{out}: RECIPE=c writes a .c file, and a header beside it; give its name, such as OUT=nano.c")
     content = read_model(model)
     graph, card = split_card(content, str(model))
-    name = re.sub(r"\W", "_", card.name, flags=re.ASCII)
+    name = identifier(card)
     paths = [out, out.with_suffix(".h")]
     pages = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
@@ -58,6 +58,11 @@ def export(model: Path, out: Path) -> list[Path]:
     except OSError as error:
         raise ModelError(f"{out}: cannot write there: {error.strerror}; choose another OUT") from None
     return paths
+
+
+def identifier(card: Card) -> str:
+    """The model's name as C and its files have it."""
+    return re.sub(r"\W", "_", card.name, flags=re.ASCII)
 
 
 def _facts(graph: bytes, card: Card, where: Path) -> dict[str, Any]:
