@@ -142,7 +142,7 @@ def _convert(options: argparse.Namespace) -> None:
 
 def _export(asked: str, out: str | None) -> None:
     """An int8 file as C; a published model's goes into ``build``, since ``models`` holds what was published."""
-    from convert.c_export import export
+    from convert.c_export import export, identifier
 
     if not asked:
         raise ModelError("which model? make convert MODEL=nano RECIPE=c")
@@ -153,7 +153,7 @@ def _export(asked: str, out: str | None) -> None:
         if not source.is_file():
             raise ModelError(f"{source}: missing; RECIPE=c exports the int8 file: first make convert MODEL={asked}")
     folder = Path("build") if published else source.parent
-    code, header = export(source, Path(out) if out else folder / f"{read_card(source).name}.c")
+    code, header = export(source, Path(out) if out else folder / f"{identifier(read_card(source))}.c")
     print(f"{code}, {header.name}: {source.name} in C, to build as docs/micro.md says")
     print(f"next: cc -O2 -DEDGEFER_MAIN {code} -o check && ./check")
 

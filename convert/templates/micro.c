@@ -9,7 +9,7 @@
  *
  *     out = (sum of weight * in + bias) >> shift, at least 0, at most 255
  *
- * That is the int8 arithmetic of TensorFlow Lite, rewritten once by the exporter (convert/c_export.py), without a rounding error:
+ * That is the int8 arithmetic of TensorFlow Lite, rewritten once by the exporter (convert/c_layers.py), without a rounding error:
  * - In the .tflite file all weights are even and all biases are odd. Halves of both are enough: the odd bit only keeps a sum from being
  *   exactly half a step, where runtimes round differently.
  * - "Rounded to nearest" is "half a step more, then rounded down". The half step is in the bias.

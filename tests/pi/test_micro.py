@@ -19,7 +19,8 @@ from pi.emulation import BUILD, run
 from pi.micro_boards import FIRMWARE, MICROCONTROLLERS, Microcontroller, build, instructions, running
 from PIL import Image
 
-from convert.c_export import NAMES, scores_of
+from convert.c_export import scores_of
+from convert.c_layers import NAMES
 from convert.pack import kind, unpacked
 from edgefer.cli.main import main as edgefer
 from edgefer.model.card import split_card
