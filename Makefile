@@ -22,11 +22,11 @@ ON_PI := $(shell $(PYTHON) -c 'import importlib.util as u; print("yes" if u.find
 EDGE_PACKAGES := $(if $(ON_PI),requirements/pi.txt,requirements/edge.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help run train own convert detector evaluate robustness bench bench-pi benchmarks test test-pi fuzz coverage mutation audit power-cut check wheel pi-install pi-uninstall pi-bundle publish clean
+.PHONY: help run train own convert detector evaluate robustness bench bench-pi benchmarks test test-pi test-homeassistant fuzz coverage mutation audit power-cut check wheel pi-install pi-uninstall pi-bundle publish clean
 
 help: ## list these commands
 	@echo "edgefer: facial-expression recognition for low-power devices"; echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo; echo "  DATA is FER2013 (folder, zip or fer2013.csv; default: data/fer2013.zip, .csv or folder); ARGS are passed on"
 
 run: $(VENV)/.edge ## your camera, or drawn faces without one            [ARGS='--source file:clip.mp4']
@@ -56,6 +56,7 @@ bench: $(VENV)/.edge ## measure frames per second, CPU and memory here     [ARGS
 benchmarks: $(VENV)/.edge ## cost and loss of tracking; detectors on photographs
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/following.py
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/detection.py
+	@PYTHONPATH=. $(BIN)/python tests/benchmarks/leaning.py
 
 test: $(VENV)/.dev ## run the tests, except the slow ones                  [WORKERS=auto] [ARGS='-k name']
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" $(ARGS)
@@ -63,9 +64,13 @@ test: $(VENV)/.dev ## run the tests, except the slow ones                  [WORK
 test-pi: $(VENV)/.dev ## a Pi's software without a Pi: Debian roots, the real systemd (as root; minutes)
 	@tests/pi/packages.sh && $(BIN)/python -m pytest tests/pi $(ARGS)
 
+test-homeassistant: $(VENV)/.dev ## edgefer in real Home Assistant Cores, the newest and an old one (as root; minutes)
+	@tests/homeassistant/install.sh && $(BIN)/python -m pytest tests/homeassistant $(ARGS)
+
 fuzz: $(VENV)/.dev ## feed bad input to every parser, COUNT times each; docs/reliability.md
 	@$(INSTALL) -r requirements/fuzz.txt
 	@for target in $(or $(TARGETS),config spec card model mqtt history http frame); do PYTHONPATH=tests/fuzz $(BIN)/python tests/fuzz $$target $(or $(COUNT),100000) || exit 1; done
+	@EDGEFER_PEER_EXAMPLES=$(or $(PEERS),1000) $(BIN)/python -m pytest tests/fuzz/test_network_peer.py -q
 
 power-cut: $(VENV)/.dev ## kill writing processes at random times, check the files; docs/reliability.md   [COUNT=200]
 	@$(BIN)/python tests/benchmarks/powercut.py $(if $(COUNT),--count $(COUNT)) $(ARGS)
@@ -91,6 +96,8 @@ check: $(VENV)/.dev ## lint, types and all tests: what CI runs
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 	@echo "the service under the real systemd, where 'make test-pi' has installed its packages:"
 	@$(BIN)/python -m pytest tests/pi/test_installed.py
+	@echo "real Home Assistant Cores, where 'make test-homeassistant' has made their roots:"
+	@$(BIN)/python -m pytest tests/homeassistant
 	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 wheel: $(VENV)/.edge ## build the lean wheel into dist/

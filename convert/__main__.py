@@ -1,4 +1,7 @@
-"""``python -m convert``: a trained ``.keras`` file to a TFLite file with its card. Writes nothing if the file loses accuracy."""
+"""``python -m convert``: a trained ``.keras`` file to a TFLite file with its card, or an int8 file to C.
+
+Writes nothing if the file loses accuracy.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ from convert.validate import Comparison, check_all_integer, check_gate, compare,
 from edgefer.errors import DataError, EdgeferError, ModelError
 from edgefer.files import atomic_path
 from edgefer.model.card import Card, attach_card, read_card, read_model
+from edgefer.model.store import find_model
 from edgefer.types import Pixels
 from train.data import WHERE_TO_GET, Dataset, Split, audit
 from train.recipe import Gate
@@ -38,11 +42,18 @@ def main(arguments: list[str] | None = None) -> None:
     """Convert a trained model to TFLite, compare both on the validation images, and write the file if it passes."""
     parser = argparse.ArgumentParser(prog="python -m convert", description=main.__doc__)
     parser.add_argument(
-        "model", nargs="?", default="", help="the .keras file 'make train' wrote, or any .keras, .h5, SavedModel or .tflite"
+        "model",
+        nargs="?",
+        default="",
+        help="the .keras file 'make train' wrote, or any .keras, .h5, SavedModel or .tflite; for recipe c also a name",
     )
-    parser.add_argument("--recipe", default="int8", choices=RECIPES, help="quantization (default: int8)")
+    parser.add_argument(
+        "--recipe", default="int8", choices=[*RECIPES, "c"], help="quantization, or c: C for a microcontroller (default: int8)"
+    )
     parser.add_argument("--data", help="FER2013, to calibrate and compare with (default: what the model was trained on)")
-    parser.add_argument("--out", help="the .tflite file (default: beside the model, <name>-<recipe>.tflite)")
+    parser.add_argument(
+        "--out", help="the file to write (default: <name>-<recipe>.tflite beside the model; for recipe c see docs/micro.md)"
+    )
     parser.add_argument("--max-loss", type=float, metavar="POINTS", help="accuracy it may lose (default: its recipe's, else 1.0)")
     parser.add_argument(
         "--min-agreement",
@@ -59,7 +70,10 @@ def main(arguments: list[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     try:
-        _convert(options)
+        if options.recipe == "c":
+            _export(options.model, options.out)
+        else:
+            _convert(options)
     except EdgeferError as error:
         raise SystemExit(f"convert: {error}") from None
 
@@ -124,6 +138,24 @@ def _convert(options: argparse.Namespace) -> None:
         )
         part.write_bytes(attach_card(model, final))
     print(f"{out}: {out.stat().st_size / 1e3:.0f} kB\nnext: edgefer run --model {shlex.quote(str(out))}")
+
+
+def _export(asked: str, out: str | None) -> None:
+    """An int8 file as C; a published model's goes into ``build``, since ``models`` holds what was published."""
+    from convert.c_export import export
+
+    if not asked:
+        raise ModelError("which model? make convert MODEL=nano RECIPE=c")
+    source = find_model(asked)
+    published = source != Path(asked)
+    if source.suffix == ".keras":
+        source = source.with_name(f"{source.stem}-int8.tflite")
+        if not source.is_file():
+            raise ModelError(f"{source}: missing; RECIPE=c exports the int8 file: first make convert MODEL={asked}")
+    folder = Path("build") if published else source.parent
+    code, header = export(source, Path(out) if out else folder / f"{read_card(source).name}.c")
+    print(f"{code}, {header.name}: {source.name} in C, to build as docs/micro.md says")
+    print(f"next: cc -O2 -DEDGEFER_MAIN {code} -o check && ./check")
 
 
 def _on_many(judged: Comparison, source: Path, converted: Path, split: Split, data: Dataset) -> Comparison:

@@ -37,7 +37,7 @@ PRECISION, LEAST_SCORE = 0.95, 0.1
 Maps = Callable[[Pixels], Sequence[Array]]
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Make the int8 face detector from published YuNet weights; write it only if it finds what the float network finds."""
     parser = argparse.ArgumentParser(prog="python -m convert.detector", description=main.__doc__)
     parser.add_argument("weights", nargs="?", default="", help="YuNet's .onnx file")
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--out", help="the .tflite file (default: beside the weights)")
     parser.add_argument("--licence", default="Apache-2.0", help="licence of the weights, for the record (default: Apache-2.0)")
     parser.add_argument("--max-loss", type=float, default=1.0, metavar="POINTS", help="recall it may lose (default: 1.0)")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     try:
         _convert(options)
     except EdgeferError as error:

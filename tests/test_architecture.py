@@ -48,6 +48,8 @@ ROOMS = (
         "log_once",
         "html_template",
         "machine",
+        "stop",
+        "http_deadline",
         "queues",
         "native_stderr",
         "builtin",

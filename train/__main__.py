@@ -9,7 +9,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,11 +19,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loade
 import msgspec
 
 from edgefer.errors import DataError, EdgeferError, SettingsError
-from edgefer.files import write_atomic
+from edgefer.files import only_user, write_atomic
 from edgefer.model.card import read_card
 from edgefer.native_stderr import silence_native_stderr
 from train.cluster import Cluster, read_cluster
-from train.data import FERPLUS_NAME, UNLABELLED_NAME, WHERE_TO_GET, Dataset
+from train.data import FERPLUS_NAME, UNLABELLED_NAME, WHERE_TO_GET, Dataset, find_beside
 from train.material import Material, gather
 from train.recipe import MODELS, RECIPES, Recipe, load_recipe, recipe_names
 from train.versions import installed
@@ -84,6 +84,8 @@ def _cluster(distribute: str) -> Cluster | None:
 
 def _train_all(recipe: Recipe, near: Path, out: Path, options: argparse.Namespace, cluster: Cluster | None) -> None:
     """Train the recipes that ``recipe`` builds on and that have no finished run, each beside ``out``, then ``recipe`` itself."""
+    for name, asked in ((FERPLUS_NAME, options.ferplus), (UNLABELLED_NAME, options.faces)):
+        find_beside(Path(options.data), name, asked)  # before the minute in which the chain is measured
     order = _to_train(recipe, near, out)
     first = order[0]
     if len(order) > 1 and options.distribute != "none":
@@ -132,13 +134,22 @@ def _keras_loaded() -> Iterator[None]:
 
 
 def _train(recipe: Recipe, out: Path, options: argparse.Namespace, until_epoch: int | None, cluster: Cluster | None) -> None:
-    chief = cluster is None or cluster.chief
     material = gather(recipe, Path(options.data), options.ferplus, options.faces)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingsError(f"{out}: cannot keep a run there: {error.strerror}; choose another OUT") from None
+    with ExitStack() as stack:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            # Of several workers the chief alone writes.
+            stack.enter_context(only_user(out) if cluster is None or cluster.chief else nullcontext())
+        except BlockingIOError:
+            raise SettingsError(f"{out}: another training runs there; wait until it ends, or choose another OUT") from None
+        except OSError as error:
+            raise SettingsError(f"{out}: cannot keep a run there: {error.strerror}; choose another OUT") from None
+        _train_on(material, recipe, out, options, until_epoch, cluster)
 
+
+def _train_on(
+    material: Material, recipe: Recipe, out: Path, options: argparse.Namespace, until_epoch: int | None, cluster: Cluster | None
+) -> None:
     spread = options.distribute != "none"
     # Imported here: a wrong path or recipe is reported before the seconds TensorFlow takes to load.
     with _keras_loaded():
@@ -161,7 +172,7 @@ def _train(recipe: Recipe, out: Path, options: argparse.Namespace, until_epoch: 
         soft = ask(recipe, material.images, teachers, out.parent / "soft", material.unlabelled) if teachers else None
         on, against = (material.images, material.wanted), (material.validation.images, material.truth)
         history = fit(recipe, on, against, out, until_epoch, start, strategy, soft, material.unlabelled)
-    if not chief:
+    if cluster and not cluster.chief:
         return
     _note_data(out, Path(options.data), recipe)
     made_from = {f"teacher {path.stem}": path for path in teachers} | ({f"start {start.stem}": start} if start else {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from typing import Any
@@ -30,7 +31,9 @@ def asker(network: keras.Model) -> Ask:
     single = keras.Input(batch_shape=(1, *network.input_shape[1:]))
     with silence_native_stderr(), redirect_stdout(io.StringIO()):  # Keras prints where it put the copy that is converted
         flatbuffer = tf.lite.TFLiteConverter.from_keras_model(keras.Model(single, network(single, training=False))).convert()
-        interpreter = Interpreter(model_content=flatbuffer, num_threads=2)
+        # More threads than cores wait for each other.
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        interpreter = Interpreter(model_content=flatbuffer, num_threads=cores)
         interpreter.allocate_tensors()
     (inside,), (out,) = interpreter.get_input_details(), interpreter.get_output_details()
 

@@ -1,16 +1,12 @@
-"""Reads FER2013 in its three forms: the folder tree, a zip of it, and Kaggle's csv."""
+"""Reads FER2013 and its kin as they are handed out, and counts their faults."""
 
 from __future__ import annotations
 
-import csv
 import io
-import re
-import warnings
-import zipfile
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -18,24 +14,17 @@ from PIL import Image
 
 from edgefer.errors import DataError
 from edgefer.types import Pixels
+from train.archive import File, files_of, is_archive
+from train.table import SIZE_PX, WHERE_TO_GET, Entry, complete_table, csv_rows, header_of, read_table
+from train.tree import is_picture, read_tree
 
-SIZE_PX = 48
+__all__ = [
+    "EXPECTED", "FERPLUS_COLUMNS", "FERPLUS_NAME", "SIZE_PX", "UNLABELLED_NAME", "WHERE_TO_GET", "Audit", "Dataset", "Split", "audit",
+    "faces", "ferplus_majority", "find_beside", "find_ferplus", "load", "load_ferplus", "load_unlabelled", "targets", "with_rim",
+]  # fmt: skip
+
 EXPECTED = {"train": 28709, "validation": 3589, "test": 3589}
 """Images a split in the published FER2013 (Goodfellow et al. 2013)."""
-
-WHERE_TO_GET = (
-    "FER2013 is on Kaggle: 'msambare/fer2013' (folders) or the challenge 'challenges-in-representation-learning-"
-    "facial-expression-recognition-challenge' (fer2013.csv). Download it there and pass DATA=path to the folder, "
-    "the zip or the csv"
-)
-
-_SPLITS = {
-    "train": "train", "training": "train",
-    "validation": "validation", "val": "validation", "valid": "validation", "publictest": "validation",
-    "test": "test", "privatetest": "test",
-}  # fmt: skip
-_ALIASES = {"upset": "disgust", "disgusted": "disgust", "fearful": "fear", "surprised": "surprise", "anger": "angry"}
-_PICTURES = {".png", ".jpg", ".jpeg", ".bmp"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,24 +70,66 @@ class Audit:
 
 
 def load(path: Path, labels: Sequence[str]) -> Dataset:
-    """Read a folder tree, a zip of one, or a csv; ``labels`` gives the class order.
+    """Read a csv, a tree of pictures, or a folder, a zip or a tar with one of them in it; ``labels`` gives the class order.
 
     Raises `DataError` naming the file or the row for anything missing, unknown, truncated or corrupt.
     """
     if not path.exists():
         raise DataError(f"{path}: no such file or folder. {WHERE_TO_GET}")
-    if path.is_dir():
-        tables = sorted(path.glob("*fer2013*.csv"))
-        if tables and not any(child.name.lower() in _SPLITS for child in path.iterdir()):
-            return load(tables[0], labels)
-        splits = _from_pictures(_walk_folder(path), path, labels)
-    elif path.suffix.lower() == ".csv":
-        splits = _from_csv(path, len(labels))
-    elif path.suffix.lower() == ".zip":
-        splits = _from_pictures(_walk_zip(path), path, labels)
+    notes: list[str] = []
+    if path.suffix.lower() == ".csv" and path.is_file():
+        found = _read_csv(path, len(labels))
+    elif path.is_dir() or is_archive(path):
+        with files_of(path) as files:
+            if archive := _only_archive(path, files):
+                return load(archive, labels)
+            if not any(map(_in_folder, files)) and (table := _table(files, path)):
+                with table.open() as file:
+                    found = read_table(path / table.path, file, len(labels))
+            else:
+                tree = read_tree(files, path, labels)
+                found, notes = tree.found, tree.notes
     else:
-        raise DataError(f"{path}: neither a folder, a .zip nor a .csv. {WHERE_TO_GET}")
-    return _with_validation(Dataset(path, tuple(labels), splits))
+        raise DataError(f"{path}: neither a folder, a .zip, a .tar.gz nor a .csv. {WHERE_TO_GET}")
+    splits = {split: _split(entries) for split, entries in found.items()}
+    data = _with_validation(Dataset(path, tuple(labels), splits, tuple(notes)))
+    if len(classes := np.unique(data.splits["train"].labels)) < 2:
+        raise DataError(f"{path}: only pictures of {labels[classes[0]]}; training needs at least two classes. Pass the folder above it")
+    return data
+
+
+def _read_csv(path: Path, classes: int) -> dict[str, list[Entry]]:
+    try:
+        with path.open("rb") as file:
+            return read_table(path, file, classes)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _in_folder(file: File) -> bool:
+    """Whether it is a picture in a folder, which may be that of a class."""
+    return is_picture(file.path) and len(file.path.parts) > 1
+
+
+def _only_archive(path: Path, files: Sequence[File]) -> Path | None:
+    """The archive that a folder holds, if it holds no data but that."""
+    found = [path / file.path for file in files if is_archive(Path(file.path.name))] if path.is_dir() else []
+    others = any(_in_folder(file) or file.path.suffix.lower() == ".csv" for file in files)
+    named = [file for file in found if "fer" in file.name.lower()] or found
+    return named[0] if named and not others else None
+
+
+def _table(files: Sequence[File], where: Path) -> File | None:
+    """The table with all columns; the one called fer2013 first."""
+    tables = sorted(
+        (file for file in files if file.path.suffix.lower() == ".csv"), key=lambda file: ("fer2013" not in file.path.name, file.path)
+    )
+    headers = []
+    for table in tables:
+        with table.open() as file:
+            headers.append((table.path, header_of(file)))
+    name = complete_table(headers, where)
+    return next((table for table in tables if table.path == name), None)
 
 
 def _with_validation(data: Dataset) -> Dataset:
@@ -110,112 +141,10 @@ def _with_validation(data: Dataset) -> Dataset:
         raise DataError(f"{data.path}: no validation pictures, only train. {WHERE_TO_GET}")
     note = "no validation split: choosing on 'test' (PublicTest and PrivateTest together); its figures are not comparable"
     splits = {"train": data.splits["train"], "validation": data.splits["test"]}
-    return replace(data, splits=splits, notes=(note,))
+    return replace(data, splits=splits, notes=(*data.notes, note))
 
 
-def _walk_folder(root: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
-    for file in sorted(root.rglob("*")):
-        if _is_picture(file) and file.is_file():
-            try:
-                yield PurePosixPath(file.relative_to(root).as_posix()), file.read_bytes()
-            except OSError as error:
-                raise DataError(f"{file}: cannot be read: {error.strerror}") from None
-
-
-def _walk_zip(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in sorted(archive.namelist()):
-                inside = PurePosixPath(name)
-                if _is_picture(inside):
-                    yield inside, archive.read(name)
-    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: not a whole zip ({error}); download it again") from None
-    except (OSError, RuntimeError, NotImplementedError) as error:
-        raise DataError(f"{path}: cannot be unpacked ({error}); pack it again as a plain zip") from None
-
-
-def _is_picture(path: PurePath) -> bool:
-    """Whether a file is a picture; macOS metadata files ("._x.png") are not."""
-    return path.suffix.lower() in _PICTURES and not path.name.startswith("._") and "__MACOSX" not in path.parts
-
-
-def _from_pictures(files: Iterable[tuple[PurePosixPath, bytes]], root: Path, labels: Sequence[str]) -> dict[str, Split]:
-    """Pictures at ``.../<split>/<class>/<file>``."""
-    found: dict[str, list[tuple[Pixels, int, int, str]]] = {}
-    for path, content in files:
-        if len(path.parts) < 3 or path.parts[-3].lower() not in _SPLITS:
-            raise DataError(f"{root}: {path} is in no split; expected <train|validation|test>/<class>/<picture>")
-        split, folder = _SPLITS[path.parts[-3].lower()], path.parts[-2].lower()
-        label = _ALIASES.get(folder, folder)
-        if label not in labels:
-            raise DataError(f"{root}: unknown class folder {path.parent}; the classes are {', '.join(labels)}")
-        number = re.fullmatch(r"fer(\d+)", path.stem)
-        entry = (_decode(content, f"{root}: {path}"), labels.index(label), int(number[1]) if number else -1, str(path))
-        found.setdefault(split, []).append(entry)
-    return {split: _split(entries) for split, entries in found.items()}
-
-
-def _decode(content: bytes, where: str) -> Pixels:
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            image = Image.open(io.BytesIO(content))
-        if image.size != (SIZE_PX, SIZE_PX):
-            raise DataError(f"{where}: expected {SIZE_PX}x{SIZE_PX} pixels, found {image.width}x{image.height}")
-        if image.mode.startswith(("I", "F")):
-            raise DataError(f"{where}: expected 8 bits a pixel, found mode {image.mode}; save it as 8-bit grey")
-        return np.asarray(image.convert("L"))
-    except DataError:
-        raise
-    except Exception as error:  # a damaged picture can raise nearly any exception
-        raise DataError(f"{where}: corrupt picture ({error}); download the dataset again") from None
-
-
-def _from_csv(path: Path, classes: int) -> dict[str, Split]:
-    """Kaggle's ``emotion,pixels,Usage`` table, in either of its column orders."""
-    found: dict[str, list[tuple[Pixels, int, int, str]]] = {}
-    rows = _csv_rows(path)
-    _, header = next(rows, (0, []))
-    names = [name.strip().lower() for name in header]
-    if missing := {"emotion", "pixels", "usage"} - set(names):
-        raise DataError(f"{path}: not fer2013.csv: no column {', '.join(sorted(missing))}. {WHERE_TO_GET}")
-    emotion, pixels, usage = (names.index(name) for name in ("emotion", "pixels", "usage"))
-    for row, (line, cells) in enumerate(rows):
-        where = f"{path}: line {line} (row {row})"
-        if len(cells) < len(names):
-            raise DataError(f"{where}: expected {len(names)} columns, found {len(cells)}")
-        split = _SPLITS.get(cells[usage].strip().lower())
-        if split is None:
-            raise DataError(f"{where}: unknown Usage {cells[usage][:40]!r}")
-        try:
-            label, picture = int(cells[emotion]), np.array(cells[pixels].split(), dtype=np.float64)
-        except ValueError as error:
-            raise DataError(f"{where}: not a number: {str(error)[:80]}") from None
-        if picture.size != SIZE_PX**2:
-            raise DataError(f"{where}: expected {SIZE_PX**2} pixels, found {picture.size}")
-        if not ((picture >= 0) & (picture <= 255) & (picture % 1 == 0)).all():
-            raise DataError(f"{where}: a pixel is not a whole number of 0..255")
-        if not 0 <= label < classes:
-            raise DataError(f"{where}: emotion {label} is not 0..{classes - 1}")
-        image = picture.astype(np.uint8).reshape(SIZE_PX, SIZE_PX)
-        found.setdefault(split, []).append((image, label, row, f"row {row}"))
-    return {split: _split(entries) for split, entries in found.items()}
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a csv file with their line numbers, header first; raises `DataError` where it is not text."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            for cells in reader:
-                yield reader.line_num, cells
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not a csv file ({error}). {WHERE_TO_GET}") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def _split(entries: list[tuple[Pixels, int, int, str]]) -> Split:
+def _split(entries: list[Entry]) -> Split:
     images, labels, rows, names = zip(*entries, strict=True)
     return Split(np.stack(images), np.array(labels), np.array(rows), names)
 
@@ -237,6 +166,9 @@ def audit(data: Dataset) -> Audit:
         f"{int(repeated.sum())} validation images stand in train pixel for pixel; "
         f"{int((~keep).sum())} images kept out of training (repeats across splits, and blanks)"
     )
+    counts = np.bincount(data.splits["train"].labels, minlength=len(data.labels))
+    if empty := [label for label, count in zip(data.labels, counts, strict=True) if not count]:
+        lines.append(f"warning: no training pictures of {', '.join(empty)}: a model that never saw a class never answers it")
     return Audit(keep, ~repeated, (*lines, *data.notes))
 
 
@@ -267,7 +199,15 @@ def load_ferplus(path: Path) -> npt.NDArray[np.float32]:
 
     Line n belongs to row n of FER2013. The file's ``Image name`` skips the pictures the taggers called not a face, so it does not match.
     """
-    rows = _csv_rows(path)
+    try:
+        with path.open("rb") as file:
+            return _votes(path, file)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _votes(path: Path, file: IO[bytes]) -> npt.NDArray[np.float32]:
+    rows = csv_rows(path, file)
     _, header = next(rows, (0, []))
     if missing := set(FERPLUS_COLUMNS) - set(header):
         raise DataError(f"{path}: not fer2013new.csv of microsoft/FERPlus: no column {', '.join(sorted(missing))}")
@@ -292,7 +232,12 @@ RIM_PX = 6
 
 
 def find_beside(data: Path, name: str, asked: str | None = None) -> Path | None:
-    """A file that belongs to a dataset: the one asked for, else ``name`` beside (or in) the dataset, else none."""
+    """A file that belongs to a dataset: the one asked for, else ``name`` beside (or in) the dataset, else none.
+
+    Raises `DataError` where the one asked for is missing.
+    """
+    if asked and not Path(asked).is_file():
+        raise DataError(f"{asked}: no such file; expected {name}, or leave the option out")
     beside = (data if data.is_dir() else data.parent) / name
     return Path(asked) if asked else beside if beside.is_file() else None
 
@@ -303,12 +248,14 @@ def load_unlabelled(path: Path) -> Pixels:
     Raises `DataError` naming the file or the entry.
     """
     side, found = SIZE_PX + 2 * RIM_PX, []
-    for inside, content in _walk_zip(path):
-        try:
-            image = Image.open(io.BytesIO(content)).convert("L")
-        except Exception as error:  # a damaged picture can raise nearly any exception
-            raise DataError(f"{path}: {inside}: corrupt picture ({error})") from None
-        found.append(np.asarray(image.resize((side, side), Image.Resampling.BOX), np.uint8))
+    with files_of(path) as files:
+        for file in sorted((file for file in files if is_picture(file.path)), key=lambda file: file.path):
+            content = file.read()
+            try:
+                image = Image.open(io.BytesIO(content)).convert("L")
+            except Exception as error:  # a damaged picture can raise nearly any exception
+                raise DataError(f"{path}: {file.path}: corrupt picture ({error})") from None
+            found.append(np.asarray(image.resize((side, side), Image.Resampling.BOX), np.uint8))
     if not found:
         raise DataError(f"{path}: no pictures; a zip of face crops is expected")
     return np.stack(found)

@@ -7,7 +7,8 @@ import json
 import sys
 import time
 import zipfile
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,7 +82,7 @@ def fit(
         with strategy.scope() if strategy is not None else nullcontext():
             whole = None if history and not recipe.model.frozen_views else _begun(recipe, train[1].shape[-1], start, train[0], out)
             parts = divided(whole, recipe) if whole and recipe.model.frozen_views and strategy is None else None
-            model = keras.models.load_model(checkpoint) if history else compiled(parts[1] if parts else whole, recipe, steps)
+            model = _loaded(checkpoint) if history else compiled(parts[1] if parts else whole, recipe, steps)
         held = validation[0][..., None]
         if parts:
             levels = kept_levels(parts[0], train[0], recipe, unlabelled, out)
@@ -222,7 +223,7 @@ class Journal(keras.callbacks.Callback):
         """Keep these weights if they are the best; a moving average is still in place here."""
         figures = {f"val_{name}": float(value) for name, value in (logs or {}).items()}
         if self.writes and best_epoch([*self.history, figures], self._recipe.monitor) == len(self.history):
-            with atomic_path(self._out / BEST) as draft:
+            with _kept(self._out / BEST) as draft:
                 self._of_the_whole().save_weights(draft)
 
     def _of_the_whole(self) -> keras.Model:
@@ -250,7 +251,7 @@ class Journal(keras.callbacks.Callback):
 
     def _checkpoint(self) -> None:
         """Model, optimizer and history in one file and one rename: a kill at any time leaves a complete checkpoint."""
-        with atomic_path(self._out / CHECKPOINT) as draft:
+        with _kept(self._out / CHECKPOINT) as draft:
             self.model.save(draft)
             with zipfile.ZipFile(draft, "a") as archive:
                 archive.writestr("history.json", json.dumps({"identity": self._identity, "history": self.history}))
@@ -270,6 +271,27 @@ class Journal(keras.callbacks.Callback):
         )
         if stopped(self.history, self._recipe):
             print(f"early stopping: no better {self._recipe.monitor} in {self._recipe.early_stop_epochs} epochs", flush=True)
+
+
+@contextmanager
+def _kept(path: Path) -> Iterator[Path]:
+    """The draft of a file of the run; raises `SettingsError` where the disk refuses it, and what was kept before stays."""
+    try:
+        with atomic_path(path) as draft:
+            yield draft
+    except (OSError, RuntimeError) as error:  # h5py raises both
+        why = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise SettingsError(f"{path}: cannot be written: {why}; make room, then the same command goes on after the last epoch") from None
+
+
+def _loaded(checkpoint: Path) -> keras.Model:
+    """The network and optimizer of a checkpoint; Keras unpacks the file on the disk."""
+    try:
+        return keras.models.load_model(checkpoint)
+    except OSError as error:
+        raise SettingsError(
+            f"{checkpoint}: cannot be loaded: {error.strerror or error}; make room in the folder for temporary files"
+        ) from None
 
 
 def _history(checkpoint: Path, identity: dict[str, str]) -> list[Epoch]:

@@ -24,14 +24,11 @@ def photo(path: str | Path, settings: Settings | None = None) -> tuple[Face, ...
 
     >>> for face in edgefer.photo("face.png"):
     ...     print(face.expression, face.box)
-    happy Box(x=260, y=141, w=235, h=235)
+    happy Box(x=261, y=145, w=229, h=229)
     """
     if not Path(path).is_file():
         raise SourceError(f"{path}: no such picture; give the path of an image file, such as picture.jpg")
-    try:
-        (frame,) = Images(Spec(f"images:{path}", "images", str(path), {}))
-    except SourceError:
-        raise SourceError(f"{path}: not a picture that OpenCV can read") from None
+    (frame,) = Images(Spec(f"images:{path}", "images", str(path), {}))
     return open_pipeline(settings, tracked=False).process(frame).faces
 
 

@@ -10,6 +10,9 @@ SOURCES = {
     "rtsp://": "edgefer.sources.stream:Stream",
     "http://": "edgefer.sources.stream:Stream",
     "https://": "edgefer.sources.stream:Stream",
+    "tcp://": "edgefer.sources.stream:Stream",
+    "udp://": "edgefer.sources.stream:Stream",
+    "srt://": "edgefer.sources.stream:Stream",
     "images:": "edgefer.sources.images:Images",
     "synthetic:": "edgefer.sources.synthetic:Synthetic",
 }

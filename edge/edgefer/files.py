@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -10,11 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import TextIO, cast
 
 from edgefer.errors import SettingsError
 
 _PACKAGE = Path(__file__).parent
 ASSETS = _PACKAGE / "assets"
+MAX_READ_BYTES = 500_000_000
+"""A larger file is no model: `update.max_mb` ends there too."""
 DRAFTS = ".part-edgefer-"
 """How the name of every folder of unfinished files begins."""
 
@@ -27,10 +31,18 @@ def shipped(name: str) -> Path:
 
 
 def state_dir() -> Path:
-    """Folder of the files that outlive the process: systemd's state directory, else the user's."""
-    state = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state or Path(home) / "edgefer")
+    """Folder of the files that outlive the process: systemd's state directory, else the user's.
+
+    Raises `SettingsError` where the user has no home folder.
+    """
+    if state := os.environ.get("STATE_DIRECTORY", "").partition(":")[0]:
+        return Path(state)
+    if home := os.environ.get("XDG_STATE_HOME"):
+        return Path(home) / "edgefer"
+    try:
+        return Path.home() / ".local" / "state" / "edgefer"
+    except RuntimeError:
+        raise SettingsError("this user has no home folder for edgefer's files; set STATE_DIRECTORY, or HOME") from None
 
 
 @contextmanager
@@ -86,6 +98,43 @@ def replace_durably(draft: Path, path: Path) -> None:
     with draft.open("rb") as file:
         os.fsync(file.fileno())
     draft.replace(path)
+
+
+@contextmanager
+def only_user(folder: Path) -> Iterator[None]:
+    """Hold a folder, which must exist, for one process; raises `BlockingIOError` where another holds it.
+
+    The lock is the kernel's and leaves no file: it ends with the process, whatever ends that.
+    """
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:
+            pass  # some network file systems have no locks
+        yield
+    finally:
+        os.close(lock)
+
+
+def open_private(path: Path) -> TextIO:
+    """A file to write, for this user only; a link with its name is not followed. Raises `OSError`."""
+    number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    return cast(TextIO, os.fdopen(number, "r+"))
+
+
+def read_regular(path: Path, limit_bytes: int = MAX_READ_BYTES) -> bytes:
+    """The content of a regular file; raises `OSError` for a pipe or a device, which may never end, and for a file above the limit."""
+    # Without waiting: a pipe that nobody writes to would never open.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        if found.st_size > limit_bytes:
+            raise OSError(errno.EFBIG, f"larger than {limit_bytes // 1_000_000} MB")
+        return file.read(limit_bytes)
 
 
 def write_atomic(path: Path, content: str | bytes, flag: str = "") -> None:

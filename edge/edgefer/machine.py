@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -9,6 +10,7 @@ import resource
 import shutil
 import subprocess
 import time
+import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,12 +39,28 @@ def machine(root: Path = Path("/")) -> Machine:
 
 def board(root: Path = Path("/")) -> str:
     """Name of the board ("Raspberry Pi Zero 2 W Rev 1.0"), else of the processor."""
-    if model := _read(root / "proc/device-tree/model"):
-        return model.rstrip("\0")
+    if model := board_model(root):
+        return model
     for line in _read(root / "proc/cpuinfo").splitlines():
         if line.startswith("model name"):
             return f"{line.partition(':')[2].strip()} ({platform.machine()})"
     return platform.machine()
+
+
+def board_model(root: Path = Path("/")) -> str:
+    """Name of the board, where the firmware names one: that of a Pi does, that of a PC does not."""
+    return _read(root / "proc/device-tree/model").rstrip("\0\n")
+
+
+def board_serial(root: Path = Path("/")) -> str:
+    """Serial number of the board; empty where the firmware names none."""
+    return _read(root / "proc/device-tree/serial-number").rstrip("\0\n")
+
+
+def machine_id(root: Path = Path("/")) -> str:
+    """An id of this machine, 12 hex digits: a digest, since systemd's machine id itself must stay private."""
+    parts = [_read(root / "etc/machine-id").strip(), board_serial(root)]
+    return hashlib.sha256("edgefer ".join(parts if any(parts) else [str(uuid.getnode())]).encode()).hexdigest()[:12]
 
 
 def temperature_c(root: Path = Path("/")) -> float | None:

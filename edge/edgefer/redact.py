@@ -8,6 +8,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Collection, Iterable
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -26,6 +27,7 @@ _NAMED = re.compile(
     r"(?i)(?<![a-z])(pass(?:word|wd|phrase)?|pwd|token|secret|api[_-]?key|authorization|credentials?)(['\"]?[ \t]*[=:][ \t]*['\"]?)"
     r"(?:(?:bearer|basic|digest)[ \t]+)?[^\s'\"&;,]+"
 )
+_UUID = re.compile(r"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _OPTIONS = re.compile(r"#(?:[a-z_]+=[\d.]+&?)+")
 """Options of a stream with numbers as values: no secret."""
 
@@ -74,7 +76,35 @@ def redact_url(address: str) -> str:
     elif visible != after:
         options = _OPTIONS.search(after) if after.startswith("#", len(visible)) else None
         visible += options[0] if options and len(visible) + len(options[0]) == len(after) else after[len(visible)] + CUT
-    return _redact_options(lead + (CUT + at if at else "") + visible)
+    if scheme not in _LOCAL:
+        visible = _redact_path(visible)
+    return _redact_options(lead + (CUT if before else "") + at + visible)
+
+
+def _redact_path(visible: str) -> str:
+    """Host and path without the parts that are tokens: some cameras take one instead of a password."""
+    end = re.search(r"[?#]|$", visible)
+    shown, rest = (visible[: end.start()], visible[end.start() :]) if end else (visible, "")
+    host, *path = shown.split("/")
+    return "/".join([host, *(CUT if is_token(part, before) else part for before, part in pairwise(["", *path]))]) + rest
+
+
+def is_token(part: str, before: str = "") -> bool:
+    """Whether a part of a path looks random, or follows a part that announces a token.
+
+    >>> is_token("Bf3kTzAy2Dxq81Qm"), is_token("h264Preview_01_main")
+    (True, False)
+    """
+    if re.fullmatch(r"(?i)(?:access[_-]?)?(?:token|key|secret|auth|password)", before) and part:
+        return True
+    return any(_is_random(run) for run in re.findall(r"[A-Za-z0-9]+", part)) or bool(_UUID.fullmatch(part))
+
+
+def _is_random(run: str) -> bool:
+    """Letters and digits that change too often for words and numbers."""
+    letters_digits = len(re.findall(r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])", run))
+    cases = len(re.findall(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[a-z])", run))
+    return (letters_digits >= 3) or (len(run) >= 16 and letters_digits > 0) or cases >= 6 or (run.isdigit() and len(run) >= 10)
 
 
 def redact_known(text: str, known: Collection[str]) -> str:
@@ -86,7 +116,16 @@ def redact_known(text: str, known: Collection[str]) -> str:
 
 def redact(text: str) -> str:
     """A text, such as a line of a log, without anything that looks like a secret."""
-    return _redact_options(_NAMED.sub(rf"\1\2{CUT}", re.sub(".+", lambda line: _redact_line(line[0]), text)))
+    return _redact_options(_NAMED.sub(_redact_named, re.sub(".+", lambda line: _redact_line(line[0]), text)))
+
+
+def _redact_named(found: re.Match[str]) -> str:
+    """Redact what stands after ``password:``; after a path that ends so, such as ``/etc/passwd: no such file``, a message goes on."""
+    path = re.split(r"[\s'\"]", found.string[: found.end(1)])[-1]
+    message = found[2].startswith(":") and found[2] != ":" and "=" not in path
+    if message and (path.startswith(("/", "./", "../", "~/")) or Path(path).is_file()):
+        return found[0]
+    return f"{found[1]}{found[2]}{CUT}"
 
 
 def _redact_line(line: str) -> str:
@@ -132,6 +171,8 @@ def secret_parts(address: str) -> list[str]:
     body = address.partition(":")[2].lstrip("/")
     user = body.rpartition("@")[0]
     parts = [user, user.partition(":")[2], *(option.partition("=")[2] or option for option in body.partition("?")[2].split("&"))]
+    path = re.split(r"[?#]", body.rpartition("@")[2])[0].split("/")
+    parts += [part for before, part in pairwise(path) if is_token(part, before)]
     return [part for part in {*parts, *map(unquote, parts)} if len(part) > 3]
 
 

@@ -18,16 +18,37 @@ from edgefer.settings import Region, line_of, load_settings
 
 _LOG = logging.getLogger(__name__)
 _NOT_WRITTEN = "the configuration file cannot be written; the log has the line to add"
+_NOT_KEPT = "to keep the regions"
+STATE_NAME = "ignore.json"
+"""File, in the folder of the state, of regions that could not be written into the configuration file."""
+
+
+class _Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Regions that the configuration file could not take; they hold while that file says the same."""
+
+    configured: tuple[Region, ...]
+    """What ``[detector] ignore`` of the file was."""
+    regions: tuple[Region, ...]
 
 
 class Regions:
-    """``[detector] ignore`` of a run; ``apply`` gives new regions to the pipeline, ``config`` is the file of --config."""
+    """``[detector] ignore`` of a run; ``apply`` gives new regions to the pipeline, ``config`` is the file of --config.
 
-    def __init__(self, regions: Sequence[Region], apply: Callable[[Sequence[Region]], None], config: Path | None) -> None:
+    Where that file cannot be written, a change is kept in `STATE_NAME` in the folder ``state``, until somebody edits the key.
+    """
+
+    def __init__(
+        self, regions: Sequence[Region], apply: Callable[[Sequence[Region]], None], config: Path | None, state: Path | None = None
+    ) -> None:
         self.regions, self._apply, self._config = tuple(regions), apply, config
+        self._configured, self._state = self.regions, state / STATE_NAME if state and config else None
         self._lock = threading.Lock()
-        self.why_not_kept = "edgefer was started without --config" if not config else "" if _writable(config) else _NOT_WRITTEN
-        """Why a change holds for this run only; empty where the file has it."""
+        kept_somewhere = self._state or (config and _writable(config))
+        self.why_not_kept = "edgefer was started without --config" if not config else "" if kept_somewhere else _NOT_WRITTEN
+        """Why a change holds for this run only; empty where a file has it."""
+        if self._state and (kept := _read_kept(self._state)) and kept.configured == self._configured:
+            self.regions = kept.regions
+            apply(self.regions)
 
     def change(self, regions: Iterable[Sequence[float]]) -> None:
         """Ignore these regions from the next frame on, and write them into the file.
@@ -46,16 +67,37 @@ class Regions:
     def _write(self, config: Path, regions: Sequence[Region]) -> None:
         try:
             write_ignore(config, regions)
-            self.why_not_kept = ""
+            self._configured, self.why_not_kept = tuple(regions), ""
+            if self._state:
+                self._state.unlink(missing_ok=True)
         except SettingsError as error:
             # Readers of the page need not know the folders of this machine.
-            self.why_not_kept = _NOT_WRITTEN
-            _LOG.warning("%s; to keep the regions add under [detector]: ignore = %s", error, _toml(regions))
+            self.why_not_kept = "" if self._keep_beside(regions) else _NOT_WRITTEN
+            where = _NOT_KEPT if self.why_not_kept else f"they are kept in {self._state}; to have them in the configuration"
+            _LOG.warning("%s; %s add under [detector]: ignore = %s", error, where, _toml(regions))
+
+    def _keep_beside(self, regions: Sequence[Region]) -> bool:
+        """Write the state file; False where that is impossible."""
+        if not self._state:
+            return False
+        try:
+            write_atomic(self._state, msgspec.json.encode(_Kept(self._configured, tuple(regions))))
+        except SettingsError:
+            return False
+        return True
 
 
-def _writable(config: Path) -> bool:
+def _read_kept(path: Path) -> _Kept | None:
+    """What a state file holds; None where there is none, or it is damaged."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Kept)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _writable(path: Path) -> bool:
     """Whether the file may be replaced: its folder counts."""
-    return os.access(config.parent, os.W_OK)
+    return os.access(path.parent, os.W_OK)
 
 
 def write_ignore(path: Path, regions: Sequence[Region]) -> None:

@@ -153,6 +153,8 @@ class UpdateSettings(Table, frozen=True):
     """Whether these messages are followed."""
     schemes: list[Literal["https", "http", "file"]] = msgspec.field(default_factory=lambda: ["https"])
     """Allowed schemes of a model's url."""
+    allow_local: bool = False
+    """Whether a model's url may lead to this machine itself or to a link-local address; else such orders are refused."""
     public_key: str = ""
     """PEM file with an Ed25519 public key: only models that it signed are installed; empty: every model that the broker lets through."""
     max_mb: Annotated[float, Meta(gt=0, le=500)] = 20.0
@@ -162,7 +164,7 @@ class UpdateSettings(Table, frozen=True):
     max_ms: Annotated[float, Meta(gt=0, le=10_000)] = 200.0
     """Longest time of an answer in the self-test on this device, in milliseconds."""
     trial_s: Annotated[float, Meta(ge=0, le=86_400)] = 180.0
-    """Seconds of the trial, in which a failing frame or a crash brings the previous model back."""
+    """Seconds of the trial, in which a failing frame, a crash or two other errors bring the previous model back."""
 
 
 class Settings(Table, frozen=True):
@@ -173,7 +175,8 @@ class Settings(Table, frozen=True):
     source: str = ""
     """Where frames come from; empty: the first camera, or without one the synthetic demonstration."""
     sinks: list[str] = []
-    """Where observations go; empty: a status line, and annotated pictures in ./snapshots."""
+    """Where observations go; empty: a status line, and annotated pictures in ./snapshots. One that cannot be opened is retried, or ends the
+    run where its spec has ?required=true."""
     threads: Annotated[int, Meta(ge=1, le=16)] = 1
     """Threads of the TFLite runtime."""
     source_timeout_s: Annotated[float, Meta(ge=0.5, le=600)] = 20.0

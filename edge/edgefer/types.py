@@ -171,7 +171,7 @@ def wrapped_deg(angle: float) -> float:
     return (angle + 180) % 360 - 180
 
 
-CameraHow = Literal["live", "silent", "frozen", "blocked"]
+CameraHow = Literal["live", "silent", "frozen", "blocked", "missing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,5 +187,6 @@ class CameraState:
             "live": f"back after {self.for_s:.0f} s",
             "silent": f"no frame for {self.for_s:.0f} s",
             "frozen": f"the same picture for {self.for_s:.0f} s",
+            "missing": f"no camera for {self.for_s:.0f} s",
             "blocked": f"nothing to be seen for {self.for_s:.0f} s: covered, or in the dark",
         }[self.how]

@@ -197,6 +197,7 @@ def test_the_gate_is_about_points_and_agreement(toy_run: Path, converted: dict[s
         check_gate(found, Gate(found.loss_points - 0.1, 0, ""))
 
 
+@pytest.mark.slow
 def test_int8_is_compared_on_both_kernels_and_a_second_conversion_gives_the_same_bytes(
     toy_int8: Path, toy_run: Path, tmp_path: Path
 ) -> None:

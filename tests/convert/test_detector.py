@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +10,11 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+from command import in_process
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from convert.detector import quantized, with_card
+from convert.detector import main, quantized, with_card
 from convert.photographs import best_setting, load_photographs, matches
 from convert.yunet import YuNetGraph, equalized, read_graph
 from edgefer.detectors.yunet_network import STRIDES, DetectorCard, Network, canvas_of, read_detector
@@ -187,14 +186,10 @@ def test_the_file_is_all_integer_near_the_float_network_and_takes_any_multiple_o
             assert np.corrcoef(exact[within], ours[within])[0, 1] > 0.95
 
 
-def convert(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "convert.detector", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
-
-
+@pytest.mark.parametrize("weights", [True], indirect=True, ids=["shared-head"])
 def test_the_command_writes_a_detector_that_says_where_it_is_from(weights: Path, photographs: Path, tmp_path: Path) -> None:
     out = tmp_path / "yunet.tflite"
-    done = convert(weights, "--data", photographs, "--out", out)
+    done = in_process(main, weights, "--data", photographs, "--out", out)
     assert done.returncode == 0, done.stderr
     _, card = read_detector(out)
     assert card.provenance["source"] == weights.name
@@ -207,6 +202,7 @@ def test_the_command_writes_a_detector_that_says_where_it_is_from(weights: Path,
     assert list(tmp_path.iterdir()) == [out]
 
 
+@pytest.mark.parametrize("weights", [True], indirect=True, ids=["shared-head"])
 @pytest.mark.parametrize(
     ("arguments", "wanted"),
     [
@@ -221,7 +217,7 @@ def test_the_command_writes_a_detector_that_says_where_it_is_from(weights: Path,
 def test_what_is_wrong_is_one_line_and_writes_nothing(
     weights: Path, photographs: Path, tmp_path: Path, arguments: list[str], wanted: str
 ) -> None:
-    done = convert(*(each.format(data=photographs, weights=weights, out=tmp_path) for each in arguments))
+    done = in_process(main, *(each.format(data=photographs, weights=weights, out=tmp_path) for each in arguments))
     assert done.returncode
     assert wanted in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr

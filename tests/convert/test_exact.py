@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from networks import both, chain, varied_faces
 
 from convert.exact import BELOW, exact
-from convert.pack import packed, unpacked
-from convert.recipes import RECIPES, calibration_pictures
+from convert.pack import unpacked
 from convert.validate import kernels_apart
-from edgefer.model.golden import golden_pictures
 from edgefer.types import Pixels
 
 ROOT = Path(__file__).parents[2]
@@ -21,34 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def pictures() -> Pixels:
-    """Drawn faces, each as it is, mirrored, dimmed and with noise: 96 of them."""
-    random = np.random.default_rng(2013)
-    faces = np.concatenate([golden_pictures(48, 48), golden_pictures(48, 48)[:, :, ::-1]]).astype(np.float32)
-    dimmed = np.concatenate([faces * share for share in (0.5, 0.75, 1.0, 1.25)])
-    noisy = np.concatenate([dimmed + random.normal(0, deviation, dimmed.shape) for deviation in (0, 10)])
-    return np.clip(noisy, 0, 255).astype(np.uint8)
-
-
-def both(network: Any, pictures: Pixels) -> tuple[bytes, bytes]:
-    """A Keras network as the int8 file that the converter makes and as the float32 one."""
-    import keras
-    import tensorflow as tf
-
-    single = keras.Input(batch_shape=(1, 48, 48, 1))
-    files = []
-    for recipe in ("int8", "float32"):
-        converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(single, network(single, training=False)))
-        RECIPES[recipe](converter, calibration_pictures(pictures, 100, seed=1))
-        files.append(packed(converter.convert()))
-    return files[0], files[1]
-
-
-def chain(*layers: Any) -> Any:
-    """A network of those layers on raw pixels."""
-    import keras
-
-    keras.utils.set_random_seed(2013)
-    return keras.Sequential([keras.Input((48, 48, 1)), keras.layers.Rescaling(1 / 255), *layers])
+    return varied_faces()
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from command import in_process
+
+from convert.__main__ import main
 
 
 def test_the_gate_of_the_recipe_is_used_and_its_reason_printed(toy_run: Path, tmp_path: Path) -> None:
@@ -17,6 +17,6 @@ def test_the_gate_of_the_recipe_is_used_and_its_reason_printed(toy_run: Path, tm
     assert run["gate"]["max_loss_points"] == 1, "the gate of base.toml"
     run["gate"] = {"max_loss_points": 50, "min_agreement": 0.1, "reason": "a network for a test"}
     (tmp_path / "run.json").write_text(json.dumps(run))
-    done = subprocess.run([sys.executable, "-m", "convert", source], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = in_process(main, source)
     assert done.returncode == 0, done.stderr
     assert "50 points" in done.stdout and "a network for a test" in done.stdout

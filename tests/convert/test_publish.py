@@ -95,6 +95,7 @@ def test_the_comparison_lists_every_file(models: Path) -> None:
     assert "| `toy_recipe.keras` |" in page
 
 
+@pytest.mark.slow
 def test_the_reports_network_is_compared_with_every_model_published_before_or_after_it(
     models: Path, toy_run: Path, data: Path, tmp_path: Path
 ) -> None:

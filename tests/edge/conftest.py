@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -36,3 +37,12 @@ def pictures(tmp_path_factory: pytest.TempPathFactory, scene: Scene) -> Path:
     cv2.imwrite(str(folder / "wall.png"), Scene(SyntheticOptions(size="320x240", faces=0)).draw(0))
     (folder / "broken.jpg").write_bytes(b"\xff\xd8 not a picture")
     return folder
+
+
+@pytest.fixture(scope="session")
+def cases() -> Path:
+    """The folder of small inputs that showed a fault; they are never part of the project."""
+    path = Path(os.environ.get("EDGEFER_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data")).parent / "cases"
+    if not path.is_dir():
+        pytest.skip("no shared cases here (set EDGEFER_SHARED_DATA)")
+    return path

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgefer.errors import SettingsError
-from edgefer.files import atomic_path, draft_folder, write_atomic
+from edgefer.files import atomic_path, draft_folder, open_private, read_regular, write_atomic
 
 LEAVE_A_DRAFT = """
 import os, signal, sys
@@ -50,6 +50,30 @@ def test_a_new_file_has_the_usual_mode_and_a_replaced_one_keeps_its_mode(tmp_pat
         write_atomic(path, "content")
     assert new.stat().st_mode == usual.stat().st_mode
     assert secret.stat().st_mode & 0o777 == 0o600
+
+
+def test_links_that_somebody_planted_are_not_followed(tmp_path: Path) -> None:
+    victim, path = tmp_path / "victim", tmp_path / "rep.html"
+    victim.write_text("precious")
+    for name in ("rep.html", ".part-rep.html", ".part-edgefer-", ".part-edgefer-x", "lock"):
+        (tmp_path / name).symlink_to(victim)
+    write_atomic(path, "page")
+    assert path.read_text() == "page"
+    assert not path.is_symlink()
+    with pytest.raises(OSError, match="symbolic links"):
+        open_private(tmp_path / "lock")
+    assert victim.read_text() == "precious"
+
+
+def test_a_pipe_or_a_device_is_not_read_and_neither_is_a_file_above_the_limit(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(OSError, match="not a regular file"):
+            read_regular(path)
+    (tmp_path / "file").write_bytes(b"12345")
+    assert read_regular(tmp_path / "file", 5) == b"12345"
+    with pytest.raises(OSError, match="larger than"):
+        read_regular(tmp_path / "file", 4)
 
 
 def test_a_draft_is_private_until_it_is_renamed(tmp_path: Path) -> None:

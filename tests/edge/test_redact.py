@@ -33,7 +33,17 @@ LIKE_A_PASSWORD = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Z
         ("rtsp:me:secret@cam", "…@cam"),
         ("me:secret@cam", "…@cam"),
         ("file:rtsp://me:secret@cam", "file:rtsp://…@cam"),
+        ("rtsps://10.0.0.1:7441/Bf3kTzAy2Dxq81Qm?enableSrtp", "rtsps://10.0.0.1:7441/…?…"),
+        ("http://cam/live/8f14e45fceea167a/main", "http://cam/live/…/main"),
+        ("http://cam/stream/0b7c3d1e-9a55-4c0e-8f0d-2f6a4b1c9d77.m3u8", "http://cam/stream/…"),
+        ("http://cam/api/token/hunter/mjpeg", "http://cam/api/token/…/mjpeg"),
+        ("rtsp://me:secret@camera/kTzAyDxqQmBfLoPwRs", "rtsp://…@camera/…"),
+        ("http://cam/4815162342", "http://cam/…"),
         # No secret, so nothing changes.
+        ("rtsp://cam/h264Preview_01_main", "rtsp://cam/h264Preview_01_main"),
+        ("rtsp://cam:554/Streaming/Channels/101", "rtsp://cam:554/Streaming/Channels/101"),
+        ("http://cam/axis-cgi/mjpg/video.cgi", "http://cam/axis-cgi/mjpg/video.cgi"),
+        ("rtsp://cam/live/ch00_0", "rtsp://cam/live/ch00_0"),
         ("rtsp://me:secret@camera/live#timeout_s=5&frozen_s=0", "rtsp://…@camera/live#timeout_s=5&frozen_s=0"),
         ("http://[::1]:8080/video", "http://[::1]:8080/video"),
         ("mqtt://broker.lan/edgefer/kitchen", "mqtt://broker.lan/edgefer/kitchen"),
@@ -94,6 +104,7 @@ def test_known_secrets_are_removed_from_any_text() -> None:
     assert {"me:pa%2Fss", "pa%2Fss", "pa/ss", "hunter2"} <= set(known)
     assert redact_known("curl expected hunter2 and pa/ss", known) == "curl expected … and …"
     assert secret_parts("rtsp://camera:554/live") == []
+    assert secret_parts("rtsps://camera/Bf3kTzAy2Dxq81Qm") == ["Bf3kTzAy2Dxq81Qm"]
     assert "hunter2" in secret_parts("http://cam/x?mail=me@home&password=hunter2")
 
 

@@ -78,3 +78,31 @@ def test_a_region_is_cut_at_the_edge_of_the_frame_and_one_without_an_area_left_o
     regions = Regions([POSTER], lambda _: None, None)
     regions.change([(0.5, 0.75, 0.9, 0.5), (0.5, 0.5, 0.0, 0.1), (1.0, 0.0, 1.0, 1.0)])
     assert regions.regions == ((0.5, 0.75, 0.5, 0.25),)
+
+
+def test_where_the_configuration_cannot_be_written_a_change_outlives_the_run_until_the_file_is_edited(tmp_path: Path) -> None:
+    config, state, applied = tmp_path / "config.toml", tmp_path / "state", list[object]()
+    config.write_text("detector = {}\n")  # of this form no key can be set
+    first = Regions([], applied.append, config, state)
+    first.change([POSTER])
+    assert first.why_not_kept == ""
+    again = Regions([], applied.append, config, state)
+    assert again.regions == (POSTER,)
+    assert applied == [(POSTER,), (POSTER,)]
+    again.change([])
+    assert Regions([], applied.append, config, state).regions == ()
+    again.change([POSTER])
+    edited = Regions([TELEVISION], applied.append, config, state)
+    assert edited.regions == (TELEVISION,), "the newer word is the file's"
+
+
+def test_a_change_that_the_file_takes_or_a_damaged_state_leaves_the_file_alone_in_charge(tmp_path: Path) -> None:
+    config, state = tmp_path / "config.toml", tmp_path / "state"
+    config.write_text("[detector]\n")
+    state.mkdir()
+    (state / "ignore.json").write_text('{"configured": [[0,')
+    regions = Regions([], lambda _: None, config, state)
+    assert regions.regions == ()
+    regions.change([POSTER])
+    assert load_settings(config).detector.ignore == [POSTER]
+    assert not (state / "ignore.json").exists()

@@ -178,6 +178,7 @@ def test_an_address_in_the_wrong_argument_keeps_its_secret(edgefer: Run, here: C
             ["doctor", "--bundle", address],
             ["history", address],
             ["report", "--from", address],
+            [address],
         ):
             here(*arguments)
         commands += [
@@ -185,7 +186,6 @@ def test_an_address_in_the_wrong_argument_keeps_its_secret(edgefer: Run, here: C
             ["run", "--source", "synthetic:?seconds=1", "--sink", address],
             ["run", "--model", address],
             ["run", address],
-            [address],
         ]
     run_all(edgefer, commands)
     check_files(tmp_path)

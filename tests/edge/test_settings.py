@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -87,3 +88,22 @@ def test_a_region_to_ignore_lies_inside_the_frame(ignore: str, tmp_path: Path) -
     file.write_text(f"[detector]\nname = 'haar'\nignore = {ignore}\n")
     with pytest.raises(SettingsError, match=r"config\.toml.*ignore"):
         load_settings(file)
+
+
+def test_a_region_inside_the_frame_is_taken_and_one_outside_is_named(tmp_path: Path) -> None:
+    inside = (0.25, 0.5, 0.5, 0.5)
+    assert settings_of(tmp_path, f"[detector]\nignore = [{list(inside)}]\n").detector.ignore == [inside]
+    for outside in ([0.25, 0.5, 0.5, 0.0], [0.25, 0.5, 0.5, 0.75]):
+        with pytest.raises(SettingsError, match=re.escape("[" + ", ".join(f"{share:g}" for share in outside) + "]")):
+            settings_of(tmp_path, f"[detector]\nignore = [{outside}]\n")
+
+
+def test_a_number_in_quotes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="min_size_px"):
+        settings_of(tmp_path, '[detector]\nmin_size_px = "20"\n')
+
+
+def test_an_unknown_key_like_no_other_is_answered_with_all_keys(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"'detector\.qqqq'.*min_size_px, ") as refused:
+        settings_of(tmp_path, "[detector]\nqqqq = 1\n")
+    assert "did you mean" not in str(refused.value)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import shutil
+import tarfile
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -89,10 +91,14 @@ def test_a_corrupt_picture_is_named(copied: Path) -> None:
     assert "train/happy/fer0000000.png" in refused(copied)
 
 
-def test_a_picture_of_another_size_is_named(copied: Path) -> None:
-    cv2.imwrite(str(copied / "train/sad/big.png"), np.zeros((96, 96), np.uint8))
+def test_pictures_of_another_size_are_scaled_and_counted_and_those_of_absurd_size_named(copied: Path) -> None:
+    cv2.imwrite(str(copied / "train/sad/big.png"), np.zeros((96, 120), np.uint8))
+    data = load(copied, LABELS)
+    assert len(data.splits["train"]) == 169
+    assert any("1 pictures are not 48x48" in line for line in audit(data).lines)
+    cv2.imwrite(str(copied / "train/sad/long.png"), np.zeros((48, 480), np.uint8))
     message = refused(copied)
-    assert all(fact in message for fact in ("train/sad/big.png", "48x48", "96x96"))
+    assert all(fact in message for fact in ("train/sad/long.png", "48x48", "480x48"))
 
 
 def test_a_picture_outside_every_split_is_named(copied: Path) -> None:
@@ -234,7 +240,9 @@ def test_the_majority_of_the_taggers_is_a_class_only_where_one_leads(table: Path
 
 def test_the_votes_file_is_found_beside_or_inside_the_data(folder: Path, table: Path, votes: Path, tmp_path: Path) -> None:
     assert find_ferplus(table) is None
-    assert find_ferplus(table, "asked.csv") == Path("asked.csv")
+    assert find_ferplus(table, str(votes)) == votes
+    with pytest.raises(DataError, match=r"asked\.csv"):
+        find_ferplus(table, "asked.csv")
     (tmp_path / "fer2013new.csv").touch()
     assert find_ferplus(tmp_path) == find_ferplus(tmp_path / "fer2013.zip") == tmp_path / "fer2013new.csv"
 
@@ -275,3 +283,131 @@ def test_a_csv_written_by_hand_is_enough(tmp_path: Path) -> None:
         (split, label, 0, rng.integers(0, 256, (48, 48), np.uint8)) for split in ("train", "validation") for label in LABELS
     ]
     assert len(load(write_csv(rows, tmp_path / "x.csv"), LABELS).splits["train"]) == 7
+
+
+def counts(path: Path) -> dict[str, list[int]]:
+    return {name: np.bincount(split.labels, minlength=7).tolist() for name, split in load(path, LABELS).splits.items()}
+
+
+EVEN = {"train": [24] * 7, "validation": [6] * 7}
+
+
+@pytest.mark.parametrize("how", ["zip", "tar.gz", "tar", "folder", "zip in a folder"])
+def test_a_csv_is_found_where_a_download_has_it(table: Path, tmp_path: Path, how: str) -> None:
+    data = tmp_path / ("data" if how.endswith("folder") else f"data.{how}")
+    if how == "folder":
+        (data / "deep/er").mkdir(parents=True)
+        shutil.copy(table, data / "deep/er/fer2013.csv")
+        (data / "deep/README").touch()
+    elif how.startswith("tar"):
+        with tarfile.open(data, "w:gz" if how.endswith("gz") else "w") as archive:
+            archive.add(table, "fer2013/fer2013.csv")
+    else:
+        if how == "zip in a folder":
+            data.mkdir()
+        with zipfile.ZipFile(data / "fer2013.zip" if data.is_dir() else data, "w") as packed:
+            packed.write(table, "fer2013.csv")
+            packed.writestr("__MACOSX/._fer2013.csv", "x")
+    assert counts(data) == EVEN
+
+
+def test_of_the_tables_of_the_challenge_the_one_with_all_columns_is_read(table: Path, tmp_path: Path) -> None:
+    lines = [line.split(",") for line in table.read_text().splitlines()]
+    (tmp_path / "train.csv").write_text("\n".join(",".join(cells[:2]) for cells in lines))
+    (tmp_path / "test.csv").write_text("\n".join(cells[1] for cells in lines))
+    assert all(fact in refused(tmp_path) for fact in ("train.csv has no column usage", "icml_face_data.csv"))
+    header, *rows = lines
+    assert header == ["emotion", "pixels", "Usage"]
+    (tmp_path / "icml_face_data.csv").write_text("emotion, Usage, pixels\n" + "\n".join(f"{e}, {u}, {p}" for e, p, u in rows))
+    assert counts(tmp_path) == EVEN
+    assert f"{tmp_path}/icml_face_data.csv has it" in refused(tmp_path / "train.csv")
+
+
+@pytest.mark.parametrize("how", ["semicolons", "utf-16"])
+def test_a_table_that_a_spreadsheet_saved_again_is_read(table: Path, tmp_path: Path, how: str) -> None:
+    text = table.read_text()
+    path = tmp_path / "fer2013.csv"
+    path.write_text(text.replace(",", ";")) if how == "semicolons" else path.write_text(text, encoding="utf-16")
+    assert counts(path) == EVEN
+
+
+def test_a_tree_that_is_there_twice_is_read_once(folder: Path, tmp_path: Path) -> None:
+    for root in ("images", "images/images"):
+        shutil.copytree(folder, tmp_path / root, dirs_exist_ok=True)
+    for path in (tmp_path, tmp_path / "images"):
+        assert counts(path) == EVEN
+        assert any("210 pictures are there twice" in line for line in audit(load(path, LABELS)).lines)
+
+
+def renamed(folder: Path, to: Path, names: dict[str, str]) -> Path:
+    shutil.copytree(folder, to)
+    for path in [path for path in to.rglob("*") if path.is_dir() and path.name in names]:
+        path.rename(path.with_name(names[path.name]))
+    return to
+
+
+def test_other_words_for_the_classes_are_known(folder: Path, tmp_path: Path) -> None:
+    words = {"angry": "Anger", "happy": "Happiness", "sad": "SADNESS", "fear": "fearful", "disgust": "disgusted"}
+    assert counts(renamed(folder, tmp_path / "words", words)) == EVEN
+
+
+def test_numbers_for_classes_need_a_mapping_which_the_error_spells_out(folder: Path, tmp_path: Path) -> None:
+    root = renamed(folder, tmp_path / "numbers", {label: str(number) for number, label in enumerate(LABELS)})
+    assert all(fact in refused(root) for fact in ("train/0", "classes.toml", '0 = "angry"', "RAF-DB"))
+    (root / "classes.toml").write_text("".join(f'{number} = "{label}"\n' for number, label in enumerate(LABELS)))
+    assert counts(root) == EVEN
+    (root / "classes.toml").write_text('0 = "angryy"')
+    assert "angryy" in refused(root)
+
+
+def test_raf_db_is_known_by_the_names_of_its_pictures(folder: Path, tmp_path: Path) -> None:
+    orders = ["surprise", "fear", "disgust", "happy", "sad", "angry", "neutral"]
+    root = renamed(folder, tmp_path / "DATASET", {label: str(number) for number, label in enumerate(orders, 1)})
+    for number, file in enumerate(sorted(root.rglob("*.png"))):
+        file.rename(file.with_name(f"train_{number:05}_aligned.png"))
+    assert counts(root) == EVEN
+
+
+def test_data_without_splits_are_split_by_person_and_a_class_that_fer2013_lacks_is_left_out(folder: Path, tmp_path: Path) -> None:
+    for number, file in enumerate(sorted((folder / "train").rglob("*.png"))):
+        label = {"angry": "anger", "happy": "happiness", "sad": "sadness", "neutral": "contempt"}.get(file.parent.name, file.parent.name)
+        (tmp_path / label).mkdir(exist_ok=True)
+        shutil.copy(file, tmp_path / label / f"S{number % 24:03}_001_{number:08}.png")
+    data = load(tmp_path, LABELS)
+    people = {name: {Path(picture).name[:4] for picture in split.names} for name, split in data.splits.items()}
+    assert people["train"] and people["validation"]
+    assert not people["train"] & people["validation"]
+    text = "\n".join(audit(data).lines)
+    assert "24 pictures of contempt are left out" in text
+    assert "warning: no training pictures of neutral" in text
+
+
+def test_a_linked_class_folder_is_read(copied: Path, tmp_path: Path) -> None:
+    shutil.move(copied / "train/happy", tmp_path / "elsewhere")
+    (copied / "train/happy").symlink_to(tmp_path / "elsewhere")
+    (copied / "train/sad/loop").symlink_to(copied)
+    assert counts(copied) == EVEN
+
+
+def test_an_empty_class_is_a_warning_and_a_single_one_an_error(copied: Path) -> None:
+    shutil.rmtree(copied / "train/fear")
+    assert any("warning" in line and "fear" in line for line in audit(load(copied, LABELS)).lines)
+    for path in (copied / "train").iterdir():
+        if path.name != "sad":
+            shutil.rmtree(path)
+    assert "only pictures of sad" in refused(copied)
+    assert "class folder" in refused(copied / "train/sad")
+
+
+def test_an_entry_of_absurd_size_in_a_zip_is_named_and_not_unpacked(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("train/happy/1.png", bytes(60_000_000))
+    assert all(fact in refused(tmp_path / "bomb.zip") for fact in ("train/happy/1.png", "60 MB"))
+
+
+@pytest.mark.parametrize("name", ["archive.zip", "fer2013.tar.gz", "nested", "competition", "fer2013.csv"])
+def test_the_downloads_of_the_case_are_read(shared_data: Path, name: str) -> None:
+    path = shared_data.parent / "cases" / "kaggle-data" / name
+    if not path.exists():
+        pytest.skip("no shared cases here")
+    assert counts(path)["train"] == [2] * 7

@@ -99,6 +99,7 @@ def test_a_student_is_trained_by_the_same_command(toy_run: Path, folder: Path, t
     assert len(card.provenance["teacher toy_recipe"]) == 64
 
 
+@pytest.mark.slow
 def test_a_missing_teacher_is_trained_first(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "master.toml").write_text("epochs = 1\n[model]\nchannels = [4, 4]\nblocks = [1]\n")
     (tmp_path / "pupil.toml").write_text((tmp_path / "master.toml").read_text() + '[distill]\nteachers = ["master"]\nviews = 1\n')

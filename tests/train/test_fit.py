@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -117,6 +118,23 @@ def epochs(*accuracies: float) -> list[Epoch]:
     return [{"val_accuracy": accuracy, "val_loss": 1 - accuracy} for accuracy in accuracies]
 
 
+def test_a_full_disk_is_one_line_and_the_last_epoch_stays(tmp_path: Path) -> None:
+    data, two = stripes(64), recipe(epochs=2)
+    fit(two, data, data, tmp_path, until_epoch=1)
+    kept = (tmp_path / CHECKPOINT).read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # The next checkpoint has a longer history.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept), limits[1]))
+    try:
+        with pytest.raises(SettingsError, match="cannot be written") as error:
+            fit(two, data, data, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "\n" not in str(error.value)
+    assert (tmp_path / CHECKPOINT).read_bytes() == kept
+    assert len(fit(two, data, data, tmp_path)) == 2
+
+
 def test_the_best_epoch_is_the_first_of_equals() -> None:
     assert best_epoch(epochs(0.2, 0.5, 0.5, 0.4), "val_accuracy") == 1
     assert best_epoch(epochs(0.2, 0.5, 0.6), "val_loss") == 2
@@ -147,6 +165,7 @@ def test_the_plateau_rule_reduces_the_rate_at_the_same_epochs_as_keras() -> None
         assert rate == pytest.approx(float(model.optimizer.learning_rate)), f"epoch {index}"
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_at_its_last_epoch(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text("epochs = 40\n[model]\nchannels = [8, 8]\nblocks = [1]\n")
     arguments = ["--data", folder, "--recipe", tmp_path / "mine.toml", "--out", tmp_path / "run"]

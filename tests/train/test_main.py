@@ -13,6 +13,7 @@ from command import in_process, one_line
 from PIL import Image
 from toy import LABELS
 
+from edgefer.files import only_user
 from edgefer.model.card import read_card
 from train.__main__ import main
 from train.data import load
@@ -142,6 +143,15 @@ def test_epochs_are_one_or_more(folder: Path, count: str) -> None:
     done = train("--data", folder, "--epochs", count)
     assert done.returncode == 2
     assert f"--epochs: '{count}'" in done.stderr
+
+
+def test_a_folder_in_which_another_training_runs_is_refused(folder: Path, tmp_path: Path) -> None:
+    with only_user(tmp_path):
+        done = train("--data", folder, "--recipe", ROOT / "tests/toy_recipe.toml", "--out", tmp_path)
+    assert done.returncode == 1
+    line = one_line(done.stderr)
+    assert "another training" in line
+    assert str(tmp_path) in line
 
 
 def test_a_run_that_cannot_be_kept_is_refused_before_anything_is_trained(folder: Path, tmp_path: Path) -> None:

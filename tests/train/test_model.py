@@ -75,6 +75,6 @@ def test_layers_are_named_after_their_position() -> None:
     assert list(macs)[:3] == ["stem", "stage1_block1_conv1", "stage1_block1_shortcut"]
 
 
-@pytest.mark.parametrize(("name", "most_macs"), [("small", 60e6), ("nano", 15e6)])
+@pytest.mark.parametrize(("name", "most_macs"), [("small", 60e6), ("nano", 15e6), ("pico", 4e6)])
 def test_the_shipped_sizes_stay_within_their_budget(name: str, most_macs: float) -> None:
     assert sum(count_macs(build(load_recipe(name).model, 7)).values()) <= most_macs

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgefer.errors import EdgeferError, SettingsError
 from edgefer.settings import Settings, load_settings, location
+from edgefer.spec import parse_spec
 
 
 def check_config(path: Path) -> Settings:
@@ -33,6 +35,7 @@ def check_config(path: Path) -> Settings:
         for index, text in enumerate(settings.sinks):
             keys = [f"sinks[{index}]"]
             SINKS.check(text)
+            refuse_overlap(settings.source, [text])
         detector = settings.detector
         for key, name in (("name", detector.name), ("follow_name", detector.follow_name), ("photo_name", detector.photo_name)):
             keys = ["detector", key]
@@ -52,6 +55,18 @@ def check_config(path: Path) -> Settings:
     except EdgeferError as error:
         raise SettingsError(f"{location(path, keys)}: {error}") from None
     return settings
+
+
+def refuse_overlap(source: str, sinks: Sequence[str]) -> None:
+    """Raises `SettingsError` where annotated pictures would be written among the pictures that are read: the next run would read them."""
+    read = parse_spec(source) if source.startswith("images:") else None
+    if read is None or not Path(read.path).is_dir():
+        return
+    folder, below = Path(read.path).resolve(), read.options.get("recurse", "true").lower() not in ("false", "0")
+    for spec in (parse_spec(text) for text in sinks if text.startswith("snapshots:")):
+        out = Path(spec.path).resolve()
+        if out == folder or (below and out.is_relative_to(folder)):
+            raise SettingsError(f"{spec}: lies in the folder of {read}, and the next run would read it; choose another folder")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

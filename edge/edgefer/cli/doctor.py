@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgefer.cli.checks import board, cameras, configuration, software
+from edgefer.cli.checks import board, cameras, configuration, outputs, software
 from edgefer.cli.checks.target import Finding, State, Target
 from edgefer.machine import version
 from edgefer.redact import redact
@@ -57,6 +57,7 @@ CHECKS: dict[str, Callable[[Target], Finding]] = {
     "clock": board.clock,
     "config": configuration.config,
     "broker": configuration.broker,
+    "outputs": outputs.outputs,
 }
 """In the order in which problems should be fixed."""
 

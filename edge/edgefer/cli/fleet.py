@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import threading
 
 from edgefer.cli.terminal import log_to_stderr, on_stop_signal
+from edgefer.stop import StopFlag
 
 EXAMPLES = """\
 examples:
@@ -32,7 +32,7 @@ def main(options: argparse.Namespace) -> int:
 
     # The table itself shows a broker that does not answer.
     log_to_stderr("warning" if options.serve else "error")
-    stop = threading.Event()
+    stop = StopFlag()
     on_stop_signal(stop.set)
     show_fleet(options.broker, options.once, options.json, options.html, options.serve, stop)
     return 0

@@ -38,7 +38,7 @@ def add_time_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file", nargs="?", metavar="FILE", help="the history file (default: the one of the configuration, else of 'history:')"
     )
-    parser.add_argument("--from", dest="begin", default="24h", metavar="TIME", help="first time (default: 24h, a day ago)")
+    parser.add_argument("--from", dest="begin", metavar="TIME", help="first time (default: a day ago, or the first recorded minute since)")
     parser.add_argument("--to", dest="end", default="now", metavar="TIME", help="last time (default: now)")
     parser.add_argument("--bucket", metavar="DURATION", help="length of one row or bar, such as 1m, 15m, 1h, 1d (default: chosen to fit)")
     parser.add_argument("--config", metavar="FILE", help="read the path of the history from the history: sink of this configuration")
@@ -53,7 +53,7 @@ def main(options: argparse.Namespace) -> int:
     from edgefer.history.timespec import parse_range
 
     with closing(History(find_history(options.file, options.config), "read")) as history:
-        span = parse_range(options.begin, options.end, options.bucket, max_buckets=100)
+        span = parse_range(options.begin, options.end, options.bucket, 100, history.recorded())
         if options.csv or options.json:
             print((as_csv if options.csv else as_json)(history, options.of, span))
         else:

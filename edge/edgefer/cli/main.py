@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 
 from edgefer.cli.parser import Parser
+from edgefer.cli.terminal import hold_sighup, open_standard_streams
 from edgefer.errors import EdgeferError
 from edgefer.machine import version
+from edgefer.native_stderr import separate_stderr
 from edgefer.redact import print_crash, redact
 
 VERBS = {
@@ -17,6 +20,7 @@ VERBS = {
     "history": "show what was seen over time",
     "report": "write the history as one HTML page",
     "bench": "measure frames per second, CPU and memory on this machine",
+    "micro": "check a microcontroller on a serial line: the same scores, and how fast",
     "collect": "keep pictures of faces by class, to make your own model of",
     "show": "show the facts in a model file",
     "doctor": "check this installation; each problem comes with its fix",
@@ -24,6 +28,7 @@ VERBS = {
     "service": "run as a systemd service",
     "fleet": "show all devices of an MQTT broker in one table",
     "check-config": "check a configuration file; nothing is opened",
+    "completion": "print a script that completes verbs and options in your shell",
 }
 """Verb -> its line of help. Its module in this folder has the verb's name, and declares ``add_arguments`` and ``main``."""
 
@@ -43,10 +48,24 @@ NO_OPENCV = (
 )
 
 
+OUT_OF_MEMORY = "there is not enough memory, or address space ('ulimit -v' shows its limit); edgefer needs about 1 GB of address space"
+_NO_MEMORY = re.compile("failed to map segment|annot allocate memory|annot enable executable stack")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status: 0 done, 1 an error (one line on standard error), 2 a wrong flag."""
+    open_standard_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
-    options = _parser(arguments).parse_args(arguments)
+    if list(arguments[:1]) == ["run"]:
+        hold_sighup(True)
+    separate_stderr()
+    if not arguments:
+        parser().print_help()
+        return 0
+    command = parser(arguments)
+    options = command.parse_args(arguments)
+    if not hasattr(options, "main"):
+        command.error("the following arguments are required: VERB")
     try:
         return int(options.main(options))
     except EdgeferError as error:
@@ -59,6 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if isinstance(error, ImportError) and error.name == "cv2":
             print(f"edgefer: {NO_OPENCV}", file=sys.stderr)
+        elif isinstance(error, MemoryError) or (isinstance(error, ImportError | OSError) and _NO_MEMORY.search(str(error))):
+            print(f"edgefer: {OUT_OF_MEMORY}", file=sys.stderr)
         else:
             print_crash(error)
         return 1
@@ -66,18 +87,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _flush_output()
 
 
-def _parser(arguments: Sequence[str]) -> Parser:
+def parser(arguments: Sequence[str] = ()) -> Parser:
     """The parser of all verbs; only the verb in ``arguments`` is imported and declares its own arguments."""
-    parser = Parser(prog="edgefer", description="Recognises facial expressions on low-power devices.", epilog=EXAMPLES)
-    parser.add_argument("--version", action="version", version=version())
-    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+    command = Parser(prog="edgefer", description="Recognises facial expressions on low-power devices.", epilog=EXAMPLES)
+    command.add_argument("--version", action="version", version=version())
+    verbs = command.add_subparsers(title="verbs", metavar="VERB")
     for name, summary in VERBS.items():
         verb = verbs.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         if name in arguments:
             module = importlib.import_module(f"edgefer.cli.{name.replace('-', '_')}")
             module.add_arguments(verb)
             verb.set_defaults(main=module.main)
-    return parser
+    return command
 
 
 def _flush_output() -> None:

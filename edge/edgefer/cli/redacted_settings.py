@@ -14,7 +14,7 @@ from edgefer.redact import CUT, redact, redact_url, secret_parts
 from edgefer.settings import Settings, Table
 
 _CREDENTIALS = ("mqtt-password", "web-token")
-_HARMLESS = re.compile(r"(?:show|every_s|keep|keep_days|max_mb|free_mb)=[\w.]+$|(?:login|token_file|ca|host|discovery)=")
+_HARMLESS = re.compile(r"(?:show|every_s|keep|keep_days|max_mb|free_mb|required)=[\w.]+$|(?:login|token_file|ca|host|discovery)=")
 
 
 def without_secrets(table: Mapping[str, object], known: set[str], kind: type[msgspec.Struct] = Settings) -> dict[str, object]:

@@ -25,6 +25,6 @@ def main(options: argparse.Namespace) -> int:
     from edgefer.history.timespec import parse_range
 
     with closing(History(find_history(options.file, options.config), "read")) as history:
-        write_page(history, parse_range(options.begin, options.end, options.bucket, max_buckets=200), Path(options.out))
+        write_page(history, parse_range(options.begin, options.end, options.bucket, 200, history.recorded()), Path(options.out))
     print(f"written: {Path(options.out).resolve()}")
     return 0

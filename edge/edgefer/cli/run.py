@@ -6,13 +6,13 @@ import argparse
 import faulthandler
 import signal
 import sys
-import threading
 from functools import partial
 
 from edgefer.cli.flags import add_settings_flags, config_path, settings_of
 from edgefer.cli.parser import Parser
-from edgefer.cli.terminal import on_stop_signal, say
+from edgefer.cli.terminal import hold_sighup, on_stop_signal, say
 from edgefer.redact import redact_crashes
+from edgefer.stop import StopFlag
 
 EXAMPLES = """\
 examples:
@@ -51,18 +51,20 @@ def _plugs() -> str:
 def main(options: argparse.Namespace) -> int:
     """Run until the source ends or a signal stops it; 1 if a sink failed."""
     settings = settings_of(options)
-    # Imported here: --help and a wrong flag answer without loading OpenCV.
-    from edgefer.cli import daemon
     from edgefer.cli.reload import Reload
-    from edgefer.sinks.systemd import stopping
 
     if sys.stderr is not None:
         faulthandler.enable()
         faulthandler.register(signal.SIGUSR1)
     redact_crashes()
-    reload = Reload(settings, threading.Event(), partial(settings_of, options), config_path(options), say)
-    signal.signal(signal.SIGHUP, lambda *_: reload.ask())
+    reload = Reload(settings, StopFlag(), partial(settings_of, options), config_path(options), say)
+    signal.signal(signal.SIGHUP, lambda *_: reload.request())
     on_stop_signal(reload.end)
+    hold_sighup(False)
+    # Imported here: --help and a wrong flag answer without loading OpenCV.
+    from edgefer.cli import daemon
+    from edgefer.sinks.systemd import stopping
+
     try:
         return reload.run(partial(daemon.run, config=config_path(options)))
     finally:

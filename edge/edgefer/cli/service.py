@@ -24,6 +24,13 @@ RUNNING = Path("/run/systemd/system")
 """Exists if systemd is running, see sd_booted(3)."""
 HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")
 """Folders that the unit's ``ProtectHome`` and ``PrivateTmp`` hide from the service."""
+ACTIONS = {
+    "install": "write the systemd unit, start it now and at every boot; needs root",
+    "status": "show whether the service runs, and its last lines",
+    "logs": "print the newest hundred lines of the log",
+    "uninstall": "stop the service and remove its unit; configuration and data stay; needs root",
+}
+"""Action -> its line of help."""
 EXAMPLES = """\
 examples:
   sudo edgefer setup && sudo edgefer service install
@@ -35,9 +42,18 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of ``edgefer service``."""
     parser.epilog = EXAMPLES
-    parser.add_argument("action", choices=("install", "status", "logs", "uninstall"), help="what to do; install and uninstall need root")
-    parser.add_argument("--config", metavar="FILE", default=str(CONFIG), help=f"install: its configuration (default: {CONFIG})")
-    parser.add_argument("--follow", "-f", action="store_true", help="logs: wait for new lines, until Ctrl-C")
+    actions = parser.add_subparsers(title="actions", dest="action", required=True, metavar="ACTION")
+    # Before the action they are allowed too, as they always were.
+    parser.add_argument("--config", default=str(CONFIG), help=argparse.SUPPRESS)
+    parser.add_argument("--follow", "-f", action="store_true", help=argparse.SUPPRESS)
+    for name, summary in ACTIONS.items():
+        action = actions.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        if name == "install":
+            config = f"its configuration (default: {CONFIG})"
+            action.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help=config)
+        elif name == "logs":
+            follow = "wait for new lines, until Ctrl-C"
+            action.add_argument("--follow", "-f", action="store_true", default=argparse.SUPPRESS, help=follow)
 
 
 def main(options: argparse.Namespace) -> int:

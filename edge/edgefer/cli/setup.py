@@ -99,14 +99,15 @@ def set_up(path: Path, source: str | None, sinks: list[str] | None, replace: boo
 def _choose_source(source: str | None, ask: Ask | None, say: Say) -> str:
     """A source that passed the test: the one of the flags, else the first camera found, else the answer to a question."""
     from edgefer.sources import DEMONSTRATION, pick_source
+    from edgefer.sources.camera import lasting_name
 
     if source or not ask:
-        chosen = source or pick_source(lambda _: None)
+        chosen = source or lasting_name(pick_source(lambda _: None))
         if not source and chosen == DEMONSTRATION:
             raise SourceError("no camera found; 'edgefer doctor' explains why, or give one: --source opencv:0, --source rtsp://…")
         say(probe(chosen))
         return chosen
-    found = pick_source(lambda _: None)
+    found = lasting_name(pick_source(lambda _: None))
     if found == DEMONSTRATION:
         say("no camera found; 'edgefer doctor' explains why")
         found = "synthetic:"

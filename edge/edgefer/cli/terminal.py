@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
 
 from edgefer.errors import SettingsError
 from edgefer.redact import RedactingFormatter, redact
+
+
+def open_standard_streams() -> None:
+    """Make standard input, output and error usable, whatever the caller closed, and in whatever encoding."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The next file that is opened would get this number, and what is written to the stream.
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def say(line: str) -> None:
@@ -35,3 +54,8 @@ def on_stop_signal(stop: Callable[[], None]) -> None:
     """Call ``stop`` on Ctrl-C (SIGINT) and on SIGTERM, which systemd sends."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop())
+
+
+def hold_sighup(hold: bool) -> None:
+    """Let the kernel keep a SIGHUP until there is a handler: it would end the process."""
+    signal.pthread_sigmask(signal.SIG_BLOCK if hold else signal.SIG_UNBLOCK, {signal.SIGHUP})

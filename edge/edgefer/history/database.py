@@ -7,6 +7,7 @@ For SD cards: commits are few and in batches. They go to a write-ahead log and a
 from __future__ import annotations
 
 import logging
+import re
 import sqlite3
 import time
 from pathlib import Path
@@ -34,6 +35,8 @@ CREATE TABLE labels (position INTEGER PRIMARY KEY, label TEXT NOT NULL);
 CREATE INDEX visits_last ON visits (last_s);
 CREATE INDEX changes_time ON changes (time_s);
 """
+_OWN_TABLES = set(re.findall(r"CREATE [^;]*", _TABLES))
+"""As SQLite keeps them."""
 
 
 class CorruptDatabase(sqlite3.DatabaseError):
@@ -84,14 +87,19 @@ def _open(path: Path | None, mode: Mode) -> sqlite3.Connection:
 
 
 def _check_format(connection: sqlite3.Connection, path: Path | None) -> bool:
-    """Whether the database is empty; raises `SinkError` where it is not a history, or a newer one."""
+    """Whether the database is empty; raises `SinkError` where it is not a history, or a newer one.
+
+    Raises `CorruptDatabase` where the tables are exactly ours and one bit of the marks is not.
+    """
     application, version = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
-    empty = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if (not empty or application) and application != APPLICATION:
+    tables = {sql for (sql,) in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
+    if tables == _OWN_TABLES and (application ^ APPLICATION).bit_count() + (version ^ VERSION).bit_count() == 1:
+        raise CorruptDatabase(f"application_id {application:#x}, user_version {version}")
+    if (tables or application) and application != APPLICATION:
         raise SinkError(f"{path}: a database, but not a history of edgefer's; choose another file")
     if version > VERSION:
         raise SinkError(f"{path}: written by a newer edgefer (format {version}, this one knows {VERSION}); update edgefer")
-    return empty
+    return not tables
 
 
 def set_aside(path: Path, why: Exception) -> None:

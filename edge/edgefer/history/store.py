@@ -11,11 +11,14 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from edgefer.errors import SinkError
+from edgefer.history.access import make_private
 from edgefer.history.aggregate import MINUTE_S, Batch
 from edgefer.history.database import Mode, is_corrupt, open_database, set_aside
-from edgefer.history.retention import MIN_BYTES, delete_oldest, size_bytes
+from edgefer.history.retention import MIN_BYTES, delete_oldest, move_early, size_bytes
 from edgefer.history.rows import Bucket, FaceChange, FaceVisit
+from edgefer.history.wall_clock import local_shift_sql, utc_of_local
 
+HOUR_S = 3600
 DAY_S = 86_400
 
 
@@ -34,6 +37,7 @@ class History:
                 raise SinkError(f"{path}: no history there; 'edgefer run --sink history:{path}' keeps one")
             if path and mode == "write":
                 path.parent.mkdir(parents=True, exist_ok=True)
+                make_private(path)
             self._connection = open_database(path, mode)
         except SinkError:
             raise  # is an OSError too, and its message is complete
@@ -102,7 +106,8 @@ class History:
     def make_room(self, keep_days: float, max_mb: float, free_mb: float, now_s: float | None = None) -> None:
         """Delete rows older than ``keep_days``, and the oldest while the file is larger than ``max_mb`` (10^6 bytes).
 
-        On a disk with less than ``free_mb`` free the file does not grow: new rows replace the oldest.
+        On a disk with less than ``free_mb`` free the file does not grow: new rows replace the oldest. A clock that is not confirmed
+        by rows of some days ago deletes nothing by age.
         """
         now_s = time.time() if now_s is None else now_s
         limit_bytes = max_mb * 1e6
@@ -110,30 +115,47 @@ class History:
             if self.path and shutil.disk_usage(self.path.parent).free < free_mb * 1e6:
                 limit_bytes = max(MIN_BYTES, min(limit_bytes, size_bytes(self._connection)))
             with self._transaction() as connection:
-                delete_oldest(connection, now_s - keep_days * DAY_S, limit_bytes)
+                delete_oldest(connection, now_s, keep_days * DAY_S, limit_bytes)
             if size_bytes(self._connection) > max_mb * 1e6:
                 # As a script: sqlite3 steps a plain statement without columns only once, which frees one page.
                 self._connection.executescript("PRAGMA incremental_vacuum")
+
+    def redate(self, by_s: float) -> None:
+        """Add ``by_s`` to the times before 2025 of this run: they were recorded before the clock was set."""
+        minutes_s = round(by_s / MINUTE_S) * MINUTE_S
+        with self._transaction() as connection:
+            move_early(connection, self._run, minutes_s)
 
     def span(self) -> tuple[int, int] | None:
         """Beginning of the first and the last minute; None where the history is empty."""
         first, last = self._rows("SELECT min(start), max(start) FROM minutes", ())[0]
         return None if first is None else (first, last)
 
+    def recorded(self) -> tuple[int, int] | None:
+        """From the first minute to the end of the last; None where the history is empty."""
+        minutes = self.span()
+        return minutes and (minutes[0], minutes[1] + MINUTE_S)
+
     def buckets(self, from_s: float, to_s: float, bucket_s: int) -> list[Bucket]:
         """What was seen from one time until before another, in buckets of ``bucket_s`` (whole minutes); empty ones are left out.
 
-        Buckets begin at local midnight or a multiple of ``bucket_s`` from it.
+        Buckets begin at local midnight or a multiple of ``bucket_s`` from it; those of more than an hour follow the clock on the wall,
+        so that a day with a change of clocks has 23 or 25 hours.
         """
-        shift = time.localtime(from_s).tm_gmtoff or 0
-        start = f"(start + {shift}) / {bucket_s} * {bucket_s} - {shift}"
+        first, last = self.span() or (0, 0)
         limits = (_minute_start(from_s), to_s)
+        long = bucket_s > HOUR_S
+        shift = local_shift_sql("start", max(from_s, first), max(from_s, first) if not long else min(to_s, last + MINUTE_S))
+        start = f"(start + {shift}) / {bucket_s} * {bucket_s}" + (f" - {shift}" if not long else "")
         shares: dict[int, dict[str, float]] = {}
         sql = f"SELECT {start} AS at, expression, sum(seconds) FROM expressions WHERE start >= ? AND start < ? GROUP BY at, expression"
         for at, expression, seconds in self._rows(f"{sql} ORDER BY at, expression", limits):
             shares.setdefault(at, {})[expression] = round(seconds, 3)
         sql = f"SELECT {start} AS at, sum(frames), sum(watched_s) FROM minutes WHERE start >= ? AND start < ? GROUP BY at ORDER BY at"
-        return [Bucket(at, frames, round(watched, 3), shares.get(at, {})) for at, frames, watched in self._rows(sql, limits)]
+        return [
+            Bucket(utc_of_local(at) if long else at, frames, round(watched, 3), shares.get(at, {}))
+            for at, frames, watched in self._rows(sql, limits)
+        ]
 
     def totals(self, from_s: float, to_s: float) -> dict[str, float]:
         """Seconds of each expression between two times."""

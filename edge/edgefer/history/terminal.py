@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from edgefer.history.aggregate import MINUTE_S
 from edgefer.history.rows import Bucket
 from edgefer.history.store import History
 from edgefer.history.summary import summarise, total_by_expression
@@ -30,7 +29,7 @@ def as_table(history: History, span: TimeRange) -> str:
 def as_plot(history: History, span: TimeRange, width: int) -> str:
     """One line of bars for each expression: the average number of faces with it, in each bucket.
 
-    Buckets are lengthened until they fit into ``width`` characters.
+    Buckets are lengthened until they fit into ``width`` characters; where they are few, each takes several.
     """
     bucket_s = max(span.bucket_s, fitting_bucket_s(span.to_s - span.from_s, max(10, width - _MARGIN)))
     buckets = history.buckets(span.from_s, span.to_s, bucket_s)
@@ -41,11 +40,12 @@ def as_plot(history: History, span: TimeRange, width: int) -> str:
     highest = max(map(max, grid.values())) or 1.0
     whole = sum(totals.values()) or 1.0
     begin, end = format_time(span.from_s), format_time(span.to_s)
-    columns = len(next(iter(grid.values())))
-    lines = [f"{'':13}{begin}{end:>{max(len(end) + 2, columns - len(begin))}}"]
+    count = len(next(iter(grid.values())))
+    each = max(1, max(10, width - _MARGIN) // count)
+    lines = [f"{'':13}{begin}{end:>{max(len(end) + 2, each * count - len(begin))}}"]
     for name, seconds in totals.items():
         # Rounded up: any value above 0 has a bar.
-        bars = "".join(_BARS[-int(-8 * value // highest)] for value in grid[name])
+        bars = "".join(each * _BARS[-int(-8 * value // highest)] for value in grid[name])
         lines.append(f"{name:12} {bars} {100 * seconds / whole:4.0f} %  {format_duration(seconds)}")
     return "\n".join(lines)
 
@@ -54,11 +54,13 @@ def _grid(buckets: list[Bucket], span: TimeRange, bucket_s: int) -> dict[str, li
     """Seconds of each expression in every bucket of the range, those without rows too."""
     # The first bucket may begin before the range does.
     begin_s = buckets[0].time_s - -(-int(buckets[0].time_s - span.from_s) // bucket_s) * bucket_s
-    columns = int(span.to_s - begin_s) // bucket_s + 1
+    columns = int(-(-(span.to_s - begin_s) // bucket_s))
     grid: dict[str, list[float]] = {}
     for bucket in buckets:
+        # Rounded: a change of clocks moves buckets by an hour.
+        at = min(columns - 1, round((bucket.time_s - begin_s) / bucket_s))
         for name, seconds in bucket.expressions_s.items():
-            grid.setdefault(name, [0.0] * columns)[(bucket.time_s - begin_s) // bucket_s] += seconds
+            grid.setdefault(name, [0.0] * columns)[at] += seconds
     return grid
 
 
@@ -68,7 +70,5 @@ def _limits(span: TimeRange) -> str:
 
 def _available(history: History) -> str:
     """What a history holds, where nothing was found in the range."""
-    minutes = history.span()
-    if not minutes:
-        return "; the history is empty"
-    return f"; the history holds {format_time(minutes[0])} to {format_time(minutes[1] + MINUTE_S)}"
+    recorded = history.recorded()
+    return f"; the history holds {format_time(recorded[0])} to {format_time(recorded[1])}" if recorded else "; the history is empty"

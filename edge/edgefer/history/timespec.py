@@ -18,6 +18,9 @@ LATEST_S = 4_102_444_800.0
 FORMS = "write 90m, 24h, 7d (ago), now, today, yesterday, 2026-11-25, 2026-11-25T10:30, or seconds since 1970"
 
 
+DEFAULT_BEGIN = "24h"
+
+
 @dataclass(frozen=True, slots=True)
 class TimeRange:
     """From one time until before another, in buckets; seconds since 1970, seconds."""
@@ -27,13 +30,19 @@ class TimeRange:
     bucket_s: int
 
 
-def parse_range(begin: str, end: str, bucket: str | None, max_buckets: int) -> TimeRange:
+def parse_range(
+    begin: str | None, end: str, bucket: str | None, max_buckets: int, recorded: tuple[float, float] | None = None
+) -> TimeRange:
     """The range between two typed times; without ``bucket`` the shortest usual length that gives at most ``max_buckets``.
 
+    Without ``begin`` it is the last 24 hours, or the part of them that was ``recorded``: a short run fills a chart.
     Raises `SettingsError` where a time cannot be read, or the end is not after the beginning.
     """
     now_s = time.time()
-    from_s, to_s = parse_time_s(begin, now_s), parse_time_s(end, now_s)
+    from_s, to_s = parse_time_s(begin or DEFAULT_BEGIN, now_s), parse_time_s(end, now_s)
+    if begin is None and recorded and max(from_s, recorded[0]) < min(to_s, recorded[1]):
+        from_s, to_s = max(from_s, recorded[0]), min(to_s, recorded[1])
+    begin = begin or DEFAULT_BEGIN
     if from_s >= to_s:
         raise SettingsError(f"--from {begin} ({format_time(from_s)}) is not before --to {end} ({format_time(to_s)})")
     if bucket is None:

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from edgefer.errors import ModelError
+from edgefer.files import read_regular
 from edgefer.types import UNCERTAIN
 
 CARD, LABELS = "card.json", "labels.txt"
@@ -26,6 +27,10 @@ ADOPTED = "adopted"
 """What ``provenance`` of a card has under "provenance" where somebody else trained the model."""
 ENTRY_LIMIT_BYTES = 1_000_000
 """A larger entry is not a card, and is not unpacked."""
+
+
+DIRECTORY_LIMIT_BYTES = 65_536
+"""The same for the list of entries: a model has a few."""
 
 
 class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -96,7 +101,7 @@ def read_card(path: Path) -> Card:
 def read_model(path: Path) -> bytes:
     """The bytes of a model file; raises `ModelError` where it cannot be read."""
     try:
-        return path.read_bytes()
+        return read_regular(path)
     except FileNotFoundError:
         raise ModelError(f"{path}: no such model; make one with 'make convert', or name one of edgefer's own") from None
     except IsADirectoryError:
@@ -110,6 +115,7 @@ def read_model(path: Path) -> bytes:
 def split_card(content: bytes, where: str) -> tuple[bytes, Card]:
     """The bytes of the model without its card, and the card; checks the model's digest."""
     try:
+        _check_directory(content)
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             fields = msgspec.json.decode(_entry(archive, CARD), type=dict[str, object])
             labels = tuple(_entry(archive, LABELS).decode().split("\n")[:-1])
@@ -125,6 +131,14 @@ def split_card(content: bytes, where: str) -> tuple[bytes, Card]:
     if card.model_sha256 and hashlib.sha256(model).hexdigest() != card.model_sha256:
         raise ModelError(f"{where}: the model was changed after its card was written (sha256 differs); get it again")
     return model, card
+
+
+def _check_directory(content: bytes) -> None:
+    """Raises `ValueError` for a zip with a long list of entries: a small file may list millions, and each takes memory."""
+    end = content.rfind(b"PK\5\6")
+    size = int.from_bytes(content[end + 12 : end + 16], "little") if end >= 0 else 0
+    if size > DIRECTORY_LIMIT_BYTES:
+        raise ValueError(f"its list of entries claims {size:,} bytes, at most {DIRECTORY_LIMIT_BYTES:,} are read")
 
 
 def _entry(archive: zipfile.ZipFile, name: str) -> bytes:

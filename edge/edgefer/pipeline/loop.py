@@ -23,6 +23,9 @@ from edgefer.types import CameraState, Frame, Observation
 
 _LOG = logging.getLogger(__name__)
 
+SUSPENDED_S = 3.0
+"""A longer time between two waits for a frame, each of 0.25 s, is not the camera's."""
+
 
 @dataclass(slots=True)
 class Summary:
@@ -142,13 +145,16 @@ def _threaded(source: Source, stop: threading.Event, came: Callable[[], None], w
     done = threading.Event()
     reader = threading.Thread(target=_read, args=(source, mailbox, failure, done), name="camera", daemon=True)
     reader.start()
+    last_s = time.monotonic()
     try:
         while not stop.is_set():
+            before_s, last_s = last_s, time.monotonic()
             try:
                 # Short waits, so that a stop takes effect while the camera hangs.
                 frame = mailbox.get(timeout_s=0.25)
             except TimeoutError:
-                waits()
+                # After a long gap this process itself was stopped, or the machine slept: no sign of a camera that hangs.
+                (came if time.monotonic() - before_s > SUSPENDED_S else waits)()
                 continue
             if frame is None:
                 if failure:

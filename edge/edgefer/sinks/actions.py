@@ -1,4 +1,4 @@
-"""Actions: a command or a webhook for each event of a rule, one after the other in their own thread."""
+"""Actions: a command or a webhook for each event of a rule, in threads of their own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from edgefer.errors import SettingsError
+from edgefer.http_deadline import opener
 from edgefer.log_once import LogOnce
 from edgefer.observation_json import face_fields
 from edgefer.output import Sink
@@ -47,63 +49,99 @@ def named(actions: Sequence[ActionSettings]) -> list[tuple[str, ActionSettings]]
 
 
 class Actions(Sink):
-    """A sink with the rules of ``[[action]]``; due actions run in its own thread, and when too many are due, the oldest is dropped."""
+    """A sink with the rules of ``[[action]]``. Each action has a thread of its own, so that a slow one never delays another."""
 
     SLOTS = 16
 
     def __init__(self, actions: Sequence[ActionSettings]) -> None:
-        self._actions = [(name, action, Rule(action)) for name, action in named(actions)]
-        self._due: Mailbox[tuple[str, ActionSettings, bytes]] = Mailbox(self.SLOTS)
-        self.done = self.failed = 0
-        self._log_once = LogOnce(_LOG)
-        self._running: subprocess.Popen[bytes] | None = None
-        self._thread = threading.Thread(target=self._work, name="actions", daemon=True)
-        self._thread.start()
+        log_once = LogOnce(_LOG)
+        self._workers = [(Rule(action), _Worker(name, action, self.SLOTS, log_once)) for name, action in named(actions)]
+
+    @property
+    def done(self) -> int:
+        """Actions that ended well."""
+        return sum(worker.done for _, worker in self._workers)
+
+    @property
+    def failed(self) -> int:
+        """Actions that failed."""
+        return sum(worker.failed for _, worker in self._workers)
 
     @property
     def dropped(self) -> int:
         """Actions that were dropped because too many were due."""
-        return self._due.dropped
+        return sum(worker.dropped for _, worker in self._workers)
 
     def write(self, observation: Observation) -> None:
         """Queue the actions that are due; returns at once."""
-        for name, action, rule in self._actions:
+        for rule, worker in self._workers:
             if event := rule.update(observation):
-                self._due.put((name, action, event_json(name, action, event)))
+                worker.put(event)
 
     def close(self, within_s: float = 1.0) -> None:
-        """Run due actions for at most ``within_s`` seconds; then end a running command, and drop the others."""
+        """Run due actions for at most ``within_s`` seconds; then end running commands, and drop the others."""
+        end_s = time.monotonic() + within_s
+        for _, worker in self._workers:
+            worker.finish()
+        for _, worker in self._workers:
+            worker.close(max(0.0, end_s - time.monotonic()))
+        if self.failed or self.dropped:
+            _LOG.warning("actions: %d done, %d failed, %d dropped because too many were due", self.done, self.failed, self.dropped)
+
+
+class _Worker:
+    """Runs one action for each event, one after the other; when too many are due, the oldest is dropped."""
+
+    def __init__(self, name: str, action: ActionSettings, slots: int, log_once: LogOnce) -> None:
+        self._name, self._action, self._log_once = name, action, log_once
+        self._due: Mailbox[bytes] = Mailbox(slots)
+        self.done = self.failed = self._left = 0
+        self._running: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._work, name=f"action {name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def dropped(self) -> int:
+        """Events for which the action did not run."""
+        return self._due.dropped + self._left
+
+    def put(self, event: Event) -> None:
+        """Queue an event."""
+        self._due.put(event_json(self._name, self._action, event))
+
+    def finish(self) -> None:
+        """Accept no more events."""
         self._due.close()
+
+    def close(self, within_s: float) -> None:
+        """Wait for the queued events; after ``within_s`` seconds end a running command, and drop the others."""
         self._thread.join(within_s)
-        left = sum(1 for _ in iter(self._due.get, None))
+        self._left += sum(1 for _ in iter(self._due.get, None))
         if self._thread.is_alive() and (running := self._running):
             _end(running)
-        if self.failed or self.dropped or left:
-            _LOG.warning("actions: %d done, %d failed, %d dropped because too many were due", self.done, self.failed, self.dropped + left)
 
     def _work(self) -> None:
-        while (due := self._due.get()) is not None:
-            name, action, event = due
+        while (event := self._due.get()) is not None:
             try:
-                if action.command:
-                    self._run(action, event)
+                if self._action.command:
+                    self._run(event)
                 else:
-                    call_webhook(action.webhook, event, action.timeout_s)
+                    call_webhook(self._action.webhook, event, self._action.timeout_s)
                 self.done += 1
             except Exception as error:  # no command or server may stop the next action
                 self.failed += 1
-                self._log_once(logging.ERROR, f"action {name}: {str(error) or type(error).__name__}")
+                self._log_once(logging.ERROR, f"action {self._name}: {str(error) or type(error).__name__}")
 
-    def _run(self, action: ActionSettings, event: bytes) -> None:
+    def _run(self, event: bytes) -> None:
         """Run a command without a shell; its standard error is ours. Raises `TimeoutError` or `ChildProcessError`."""
-        program = action.command[0]
+        program, timeout_s = self._action.command[0], self._action.timeout_s
         # In its own session, so that it can be ended together with its children.
-        command = subprocess.Popen(action.command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
+        command = subprocess.Popen(self._action.command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
         self._running = command
         try:
-            command.communicate(event, timeout=action.timeout_s)
+            command.communicate(event, timeout=timeout_s)
         except subprocess.TimeoutExpired:
-            raise TimeoutError(f"{program} was ended: it took longer than {action.timeout_s:g} s") from None
+            raise TimeoutError(f"{program} was ended: it took longer than {timeout_s:g} s") from None
         finally:
             self._running = None
             _end(command)
@@ -129,7 +167,7 @@ def call_webhook(address: str, event: bytes, timeout_s: float) -> None:
     host = urlsplit(address).netloc
     request = urllib.request.Request(address, event, {"Content-Type": "application/json", "User-Agent": "edgefer"})
     try:
-        with urllib.request.build_opener(_NoRedirects).open(request, timeout=timeout_s):
+        with opener(timeout_s, _NoRedirects()).open(request, timeout=timeout_s):
             pass
     except urllib.error.HTTPError as error:
         raise OSError(f"the webhook at {host} answers {error.code} {redact(error.reason)}") from None

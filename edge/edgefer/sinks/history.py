@@ -10,9 +10,11 @@ from typing import Annotated
 from msgspec import Meta
 
 from edgefer.errors import SinkError
+from edgefer.history.access import WriterLock
 from edgefer.history.aggregate import MINUTE_S, Aggregator, Batch
 from edgefer.history.location import default_path
 from edgefer.history.store import History
+from edgefer.history.wall_clock import EARLIEST_S
 from edgefer.output import About, Sink
 from edgefer.settings import Table
 from edgefer.spec import Spec
@@ -43,10 +45,16 @@ class HistorySink(Sink):
     def __init__(self, spec: Spec) -> None:
         self._options = spec.read(HistoryOptions)
         self.path = Path(spec.path) if spec.path else default_path()
-        self.history = History(self.path)
+        self._writer = WriterLock(self.path)
+        try:
+            self.history = History(self.path)
+        except SinkError:
+            self._writer.close()
+            raise
         self._aggregator, self._unwritten = Aggregator(), list[Batch]()
         self._labels: list[str] = []
         self._written_s, self._purged_s, self._closed = time.monotonic(), float("-inf"), False
+        self._clock_offset_s, self._unset = _clock_offset_s(), time.time() < EARLIEST_S
 
     def begin(self, about: About) -> str:
         """The path of the history."""
@@ -70,6 +78,9 @@ class HistorySink(Sink):
             while self._unwritten:
                 self.history.add(self._unwritten[0])
                 self._unwritten.pop(0)
+            if self._unset and time.time() >= EARLIEST_S:
+                self._unset = False
+                self.history.redate(_clock_offset_s() - self._clock_offset_s)
             # The file knows its labels: the model may have been swapped, or the file set aside.
             if self._labels and self._labels != self.history.labels():
                 self.history.keep_labels(self._labels)
@@ -87,3 +98,9 @@ class HistorySink(Sink):
                 self.flush()
             finally:
                 self.history.close()
+                self._writer.close()
+
+
+def _clock_offset_s() -> float:
+    """The time of day less a clock that nobody sets: it changes when the time of day is set."""
+    return time.time() - time.monotonic()

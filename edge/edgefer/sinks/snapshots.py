@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import time
 from pathlib import Path
@@ -18,6 +19,9 @@ from edgefer.settings import Table
 from edgefer.spec import Spec
 from edgefer.types import Observation
 
+_OURS = re.compile(r"\d{8}-\d{6}-\d{6,}\.jpg")
+"""Names of the pictures of cameras and clips."""
+
 
 class SnapshotOptions(Table, frozen=True):
     """When a picture is kept."""
@@ -25,7 +29,7 @@ class SnapshotOptions(Table, frozen=True):
     every_s: Annotated[float, Meta(ge=0)] = 5.0
     """Seconds from one picture to the next, in the source's own time; pictures of a folder are all kept."""
     keep: Annotated[int, Meta(ge=1)] = 1000
-    """Pictures of a camera or a clip that this run keeps; the oldest is deleted first."""
+    """Pictures of cameras and clips that the folder keeps, those of earlier runs included; the oldest is deleted first."""
 
 
 class Snapshots(Sink):
@@ -39,7 +43,7 @@ class Snapshots(Sink):
         self._folder = Path(spec.path)
         self._every_s, self._keep = options.every_s, options.keep
         self._last_s: float | None = None
-        self._kept: list[Path] = []
+        self._written = False
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -48,6 +52,8 @@ class Snapshots(Sink):
             tempfile.TemporaryFile(dir=self._folder).close()
         except OSError as error:
             raise SinkError(f"{spec}: cannot write into this folder: {error.strerror}") from None
+        # Those of this run come last, whatever the clock said before.
+        self._kept = sorted(path for path in self._folder.iterdir() if _OURS.fullmatch(path.name))
         # One run's pictures never overwrite those of another.
         self._run = time.strftime("%Y%m%d-%H%M%S")
 
@@ -66,16 +72,20 @@ class Snapshots(Sink):
         done, content = cv2.imencode(".jpg", annotate(observation))
         if not done:
             raise SinkError(f"{path}: the picture cannot be encoded")
+        if frame.name is not None:  # it may be in a subfolder
+            path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as draft:
             draft.write_bytes(content.tobytes())
-        self._kept.append(path)
-        if frame.name is None and len(self._kept) > self._keep:
-            self._kept.pop(0).unlink(missing_ok=True)
+        self._written = True
+        if frame.name is None:
+            self._kept.append(path)
+            while len(self._kept) > self._keep:
+                self._kept.pop(0).unlink(missing_ok=True)
 
     def _due(self, observation: Observation) -> bool:
         """The first picture waits for a face: a new face is shown only after it was found twice."""
         time_s = observation.frame.time_s
-        if not self._kept and observation.faces:
+        if not self._written and observation.faces:
             return True
         if self._last_s is None:
             self._last_s = time_s

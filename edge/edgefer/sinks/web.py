@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import os
+import re
 import socket
 import time
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from edgefer.errors import MissingLibrary, SettingsError, SinkError
 from edgefer.history.aggregate import Aggregator
 from edgefer.history.store import History
 from edgefer.options import SecretFile
-from edgefer.output import About, Background, Sink
+from edgefer.output import About, Sink, bare
 from edgefer.settings import Table, checked
 from edgefer.sinks.history import HistorySink
 from edgefer.spec import Spec
@@ -25,7 +26,7 @@ from edgefer.web.health import Health
 try:
     from edgefer.web.answers import PrivacyLevel
     from edgefer.web.app import Page
-    from edgefer.web.auth import MAKE_TOKEN, read_token
+    from edgefer.web.auth import MAKE_TOKEN, TokenRefused, read_token
     from edgefer.web.live import Live
     from edgefer.web.prometheus import Metrics
     from edgefer.web.server import MAX_CONNECTIONS, Server
@@ -51,6 +52,12 @@ class WebOptions(Table, frozen=True):
     """File with the token that visitors need; required for any address but this machine's own, and with ``host``."""
     host: str = ""
     """Further names, separated by commas, that the page answers to, such as a reverse proxy's."""
+    frame: str = ""
+    """The page that may show this one inside it, such as https://ha.local:8123; without it none may."""
+
+    def __post_init__(self) -> None:
+        if self.frame and not re.fullmatch(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?", self.frame):
+            raise ValueError("frame is one origin without a path, such as https://ha.local:8123")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,11 @@ class Address:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return self.host == "localhost"
+
+    @property
+    def elsewhere(self) -> str:
+        """The address as other machines of the network write it."""
+        return str(Address(f"{socket.gethostname()}.local", self.port) if self.host in ("0.0.0.0", "::") else self)
 
     def __str__(self) -> str:
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
@@ -91,10 +103,11 @@ class Web(Sink):
         """Whether pictures can be seen from another machine."""
         self._health, self._aggregator, self._own = Health(), Aggregator(), History(None)
         self._flushed_s = time.monotonic()
-        self._live = Live(self._health, self._own, most)
+        self.privacy_control = self._live = Live(self._health, self._own, most)
+        self.page_url = "" if self.address.local else self.address.elsewhere
         self._metrics = Metrics(self._health, self._aggregator, with_faces=lambda: self._live.level != "totals")
         hosts = [name for name in options.host.split(",") if name]
-        self._page = Page(self._live, self._metrics, token, hosts, cookie=f"edgefer_{self.address.port}")
+        self._page = Page(self._live, self._metrics, token, hosts, cookie=f"edgefer_{self.address.port}", frame=options.frame)
         self.server = Server(self._page.guard, listening)
 
     @classmethod
@@ -107,10 +120,7 @@ class Web(Sink):
     def begin(self, about: About) -> str:
         """Connect the page to its run, and to the ``history:`` sink if there is one; returns the address."""
         self._live.about = self._metrics.about = about
-        bare = (sink.sink if isinstance(sink, Background) else sink for sink in about.sinks)
-        kept = next((sink for sink in bare if isinstance(sink, HistorySink)), None)
-        if kept:
-            self._live.history = kept.history
+        self._use_kept_history()
         return f"web page: {self.address} (shows {self._live.level})"
 
     def write(self, observation: Observation) -> None:
@@ -121,11 +131,18 @@ class Web(Sink):
         if time.monotonic() - self._flushed_s >= FLUSH_S:
             self._flushed_s = time.monotonic()
             batch = self._aggregator.take()
+            self._use_kept_history()
             if self._live.history is self._own:
                 batch.visits.clear()
                 batch.changes.clear()
                 self._own.add(batch)
                 self._own.make_room(KEEP_DAYS, MAX_MB, free_mb=0)
+
+    def _use_kept_history(self) -> None:
+        """Show the history of the ``history:`` sink as soon as that is open."""
+        kept = next((sink for sink in map(bare, self._live.about.sinks) if isinstance(sink, HistorySink)), None)
+        if kept:
+            self._live.history = kept.history
 
     def camera(self, state: CameraState) -> None:
         """Show the state of the camera."""
@@ -176,7 +193,7 @@ def _token(spec: Spec, address: Address, options: WebOptions) -> str | None:
     if credential.is_file():
         return read_token(credential)
     if not _private(address, options):
-        raise SinkError(f"{spec}: other machines can read this address, so it needs a token; {MAKE_TOKEN}")
+        raise TokenRefused(f"{spec}: other machines can read this address, so it needs a token; {MAKE_TOKEN}")
     return None
 
 

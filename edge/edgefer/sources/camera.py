@@ -39,17 +39,19 @@ class CameraOptions(VideoOptions, frozen=True):
 
 
 class Camera(Source):
-    """A V4L2 camera, such as a USB webcam: number N is ``/dev/videoN``."""
+    """A V4L2 camera, such as a USB webcam: number N is ``/dev/videoN``; a link of ``/dev/v4l/by-id`` stays the same after a restart."""
 
-    forms = ("opencv:N",)
+    forms = ("opencv:N", "opencv:/dev/PATH")
     options = CameraOptions
     live = True
 
     def __init__(self, spec: Spec) -> None:
         self._options = options = spec.read(CameraOptions)
         self._name, self._frozen_s, self.repeats = str(spec), options.frozen_s, not options.frozen_s
-        self._capture = Capture(int(spec.path), V4L2)
-        device = Path(f"/dev/video{spec.path}")
+        device = Path(spec.path if spec.path.startswith("/") else f"/dev/video{spec.path}")
+        real = device.resolve()
+        number = re.fullmatch(r"/dev/video(\d{1,3})", str(real))
+        self._capture = Capture(int(number[1]) if number else str(real), V4L2)
         if not self._capture.cv2.isOpened():
             raise SourceError(f"{spec}: no camera answers at {device}: {_why_not(device)}")
         for key, value in (
@@ -67,8 +69,8 @@ class Camera(Source):
     def check(cls, spec: Spec) -> None:
         """Raises `SettingsError` or `SourceError` for a spec that cannot be opened; opens nothing."""
         fourcc = spec.read(CameraOptions).fourcc
-        if not re.fullmatch(r"[0-9]{1,3}", spec.path):
-            raise SourceError(f"{spec}: a camera is a number, as in opencv:0; a clip is file:PATH")
+        if not re.fullmatch(r"[0-9]{1,3}|/dev/.+", spec.path):
+            raise SourceError(f"{spec}: a camera is a number or a device, as in opencv:0 or opencv:/dev/video0; a clip is file:PATH")
         if not re.fullmatch(r"[ -~]{4}", fourcc):
             raise SourceError(f"{spec}: fourcc is four letters such as MJPG or YUYV, found {fourcc!r}")
 
@@ -91,10 +93,23 @@ class Camera(Source):
         self._capture.close()
 
 
+BY_ID = Path("/dev/v4l/by-id")
+"""Links to cameras whose names hold maker, model and serial number: unlike numbers they stay the same after a restart."""
+
+
+def lasting_name(spec: str) -> str:
+    """The spec of a camera by its link in `BY_ID`, if it has one; any other spec as it is."""
+    number = re.fullmatch(r"opencv:(\d{1,3})(\?.*)?", spec)
+    if not number:
+        return spec
+    links = [link for link in sorted(BY_ID.glob("*")) if link.resolve() == Path(f"/dev/video{number[1]}")]
+    return f"opencv:{links[0]}{number[2] or ''}" if links else spec
+
+
 def _why_not(device: Path) -> str:
     """Why a V4L2 device may not have opened, and what to do."""
     if not device.exists():
-        others = sorted(str(other) for other in device.parent.glob("video*"))
+        others = [str(other) for other in (*sorted(Path("/dev").glob("video*")), *sorted(BY_ID.glob("*")))]
         return f"there is {', '.join(others)}" if others else "no camera is plugged in, or its driver is missing"
     if not os.access(device, os.R_OK | os.W_OK):
         return "no permission; 'sudo usermod -aG video $USER', then log in again"

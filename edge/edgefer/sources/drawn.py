@@ -75,13 +75,13 @@ class Expression:
 
 
 PRESETS = {
-    "happy": Expression(0.3, -0.1, 0.85, 0.9, 1.0, 0.5, 1.3, 0.1, 1.0, 0.0),
-    "surprise": Expression(0.8, 0.0, 1.4, 0.0, 0.05, 1.0, 0.72, 0.0, 0.25, 0.0),
-    "sad": Expression(0.15, -1.0, 0.72, 0.1, -1.0, 0.0, 0.9, 0.0, 0.0, 0.0),
+    "happy": Expression(0.4, 0.0, 0.65, 0.9, 1.0, 0.55, 1.28, 0.1, 1.0, 0.0),
+    "surprise": Expression(0.8, 0.0, 1.5, 0.0, 0.05, 1.0, 0.72, 0.0, 0.25, 0.0),
+    "sad": Expression(0.1, -1.0, 0.45, 0.5, -1.0, 0.0, 0.95, 0.1, 0.0, 0.2),
     "angry": Expression(-0.8, 1.0, 0.95, 0.4, -0.5, 0.16, 1.0, 0.3, 1.0, 0.3),
-    "neutral": Expression(brow_slant=-0.15, eye_open=0.92, mouth_curve=0.3, mouth_width=1.05),
-    "fear": Expression(0.75, -0.8, 1.45, 0.0, -0.45, 0.42, 1.1, 0.0, 0.6, 0.0),
-    "disgust": Expression(-0.5, 0.25, 0.45, 1.0, -0.75, 0.12, 0.88, 1.0, 0.6, 1.0),
+    "neutral": Expression(eye_open=0.45, squint=0.2, mouth_curve=0.3, mouth_width=0.9, lip_raise=0.1),
+    "fear": Expression(0.2, -1.0, 1.5, 0.0, -0.5, 0.45, 1.27, 0.1, 0.15, 0.0),
+    "disgust": Expression(-0.95, 0.3, 0.45, 1.0, -0.6, 0.13, 0.9, 1.0, 0.3, 1.0),
 }
 """By class name, in the order in which they are shown."""
 
@@ -256,7 +256,6 @@ class DrawnFace:
         self.body_k = max(k / 1.5, 16.0)
         self.body = _body(look, self.body_k)
         self.heads: list[Pixels] = []
-        self.held: list[Pixels] = []
         hair, cover = _hair(look, k)
         size = cover.shape[1], cover.shape[0]
         for e in PRESETS.values():
@@ -264,11 +263,10 @@ class DrawnFace:
             skin = cv2.resize(_skin(look, e, k / 2), size, interpolation=cv2.INTER_LINEAR)
             self.canvas: Pixels = np.rint(_over(skin, hair, cover)).astype(np.uint8)
             self._creases(e)
-            self.heads.append(self.canvas.copy())
-            self._brows(e)
-            self._mouth(e)
-            self.held.append(self.canvas)
-        self.canvas = np.empty_like(self.held[0])
+            self.heads.append(self.canvas)
+        self.canvas = np.empty_like(self.heads[0])
+        self.held: Pixels = np.empty_like(self.canvas)
+        self.held_preset = -1
 
     def draw(self, first: int, second: int, blend: float, e: Expression, at_s: float) -> Pixels:
         """The head ``blend`` of the way from one preset to another, (H, W, 4); valid until the next call."""
@@ -276,8 +274,14 @@ class DrawnFace:
             cv2.addWeighted(self.heads[first], 1 - blend, self.heads[second], blend, 0, dst=self.canvas)
             self._brows(e)
             self._mouth(e)
+        elif first == self.held_preset:
+            np.copyto(self.canvas, self.held)
         else:
-            np.copyto(self.canvas, self.held[first])
+            np.copyto(self.canvas, self.heads[first])
+            self._brows(e)
+            self._mouth(e)
+            np.copyto(self.held, self.canvas)
+            self.held_preset = first
         phase = self.look.phase
         # The first frame never shows a blink: it is the one that a still source repeats.
         beat_s = (at_s + 0.5 + 0.35 * phase[0]) % (3.1 + 0.3 * phase[1])
@@ -310,9 +314,9 @@ class DrawnFace:
     def _lids(self, side: int, e: Expression) -> tuple[Any, Any, Any]:
         """The opening of an eye: x, upper lid, lower lid."""
         inward = -side * S
-        low = -0.10 + 0.02 * inward + 0.095 * DOME * (1 - 0.45 * e.squint)
-        up = -0.10 + 0.02 * inward - (0.135 * e.eye_open - 0.05 * e.brow_slant * (inward + 0.3)) * DOME
-        return side * self.look.eyes + 0.235 * S, np.minimum(up, low - 0.004), low
+        low = -0.10 + 0.02 * inward + 0.07 * DOME * (1 - 0.45 * e.squint)
+        up = -0.10 + 0.02 * inward - (0.105 * e.eye_open - 0.05 * e.brow_slant * (inward + 0.3)) * DOME
+        return side * self.look.eyes + 0.225 * S, np.minimum(up, low - 0.004), low
 
     def _creases(self, e: Expression) -> None:
         """The soft lines around eyes and mouth that belong to the skin."""
@@ -331,9 +335,9 @@ class DrawnFace:
         self._band(x, up, low, _tint(look.skin, (0.12, 0.12, 0.12), (142, 142, 142), 1.0))
         ix, iy = side * look.eyes + gaze[0], -0.095 + gaze[1]
         discs: tuple[tuple[float, float, float, Tint], ...] = (
-            (ix, iy, 0.122, dark),
-            (ix, iy, 0.106, look.iris),
-            (ix, iy, 0.056, (14, 12, 12)),
+            (ix, iy, 0.108, dark),
+            (ix, iy, 0.094, look.iris),
+            (ix, iy, 0.048, (14, 12, 12)),
             (ix - 0.045, iy - 0.05, 0.028, (250, 250, 250)),
         )
         for cx, cy, radius, tint in discs:

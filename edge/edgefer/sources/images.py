@@ -4,69 +4,128 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
-import numpy as np
-
-from edgefer.errors import SourceError
-from edgefer.native_stderr import silence_native_stderr
+from edgefer.errors import EdgeferError, SourceError
 from edgefer.sources import Source
 from edgefer.sources.mounting import MountingOptions
+from edgefer.sources.pictures import decode_picture
 from edgefer.spec import Spec
 from edgefer.types import Frame
 
 _LOG = logging.getLogger(__name__)
-_ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm"}
+_ENDINGS = frozenset(
+    ".avif .bmp .dib .gif .heic .heif .jfif .jpe .jpeg .jpg .pbm .pgm .png .ppm .tif .tiff .webp".split()  # noqa: SIM905
+)
+_MAX_BYTES = 300_000_000
+"""Size of a file that is no photograph, whatever its name."""
+_NAMED = 5
+"""Skipped files that are named, each in a line; the others are counted."""
+
+
+class ImagesOptions(MountingOptions, frozen=True):
+    """Which pictures are read."""
+
+    recurse: bool = True
+    """Read the pictures in subfolders too."""
 
 
 class Images(Source):
-    """The pictures of a folder in the order of their names, each on its own; or one picture file.
+    """The pictures of a folder and its subfolders, each on its own, in the order of their paths; or one picture file.
 
-    A file that is no picture is skipped with a warning: one bad photo must not end a batch of thousands.
+    What cannot be read is skipped, named and counted: one bad photo must not end a batch of thousands. Hidden files and folders,
+    whose names begin with a dot, are left out.
     """
 
     forms = ("images:DIR",)
-    options = MountingOptions
+    options = ImagesOptions
     tracked = False
 
     def __init__(self, spec: Spec) -> None:
-        self._options, path = spec.read(MountingOptions), Path(spec.path)
-        if path.is_file():
-            self._files = [path]
-        elif path.is_dir():
-            self._files = sorted(file for file in path.iterdir() if file.suffix.lower() in _ENDINGS)
+        self._options, self._root = spec.read(ImagesOptions), Path(spec.path)
+        self._skipped: list[tuple[Path, str]] = []
+        if self._root.is_file():
+            self._files, self._root = [self._root], self._root.parent
+        elif self._root.is_dir():
+            self._files = list(self._walk(self._root, set()))
         else:
             raise SourceError(f"{spec}: no such folder; give one that holds pictures")
         if not self._files:
-            raise SourceError(f"{spec}: no pictures in this folder; looked for {', '.join(sorted(_ENDINGS))}")
-        self.description = f"{len(self._files)} pictures of {path}{self._options.words}"
-        self.unreadable = 0
+            raise SourceError(f"{spec}: no pictures in this folder{self._others()}; looked for {', '.join(sorted(_ENDINGS))}")
+        self.description = f"{len(self._files)} pictures of {spec.path}{self._options.words}"
+
+    @property
+    def unreadable(self) -> int:
+        """Number of files that were skipped so far."""
+        return len(self._skipped)
+
+    def _walk(self, folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
+        """Pictures below a folder; a folder that links to itself is read once."""
+        state = folder.stat()
+        if (state.st_dev, state.st_ino) in seen:
+            return
+        seen.add((state.st_dev, state.st_ino))
+        try:
+            inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        except OSError as error:
+            self._skip(folder, error.strerror or "cannot be opened")
+            return
+        for path in inside:
+            if path.is_dir():
+                if self._options.recurse:
+                    yield from self._walk(path, seen)
+            elif path.suffix.lower() not in _ENDINGS:
+                self._skip(path, "not a picture by its name")
+            else:
+                yield path
 
     def __iter__(self) -> Iterator[Frame]:
-        """One frame a picture; its time is its number."""
+        """One frame a picture; its time is its number, its name the path within the folder."""
         index = 0
         for file in self._files:
-            bgr = _decode(file)
-            if bgr is None:
-                _LOG.warning("%s: not a picture that can be read; skipped", file)
-                self.unreadable += 1
+            try:
+                bgr, factor = decode_picture(_content(file))
+            except EdgeferError as error:
+                self._skip(file, str(error))
                 continue
-            yield self._options.frame(index, float(index), bgr, os.fsencode(file.name).decode(errors="replace"))
+            if factor > 1:
+                _LOG.warning("%s: a large picture, read at 1/%d of its width and height; boxes are in these pixels", file, factor)
+            # Bytes that are no UTF-8 stay apart: \xff and \xfe are two names.
+            name = os.fsencode(file.relative_to(self._root).as_posix()).decode(errors="backslashreplace")
+            yield self._options.frame(index, float(index), bgr, name)
             index += 1
         if not index:
-            raise SourceError(f"{self._files[0].parent}: none of {len(self._files)} pictures could be read")
+            raise SourceError(f"{self._root}: none of {len(self._files)} pictures could be read{self._others()}")
+        if self._skipped:
+            _LOG.warning("%s: %d files skipped, %d pictures read", self._root, len(self._skipped), index)
+
+    def _skip(self, file: Path, why: str) -> None:
+        self._skipped.append((file, why))
+        if len(self._skipped) <= _NAMED:
+            _LOG.warning("%s: %s; skipped", file, why)
+        elif len(self._skipped) == _NAMED + 1:
+            _LOG.warning("more files are skipped; they are counted at the end")
+
+    def _others(self) -> str:
+        """The last file that was skipped, for an error."""
+        return "".join(f" ({file.name}: {why})" for file, why in self._skipped[-1:])
 
     def close(self) -> None:
         """Nothing stays open."""
 
 
-def _decode(file: Path) -> cv2.typing.MatLike | None:
-    """The picture as (H, W, 3) uint8 BGR; None if it is no picture, or claims a size that no camera has."""
+def _content(file: Path) -> bytes:
+    """The bytes of a picture; raises `SourceError` with the reason."""
     try:
-        with silence_native_stderr():
-            # From memory: OpenCV's own reading of files crashes on names that are not UTF-8.
-            return cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-    except (OSError, cv2.error):
-        return None
+        state = file.stat()
+        if not stat.S_ISREG(state.st_mode):  # reading a FIFO would wait for its writer
+            raise SourceError("not a regular file")
+        if state.st_size > _MAX_BYTES:
+            raise SourceError(f"{state.st_size / 1e6:,.0f} MB are too many for a picture")
+        return file.read_bytes()
+    except SourceError:
+        raise
+    except OSError as error:
+        raise SourceError(error.strerror or "cannot be read") from None

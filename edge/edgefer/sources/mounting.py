@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Literal
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from edgefer.luma import luma_of
 from edgefer.settings import Table
+from edgefer.sources.pictures import MAX_PIXELS
 from edgefer.types import Frame, Pixels
 
 
@@ -56,21 +58,17 @@ class VideoOptions(MountingOptions, frozen=True, kw_only=True):
             raise ValueError(f"aspect is width:height, such as 16:9, from 1:10 to 10:1, found {self.aspect!r}")
 
     def square(self, bgr: cv2.typing.MatLike, pixel_aspect: float = 1.0) -> cv2.typing.MatLike:
-        """A picture with its width changed so that pixels are square; the same array where they are.
+        """A picture with its width changed so that pixels are square, and shrunk to `MAX_PIXELS`; the same array where both are so.
 
         ``pixel_aspect``: width to height of a pixel as the source says.
         """
         height, width = bgr.shape[:2]
         wanted = round(height * _ratio(self.aspect) if self.aspect else width * pixel_aspect)
-        if wanted == width:
+        shrink = max(1.0, math.sqrt(wanted * height / MAX_PIXELS))
+        size = round(wanted / shrink), round(height / shrink)
+        if size == (width, height):
             return bgr
-        return cv2.resize(bgr, (wanted, height), interpolation=cv2.INTER_AREA if wanted < width else cv2.INTER_LINEAR)
-
-
-def pixel_aspect(capture: cv2.VideoCapture) -> float:
-    """Width to height of a pixel as a file or a stream says; 1 where it says nothing, or nothing sensible."""
-    across, down = capture.get(cv2.CAP_PROP_SAR_NUM), capture.get(cv2.CAP_PROP_SAR_DEN)
-    return across / down if down > 0 and 0.1 <= across / down <= 10 else 1.0
+        return cv2.resize(bgr, size, interpolation=cv2.INTER_AREA if size[0] < width else cv2.INTER_LINEAR)
 
 
 _ROTATE = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}

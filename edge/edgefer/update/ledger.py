@@ -17,6 +17,8 @@ _LOG = logging.getLogger(__name__)
 
 MAX_REFUSED = 20
 """Failed models that are remembered."""
+MAX_ENDS = 2
+"""Ends of a trial by an error, such as too much memory or a camera that is gone, after which the next start rolls back."""
 
 
 class Ledger(msgspec.Struct, frozen=True):
@@ -31,12 +33,26 @@ class Ledger(msgspec.Struct, frozen=True):
     """Whether ``current`` is on trial; paused after an orderly stop."""
     refused: dict[str, str] = {}
     """Why models failed, by model: a retained message does not install one of them again."""
+    ends: int = 0
+    """How often the trial was ended by an error."""
+    version: int = 0
+    """The highest version of a signed order, and its model: a lower one is a replay."""
+    version_sha256: str = ""
 
     def start_trial(self, sha256: str) -> Ledger:
         """Another model is in use; a current model that is still on trial is no target of a rollback."""
         refused = {model: why for model, why in self.refused.items() if model != sha256}
         previous = self.previous if self.trial else self.current
-        return msgspec.structs.replace(self, current=sha256, previous=previous, trial="running", refused=refused)
+        return msgspec.structs.replace(self, current=sha256, previous=previous, trial="running", refused=refused, ends=0)
+
+    def accept(self, version: int, sha256: str) -> Ledger:
+        """A signed order with this version is followed."""
+        return msgspec.structs.replace(self, version=version, version_sha256=sha256)
+
+    def end(self, failed: bool) -> Ledger:
+        """edgefer ends: a person's stop pauses the trial, an error counts against it."""
+        ends = self.ends + failed
+        return msgspec.structs.replace(self, trial="running" if ends >= MAX_ENDS else "paused", ends=ends) if self.trial else self
 
     def pass_trial(self) -> Ledger:
         """The current model stays."""
@@ -54,9 +70,10 @@ class Ledger(msgspec.Struct, frozen=True):
     def restart(self, configured: str) -> Ledger:
         """edgefer starts: a trial that ended in a crash, a kill or a power cut has failed; a paused one continues."""
         if self.configured != configured:
-            return Ledger(configured)
+            return Ledger(configured).accept(self.version, self.version_sha256)
         if self.trial == "running":
-            return self.roll_back("edgefer ended unexpectedly during its trial")
+            ended = f"ended {self.ends} times by an error" if self.ends >= MAX_ENDS else "ended unexpectedly"
+            return self.roll_back(f"edgefer {ended} during its trial")
         return msgspec.structs.replace(self, trial="running") if self.trial else self
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,16 @@ from edgefer.model.classifier import Classifier
 from edgefer.queues import Mailbox
 from edgefer.settings import Settings
 from edgefer.sinks.actions import check_actions
-from edgefer.update.download import download
+from edgefer.update.download import AddressNotAllowed, download
 from edgefer.update.ledger import LedgerFile
-from edgefer.update.order import Order, read_order
+from edgefer.update.order import Order, check_fresh, read_order
 from edgefer.update.selftest import self_test_process
 from edgefer.update.status import UpdateStatus
 
 _LOG = logging.getLogger(__name__)
+
+
+NOT_DOWNLOADED = "it cannot be downloaded; the device's log has the reason"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,7 @@ class Preparer:
             order = read_order(payload, self._settings.update)
             self.ordered = sha256 = order.sha256
             if not self._decided(sha256, retained):
+                self._accept(order)
                 self.candidate = Candidate(sha256, self._prepare(order))
         except (EdgeferError, OSError) as error:
             self._status.set("refused", sha256, str(error))
@@ -85,6 +90,12 @@ class Preparer:
             return False
         return True
 
+    def _accept(self, order: Order) -> None:
+        """With signed orders, remember the version: on disk first, since a replay may come after a restart."""
+        if self._settings.update.public_key:
+            check_fresh(order, self._ledger.ledger, time.time())
+            self._ledger.write(lambda ledger: ledger.accept(order.version, order.sha256))
+
     def _prepare(self, order: Order) -> Classifier:
         """Download, test and open a model; raises `ModelError`, or `OSError` where the download fails."""
         sha256 = order.sha256
@@ -94,6 +105,8 @@ class Preparer:
         try:
             _LOG.info("update %s: %s", sha256[:12], self_test_process(path, self._settings.update.max_ms))
             classifier = self._open(path)
+            if order.name not in ("", classifier.card.name):
+                raise ModelError(f"it is the model {classifier.card.name!r}, and the order is for {order.name!r}")
         except ModelError as error:
             why = str(error)
             self._ledger.note(lambda ledger: ledger.refuse(sha256, why))
@@ -103,16 +116,20 @@ class Preparer:
         return classifier
 
     def _download(self, order: Order) -> Path:
-        for pause_s in self._retry_s:
+        for pause_s in (*self._retry_s, None):
             try:
                 return download(order, self._models, self._settings.update)
-            except ModelError:
+            except AddressNotAllowed:
                 raise
-            except OSError as error:
-                self._status.set("downloading", order.sha256, f"{error}; retry in {pause_s:g} s")
-                if self._closing.wait(pause_s):
-                    raise
-        return download(order, self._models, self._settings.update)
+            except (ModelError, OSError) as error:
+                _LOG.warning("update %s: %s", order.sha256[:12], error)
+                # Published, a server's answer would tell everybody at the broker what is in this device's network.
+                why = str(error) if order.url.startswith("file:") else NOT_DOWNLOADED
+                if isinstance(error, ModelError) or pause_s is None or self._closing.is_set():
+                    raise ModelError(why) from None
+                self._status.set("downloading", order.sha256, f"{why}; retry in {pause_s:g} s")
+                self._closing.wait(pause_s)
+        raise ModelError(NOT_DOWNLOADED)
 
     def _open(self, path: Path) -> Classifier:
         """Raises `ModelError` also where the prior or an action does not fit the labels: the next start would refuse the settings."""

@@ -14,6 +14,7 @@ from typing import Self, TextIO
 import msgspec
 
 from edgefer.errors import EdgeferError, ModelError, SettingsError
+from edgefer.files import open_private
 from edgefer.model.classifier import Classifier
 from edgefer.mqtt.connection import Connection
 from edgefer.mqtt.device import Topics
@@ -98,8 +99,8 @@ class Updater:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close(failed=kind is not None)
 
     def listen(self, connection: Connection, topics: Topics) -> None:
         """Follow the orders of a broker; with several, those of the first."""
@@ -134,11 +135,11 @@ class Updater:
             self._trial = self._trial and replace(self._trial, faults=faults)
             self._status.set("refused", sha256, f"cannot be installed: {error}")
 
-    def close(self) -> None:
-        """Stop; a trial is paused, and continues after the next start."""
+    def close(self, failed: bool = False) -> None:
+        """Stop; a trial continues after the next start, unless errors have ended it too often: ``failed`` counts one."""
         self._preparer.close()
         if self._file.ledger.trial:
-            self._file.note(lambda ledger: msgspec.structs.replace(ledger, trial="paused"))
+            self._file.note(lambda ledger: ledger.end(failed))
         self._folder_lock.close()
 
     def _restart(self) -> None:
@@ -196,7 +197,7 @@ def _lock(folder: Path) -> TextIO:
     """Lock the folder as long as the process lives; raises `SettingsError` where that is not possible."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "update.lock").open("w")
+        lock = open_private(folder / "update.lock")
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise SettingsError(f"update: another edgefer keeps its models in {folder}; give each its own STATE_DIRECTORY") from None

@@ -41,7 +41,7 @@ COOKIE_DAYS = 30
 class Page:
     """The routes and their handlers; ``guard`` is the application to serve."""
 
-    def __init__(self, live: Live, metrics: Metrics, token: str | None, hosts: Collection[str], cookie: str) -> None:
+    def __init__(self, live: Live, metrics: Metrics, token: str | None, hosts: Collection[str], cookie: str, frame: str = "") -> None:
         self._live, self._metrics, self._events = live, metrics, Events(live)
         self._files = {path: (WEB_ASSETS / path[1:]).read_bytes() for path in FILES}
         self._index, self._login = ((WEB_ASSETS / name).read_text(encoding="utf-8") for name in ("index.html", "login.html"))
@@ -68,14 +68,14 @@ class Page:
             404: partial(_http_error, "no such path; /openapi.json lists all paths"),
             405: partial(_http_error, "the path does not support this method"),
         }
-        self.guard = Guard(Starlette(routes=routes, exception_handlers=errors), token, hosts, PUBLIC, cookie)
+        self.guard = Guard(Starlette(routes=routes, exception_handlers=errors), token, hosts, PUBLIC, cookie, frame)
 
     def close(self) -> None:
         """End open streams, so that the server need not wait for them."""
         self._events.close()
 
     async def _home(self, request: Request) -> Response:
-        if self.guard.admits(request.headers):
+        if self.guard.admits(address_of(request.scope), request.headers):
             return Response(self._index, media_type="text/html")
         return self._login_page(401, "")
 
@@ -89,7 +89,7 @@ class Page:
             return self._login_page(429, "Too many wrong tokens. Wait a minute.", {"retry-after": "60"})
         if refusal:
             return self._login_page(refusal.status_code, "That is not the token.")
-        answer = RedirectResponse("/", 303)
+        answer = RedirectResponse("./", 303)
         answer.set_cookie(self.guard.cookie, self.guard.session_key, max_age=COOKIE_DAYS * 86_400, httponly=True, samesite="strict")
         return answer
 

@@ -30,6 +30,7 @@ class Losses(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     dropped: Annotated[int, Meta(description="Dropped because the sink was too slow")]
     failed: Annotated[int, Meta(description="Failed with an error")]
+    open: Annotated[bool, Meta(description="False while the sink cannot be opened; it is tried again, and the log has the reason")] = True
 
 
 class Vitals(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -124,5 +125,5 @@ def _losses(sinks: Sequence[Sink]) -> dict[str, Losses]:
             scheme, colon, path = sink.name.partition("?")[0].partition(":")
             name = scheme + colon + path.rstrip("/").rpartition("/")[2]
             before = found.get(name, Losses(0, 0))
-            found[name] = Losses(before.dropped + sink.dropped, before.failed + sink.failed)
+            found[name] = Losses(before.dropped + sink.dropped, before.failed + sink.failed, before.open and sink.open)
     return found

@@ -52,11 +52,12 @@ class Live:
             self._observation, self._published_s = observation, now_s
             self.on_change()
 
-    def set_level(self, level: PrivacyLevel) -> bool:
+    def set_level(self, level: str) -> bool:
         """Change the privacy level; False, and no change, where the configuration forbids it."""
-        if level not in self.allowed:
+        allowed = next((one for one in self.allowed if one == level), None)
+        if allowed is None:
             return False
-        self.level = level
+        self.level = allowed
         self.on_change()
         return True
 

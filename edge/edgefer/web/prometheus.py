@@ -55,11 +55,14 @@ class Metrics(Collector):
         yield stages
         dropped = CounterMetricFamily("edgefer_sink_dropped", "Observations that a sink was too slow for", labels=["sink"])
         failed = CounterMetricFamily("edgefer_sink_failed", "Observations that a sink could not write", labels=["sink"])
+        opened = GaugeMetricFamily("edgefer_sink_open", "0 while a sink cannot be opened", labels=["sink"])
         for name, losses in vitals.sinks.items():
+            opened.add_metric([name], float(losses.open))
             dropped.add_metric([name], losses.dropped)
             failed.add_metric([name], losses.failed)
         yield dropped
         yield failed
+        yield opened
         if vitals.temperature_c is not None:
             yield GaugeMetricFamily("edgefer_temperature_celsius", "The hottest thermal zone", vitals.temperature_c)
         yield GaugeMetricFamily(

@@ -1,4 +1,4 @@
-"""Limits how often wrong tokens may be tried."""
+"""Limits per client: how often wrong tokens may be tried, and how requests share the server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RateLimit:
 
     def exceeded(self, address: str) -> bool:
         """Whether tokens of this address are refused now."""
-        attempts = self._by_address.get(_network(address), deque())
+        attempts = self._by_address.get(network_of(address), deque())
         return self._full(attempts, MAX_WRONG) or self._full(self._total, MAX_WRONG_TOTAL)
 
     def _full(self, times: deque[float], limit: int) -> bool:
@@ -38,7 +38,7 @@ class RateLimit:
 
     def count(self, address: str) -> None:
         """Count one wrong token."""
-        key = _network(address)
+        key = network_of(address)
         self._by_address.setdefault(key, deque(maxlen=MAX_WRONG)).append(self._clock())
         self._by_address.move_to_end(key)
         self._total.append(self._clock())
@@ -46,10 +46,36 @@ class RateLimit:
             self._by_address.popitem(last=False)
 
 
-def _network(address: str) -> str:
-    """An IPv4 address; of an IPv6 address its /64 network, because one machine has all addresses of that."""
+def network_of(address: str) -> str:
+    """An IPv4 address, also one that is mapped into IPv6; of an IPv6 address its /64 network: one machine has all addresses of that."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return address
+    if found.version == 6 and found.ipv4_mapped:
+        found = found.ipv4_mapped
     return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else str(found)
+
+
+class FairShare:
+    """Limits the requests a second of all clients together; clients that send at the same time get equal shares.
+
+    Otherwise one that sends without a pause would make all others wait.
+    """
+
+    BURST_S = 1.0
+    """After this many seconds without requests, a client may send those of as many seconds at once."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._next_s: dict[str, float] = {}
+        """When the next request of a client is due."""
+
+    def wait_s(self, client: str, per_s: float) -> float:
+        """Seconds that a new request has to wait, where all clients together may send ``per_s`` a second."""
+        now_s = self._clock()
+        self._next_s = {other: next_s for other, next_s in self._next_s.items() if next_s > now_s - self.BURST_S}
+        earliest_s = now_s - self.BURST_S
+        share_s = len({*self._next_s, client}) / per_s
+        self._next_s[client] = max(self._next_s.get(client, earliest_s), earliest_s) + share_s
+        return max(0.0, self._next_s[client] - now_s)

@@ -34,7 +34,7 @@ def test_a_good_file_passes(cli: Run, tmp_path: Path) -> None:
         ('source = "synthetic:?face=1"\n', ["'faces'"]),
         ('source = "images:"\n', ["no folder given"]),
         ('source = "file:"\n', ["no file given"]),
-        ('source = "file:a.mp4?fps=2"\n', ["'fps'"]),
+        ('source = "file:a.mp4?frames=2"\n', ["'frames'"]),
         ('source = "rtsp://me:pa/ss@camera/live"\n', ["rtsp://…@camera/live", "%2F"]),
         ('source = "rtsp://camera/live#timeout=5"\n', ["'timeout_s'"]),
         ('threads = 1\n\nsinks = ["status:", "jsonl"]\n', ["line 3", "'jsonl'"]),

@@ -11,8 +11,8 @@ from command import Run, one_line
 from edgefer.cli.main import VERBS
 
 
-@pytest.mark.parametrize("arguments", [[], ["fly"], ["run", "--nonsense"], ["bench", "--loops", "other"], ["history", "--csv", "--json"]])
-def test_a_wrong_flag_or_no_verb_prints_the_usage_and_exits_with_2(cli: Run, arguments: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [["fly"], ["run", "--nonsense"], ["bench", "--loops", "other"], ["history", "--csv", "--json"]])
+def test_a_wrong_flag_or_verb_prints_the_usage_and_exits_with_2(cli: Run, arguments: list[str]) -> None:
     done = cli(*arguments)
     assert done.returncode == 2
     assert "usage: edgefer" in done.stderr
@@ -67,3 +67,87 @@ def test_the_version_is_that_of_the_package(cli: Run) -> None:
     import edgefer
 
     assert cli("--version").stdout.strip() == edgefer.__version__
+
+
+def test_without_a_verb_the_help_is_shown(cli: Run) -> None:
+    done = cli()
+    assert done.returncode == 0
+    assert "edgefer run --source" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "near"),
+    [
+        (["run", "--sorce", "opencv:0"], "--source"),
+        (["run", "--sinks=jsonl:-"], "--sink"),
+        (["history", "--plt"], "--plot"),
+        (["service", "logs", "--folow"], "--follow"),
+        (["servce", "status"], "service"),
+        (["service", "stat"], "status"),
+        (["--versoin"], "--version"),
+    ],
+)
+def test_a_mistyped_option_or_verb_is_answered_with_the_nearest_one(cli: Run, arguments: list[str], near: str) -> None:
+    done = cli(*arguments)
+    assert done.returncode == 2
+    assert f"did you mean {near}?" in done.stderr
+
+
+@pytest.mark.parametrize(("action", "flag"), [("install", "--config"), ("logs", "--follow"), ("status", "--help"), ("uninstall", "root")])
+def test_each_action_of_service_has_help_of_its_own(cli: Run, action: str, flag: str) -> None:
+    done = cli("service", action, "--help")
+    assert done.returncode == 0
+    assert f"usage: edgefer service {action}" in done.stdout
+    assert flag in done.stdout
+
+
+def shell(tmp_path: Path, command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A command line in a shell, in which ``$edgefer`` is the command."""
+    search = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PATH": os.environ["PATH"]}
+    line = f"edgefer='{sys.executable} -m edgefer'; {command}"
+    return subprocess.run(["bash", "-c", line], cwd=tmp_path, env=search | environment, capture_output=True, text=True, check=False)
+
+
+FEW = "--source 'synthetic:?seconds=0.2&size=160x120&paced=false'"
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&-", "2>&- <&-", "0<&- 1>&- 2>&-"])
+def test_closed_standard_streams_change_nothing(tmp_path: Path, closed: str) -> None:
+    done = shell(tmp_path, f"$edgefer run {FEW} --sink jsonl:x --sink history:h.db {closed}")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert len((tmp_path / "x").read_text().splitlines()) == 6
+    assert (tmp_path / "h.db").read_bytes().startswith(b"SQLite format 3")
+
+
+def test_an_encoding_without_our_characters_is_no_error(tmp_path: Path) -> None:
+    for arguments in ("--help", "run --help", f"run {FEW} --sink jsonl:x", "run --source opencv:63"):
+        done = shell(tmp_path, f"$edgefer {arguments}", PYTHONIOENCODING="ascii")
+        assert "Traceback" not in done.stderr
+        assert done.returncode == (1 if "63" in arguments else 0)
+
+
+def test_without_a_home_one_line_says_what_to_set_and_a_state_directory_is_enough(tmp_path: Path) -> None:
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        pytest.skip("needs root, to become a user without an entry")
+    tmp_path.chmod(0o777)
+    nobody = "exec setpriv --reuid 54321 --clear-groups env -u HOME"
+    readable = shell(tmp_path, f"{nobody} $edgefer --version")
+    if readable.returncode:
+        pytest.skip("another user cannot read this Python")
+    done = shell(tmp_path, f"{nobody} $edgefer run {FEW} --sink history:")
+    assert done.returncode == 1
+    assert "STATE_DIRECTORY" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert shell(tmp_path, f"{nobody} STATE_DIRECTORY={tmp_path}/s $edgefer run {FEW} --sink history:").returncode == 0
+
+
+def test_little_address_space_is_one_line(tmp_path: Path) -> None:
+    for limit_kb in (60_000, 150_000, 300_000):
+        done = shell(tmp_path, f"ulimit -v {limit_kb}; $edgefer run {FEW} --sink jsonl:x", OPENBLAS_NUM_THREADS="1")
+        assert "Traceback" not in done.stderr, limit_kb
+
+
+def test_a_file_called_like_a_secret_is_named_in_messages(cli: Run) -> None:
+    done = cli("show", "/etc/passwd")
+    assert done.returncode == 1
+    assert "…" not in done.stderr

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -50,6 +51,36 @@ def test_a_running_daemon_loads_a_valid_configuration_and_refuses_a_wrong_one(tm
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0
     assert "Traceback" not in messages.read_text()
+
+
+def test_a_sighup_at_any_time_of_the_start_neither_ends_the_daemon_nor_is_lost(tmp_path: Path) -> None:
+    config, messages = tmp_path / "config.toml", tmp_path / "messages"
+    config.write_text(SOUND.format("out.jsonl"))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [sys.executable, "-m", "edgefer", "run", "--config", "config.toml"]
+    # With a mask the kernel keeps the signal from the first instruction on: Python itself takes a while to start.
+    mask = partial(signal.pthread_sigmask, signal.SIG_BLOCK, {signal.SIGHUP})
+    with (
+        messages.open("w") as stderr,
+        subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=stderr, preexec_fn=mask) as process,  # noqa: PLW1509
+    ):
+        try:
+            until_s = time.monotonic() + 60
+            while not (tmp_path / "out.jsonl").exists():
+                assert process.poll() is None, messages.read_text()
+                assert time.monotonic() < until_s
+                process.send_signal(signal.SIGHUP)
+                time.sleep(0.02)
+            while "reloaded" not in wait_for(messages):
+                time.sleep(0.05)
+            for _ in range(2000):
+                process.send_signal(signal.SIGHUP)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=60) == 0
+        finally:
+            process.kill()
+    assert "Traceback" not in messages.read_text()
+    assert "Error" not in messages.read_text()
 
 
 class Runs:

@@ -54,6 +54,15 @@ def test_a_clip_is_run_to_its_end_and_every_frame_is_a_line(edgefer: Run, clip: 
     assert "AI Act" in done.stderr
 
 
+@pytest.mark.parametrize("out", [".", "annotated", "../{name}/x"])
+def test_annotated_pictures_among_those_that_are_read_are_refused(edgefer: Run, pictures: Path, out: str) -> None:
+    out = out.format(name=pictures.name)
+    done = edgefer("run", "--source", f"images:{pictures}", "--sink", f"snapshots:{out}", cwd=pictures)
+    assert done.returncode == 1
+    assert f"snapshots:{out}" in one_line(done.stderr)
+    assert not (pictures / "annotated").exists()
+
+
 def test_pictures_carry_their_file_name_and_both_sinks_get_all_of_them(cli: Run, pictures: Path, tmp_path: Path) -> None:
     done = cli("run", "--source", f"images:{pictures}", "--sink", "jsonl:out.jsonl", "--sink", "snapshots:shots")
     assert done.returncode == 0, done.stderr

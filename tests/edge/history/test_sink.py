@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import subprocess
@@ -101,3 +102,11 @@ def test_a_single_frame_is_not_written(path: Path, seen: Seen) -> None:
         sink.flush()
         assert commits() > before
     sink.close()
+
+
+def test_a_second_daemon_is_told_which_process_writes_the_history(path: Path) -> None:
+    first = open_history(f"history:{path}")
+    with pytest.raises(SinkError, match=rf"history\.db: process {os.getpid()} "):
+        open_sink(f"history:{path}")
+    first.close()
+    open_history(f"history:{path}").close()

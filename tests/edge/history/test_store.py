@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -193,6 +194,24 @@ def test_another_programs_database_is_refused_and_not_changed(path: Path) -> Non
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("mark", ["user_version", "application_id"])
+def test_one_flipped_bit_in_a_mark_sets_the_file_aside_like_other_damage(path: Path, batch: MakeBatch, mark: str) -> None:
+    for bit in range(31):
+        with closing(History(path)) as history:
+            history.add(batch(NOON_S))
+        with sqlite(path) as connection:
+            found = connection.execute(f"PRAGMA {mark}").fetchone()[0]
+            connection.execute(f"PRAGMA {mark} = {found ^ 1 << bit}")
+        with closing(History(path)) as history:
+            assert history.buckets(0, 2e9, 60) == []
+        for damaged in path.parent.glob("history.db.corrupt-*"):
+            damaged.unlink()
+            break
+        else:
+            raise AssertionError(f"bit {bit}: the file was not kept")
+        path.unlink()
+
+
 def test_a_newer_format_is_refused(path: Path) -> None:
     History(path).close()
     with sqlite(path) as connection:
@@ -205,8 +224,10 @@ def test_the_oldest_rows_are_deleted_by_age(path: Path, batch: MakeBatch) -> Non
     history = History(path)
     for day in range(10):
         history.add(batch(NOON_S - day * DAY_S, track=day))
-    history.make_room(keep_days=3.5, max_mb=100, free_mb=0, now_s=NOON_S + 1000 * DAY_S)
-    assert len(history.buckets(0, 2e9, 60)) == 9, "a clock that is wrong once deletes at most a tenth"
+    for now_s in (0, NOON_S - 1000 * DAY_S, NOON_S + 1000 * DAY_S, NOON_S + 10 * DAY_S):
+        for _ in range(60):
+            history.make_room(keep_days=3.5, max_mb=100, free_mb=0, now_s=now_s)
+    assert len(history.buckets(0, 2e9, 60)) == 10, "a clock that no rows confirm deletes nothing"
     for _ in range(6):
         history.make_room(keep_days=3.5, max_mb=100, free_mb=0, now_s=NOON_S)
     assert [bucket.time_s for bucket in history.buckets(0, 2e9, 60)] == [NOON_S - day * DAY_S for day in (3, 2, 1, 0)]
@@ -266,3 +287,70 @@ def test_a_missing_history_is_refused_with_its_path(tmp_path: Path) -> None:
     with pytest.raises(SinkError) as refused:
         History(tmp_path / "none.db", "read")
     assert str(refused.value).startswith(f"{tmp_path / 'none.db'}: no history there")
+
+
+def test_what_was_recorded_before_the_clock_was_set_is_never_deleted_for_its_age(path: Path, batch: MakeBatch) -> None:
+    history = History(path)
+    for start_s in (120, *(NOON_S - day * DAY_S for day in range(10))):
+        history.add(batch(start_s))
+    for _ in range(20):
+        history.make_room(keep_days=3.5, max_mb=100, free_mb=0, now_s=NOON_S)
+    assert [bucket.time_s for bucket in history.buckets(0, 2e9, 60)][:2] == [120, NOON_S - 3 * DAY_S]
+
+
+def test_what_a_run_recorded_before_the_clock_was_set_is_redated(path: Path, batch: MakeBatch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time_ns", lambda: 100 * 10**9)
+    history = History(path)
+    history.add(batch(120))
+    history.add(batch(NOON_S, track=2))
+    history.redate(NOON_S - 1000.4)
+    moved_s = NOON_S - 1020 + 120
+    assert [bucket.time_s for bucket in history.buckets(0, 2e9, 60)] == [moved_s, NOON_S]
+    assert history.totals(moved_s, moved_s + 60) == {"happy": 30.0}
+    assert [visit.first_s for visit in history.visits(0, 2e9)] == [moved_s, NOON_S]
+    assert [change.time_s for change in history.changes(0, 2e9)] == [moved_s, NOON_S]
+
+
+@pytest.fixture
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("berlin")
+@pytest.mark.parametrize(("change", "hours"), [(datetime(2026, 10, 25), 25), (datetime(2026, 3, 29), 23)], ids=["autumn", "spring"])
+def test_days_begin_at_local_midnight_across_the_change_of_clocks(path: Path, batch: MakeBatch, change: datetime, hours: int) -> None:
+    history, begin_s = History(path), int((change - timedelta(days=2)).timestamp())
+    together = Batch()
+    for hour in range(24 * 5):
+        together.minutes.update(batch(begin_s + 3600 * hour).minutes)
+    history.add(together)
+    days = history.buckets(begin_s, begin_s + 5 * DAY_S, DAY_S)
+    assert {time.localtime(day.time_s)[3:6] for day in days} == {(0, 0, 0)}
+    assert [day.frames // 100 for day in days][:4] == [24, 24, hours, 24]
+    quarters = history.buckets(begin_s, begin_s + 5 * DAY_S, DAY_S // 4)
+    assert {time.localtime(quarter.time_s).tm_hour for quarter in quarters} == {0, 6, 12, 18}
+    assert len(history.buckets(begin_s, begin_s + 5 * DAY_S, 3600)) == 24 * 5
+
+
+@pytest.mark.usefixtures("berlin")
+def test_days_of_the_case_begin_at_midnight(cases: Path) -> None:
+    days = History(cases / "dst-buckets" / "dst.db", "read").buckets(1_792_706_400, 1_793_142_000, DAY_S)
+    assert len(days) > 3
+    assert {time.localtime(day.time_s)[3:6] for day in days} == {(0, 0, 0)}
+
+
+def test_a_history_is_its_owners_alone_and_an_older_one_becomes_so(path: Path, batch: MakeBatch) -> None:
+    History(path).close()
+    path.chmod(0o644)
+    history = History(path)
+    history.add(batch())
+    assert {file.stat().st_mode & 0o077 for file in path.parent.iterdir()} <= {0, 0o040}
+    history.close()
+    path.unlink()
+    history = History(path)
+    history.add(batch())
+    assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {0o600}

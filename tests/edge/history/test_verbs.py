@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 import time
@@ -151,3 +152,20 @@ def test_a_label_cannot_break_out_of_the_report(command: Run, path: Path, tmp_pa
     history.close()
     assert command("report", str(path)).returncode == 0
     assert "<script>alert" not in (tmp_path / "edgefer-report.html").read_text()
+
+
+def test_a_short_run_fills_the_plot_and_the_report(command: Run, path: Path, tmp_path: Path, batch: MakeBatch) -> None:
+    history, now = History(path), int(time.time()) // 60 * 60
+    for minute in range(4):
+        history.add(batch(now - 3600 + 60 * minute, 20.0, "happy" if minute < 2 else "sad", track=minute))
+    history.close()
+    head, *lines = command("history", str(path), "--plot").stdout.splitlines()
+    bars = {line[:12].strip(): line[13:].rpartition("%")[0].rstrip("0123456789 ") for line in lines}
+    assert 15 <= len(bars["happy"]) <= 30
+    assert "█" in bars["happy"]
+    assert not set(bars["happy"]) - {"█"}
+    assert re.search(r"\d\d:\d\d  +20\d\d-", head), "the dates do not run together"
+    command("report", str(path))
+    page = (tmp_path / "edgefer-report.html").read_text()
+    data = json.loads(re.search(r"seconds } = (.*);", page)[1])["data"]  # type: ignore[index]
+    assert (data["from"], data["to"], data["bucket_s"]) == (now - 3600, now - 3600 + 240, 60)

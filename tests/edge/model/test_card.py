@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import os
+import re
 import zipfile
 from pathlib import Path
 
@@ -29,6 +31,20 @@ def test_any_unzip_lists_the_two_entries_and_labels_are_in_one_of_them(card: Car
         assert b"yes" not in archive.read(CARD)
 
 
+def test_the_card_is_written_for_people_and_dated_alike(card: Card) -> None:
+    with zipfile.ZipFile(io.BytesIO(attach_card(MODEL, card))) as archive:
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert b'{\n "' in archive.read(CARD)
+
+
+def test_errors_name_the_file(tmp_path: Path) -> None:
+    for path in (tmp_path / "no card.tflite", tmp_path / "no card.tflite" / "below"):
+        if path.parent == tmp_path:
+            path.write_bytes(MODEL)
+        with pytest.raises(ModelError, match=re.escape(str(path))):
+            read_card(path)
+
+
 def test_the_same_model_and_card_give_the_same_bytes(card: Card) -> None:
     assert attach_card(MODEL, card) == attach_card(MODEL, card)
 
@@ -40,7 +56,7 @@ def test_attaching_twice_is_refused(card: Card) -> None:
 
 @pytest.mark.parametrize("labels", [(), ("one",), ("a", "a"), ("a", ""), ("a", " b"), ("a", "b\nc"), ("a", "uncertain")])
 def test_invalid_labels_are_refused(card: Card, labels: tuple[str, ...]) -> None:
-    with pytest.raises(ModelError, match="labels"):
+    with pytest.raises(ModelError, match=r"the card.*labels|labels.*the card"):
         attach_card(MODEL, msgspec.structs.replace(card, labels=labels))
 
 
@@ -67,6 +83,19 @@ def test_a_huge_entry_is_not_unpacked(card: Card) -> None:
     assert len(buffer.getvalue()) < 200_000
     with pytest.raises(ModelError, match="50,000,002 bytes"):
         split_card(buffer.getvalue(), "toy")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "many entries"])
+def test_a_pipe_a_device_and_a_zip_with_a_long_list_are_refused_without_being_read(tmp_path: Path, kind: str) -> None:
+    path = Path("/dev/zero") if kind == "device" else tmp_path / "model.tflite"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "many entries":
+        with zipfile.ZipFile(path, "w") as archive:
+            for number in range(3000):
+                archive.writestr(f"{number:05d}", b"")
+    with pytest.raises(ModelError, match="list of entries" if kind == "many entries" else "not a regular file"):
+        read_card(path)
 
 
 def test_a_card_with_a_wrong_type_names_the_key(card: Card) -> None:

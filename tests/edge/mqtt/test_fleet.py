@@ -21,8 +21,9 @@ from mosquitto import Listener, Mosquitto
 
 from edgefer.cli.main import main
 from edgefer.errors import SettingsError, SinkError
+from edgefer.mqtt import fleet_page
 from edgefer.mqtt.device import State
-from edgefer.mqtt.fleet import COLUMNS, LIMIT_BYTES, Device, Fleet, ago, as_json, cells, summary, table
+from edgefer.mqtt.fleet import COLUMNS, LIMIT, LIMIT_BYTES, Device, Fleet, ago, as_json, cells, summary, table
 from edgefer.mqtt.fleet_command import show_fleet
 from edgefer.mqtt.fleet_page import page, serve
 
@@ -70,6 +71,43 @@ def test_a_malformed_message_does_not_change_a_row(fleet: Fleet, leaf: str, payl
     before = fleet.devices(NOW_S)
     fleet.update(f"home/desk/{leaf}", payload)
     assert fleet.devices(NOW_S) == before
+
+
+def test_memory_is_bounded_by_devices_names_and_entries(fleet: Fleet) -> None:
+    crowd = Fleet("home")
+    for number in range(LIMIT + 100):
+        crowd.update(f"home/d{number}/status", b"online")
+    assert len(crowd.devices(NOW_S)) == LIMIT
+    fleet.update(f"home/{'x' * 65}/status", b"online")
+    fleet.update("home/attic/state", msgspec.json.encode({"mix": {f"k{n:03d}{'x' * 100}": 0.5 for n in range(60)}}))
+    attic, _ = fleet.devices(NOW_S)
+    assert len(attic.state.mix) == 32
+    assert max(map(len, attic.state.mix)) == 64
+
+
+def test_a_device_whose_clock_is_ahead_is_shown_as_such(fleet: Fleet) -> None:
+    fleet.update("home/attic/state", msgspec.json.encode(msgspec.structs.replace(STATE, time=NOW_S + 2 * 86_400)))
+    attic, _ = fleet.devices(NOW_S)
+    assert cells(attic)[-1] == "clock 2 d ahead"
+    assert attic.age_s == -2 * 86_400
+    fleet.update("home/attic/state", msgspec.json.encode(msgspec.structs.replace(STATE, time=NOW_S + 3)))
+    assert cells(fleet.devices(NOW_S)[0])[-1] == "0 s"
+
+
+def test_idle_connections_have_a_bounded_number_of_threads_and_are_closed(
+    server: str, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet_page, "IDLE_S", 1.0)
+    before = threading.active_count()
+    address = ("127.0.0.1", int(server.rpartition(":")[2]))
+    idle = [socket.create_connection(address, 30) for _ in range(100)]
+    assert all(connection.recv(1) == b"" for connection in idle[fleet_page.MAX_CONNECTIONS :])
+    assert threading.active_count() - before <= 2 * fleet_page.MAX_CONNECTIONS
+    assert all(connection.recv(1) == b"" for connection in idle[: fleet_page.MAX_CONNECTIONS])
+    with urllib.request.urlopen(f"http://{server}/") as answer:
+        assert answer.status == 200
+    for connection in idle:
+        connection.close()
 
 
 def test_a_cleared_status_removes_the_device(fleet: Fleet) -> None:

@@ -91,4 +91,20 @@ def test_a_head_that_leans_is_turned_upright_about_the_middle_of_its_box(degrees
     upright = crop_face(picture, box, 0.0, 48, 48)
     assert np.abs(crop_face(leaning, box, 0.0, 48, 48, degrees).astype(int) - upright).mean() < 2
     assert np.abs(crop_face(leaning, box, 0.0, 48, 48).astype(int) - upright).mean() > 8
-    assert np.array_equal(crop_face(picture, box, 0.0, 48, 48, 10), upright), "a small roll is left as it is"
+
+
+def test_scale_widens_the_square_about_its_middle() -> None:
+    box, wider = Box(60, 40, 48, 48), Box(48, 28, 72, 72)
+    assert np.array_equal(crop_face(ramp(), box, 0.0, 48, 48, scale=1.5), crop_face(ramp(), wider, 0.0, 48, 48))
+
+
+def test_a_box_outside_the_frame_gives_a_black_crop() -> None:
+    cut = crop_face(ramp(), Box(5000, 5000, 48, 48), 0.0, 48, 48)
+    assert (cut.dtype, cut.shape, int(cut.max())) == (np.uint8, (48, 48), 0)
+
+
+def test_a_small_face_is_enlarged_smoothly() -> None:
+    step = np.repeat(np.array([[0, 200]], np.uint8), 16, axis=1).repeat(32, axis=0)
+    cut = crop_face(step, Box(0, 0, 32, 32), 0.0, 64, 64)
+    assert cut.dtype == np.uint8
+    assert {0, 200} < set(np.unique(cut).tolist()), "grey levels between the two"

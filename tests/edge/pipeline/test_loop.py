@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -115,6 +119,41 @@ def test_a_camera_that_hangs_ends_the_run_with_an_error(pipeline: Pipeline) -> N
         run(camera, pipeline, [], threading.Event(), timeout_s=0.6)
     assert time.monotonic() - begun < 15, "the camera hangs for 20 s"
     camera.close()
+
+
+STOPPED = """
+import sys, threading, time
+import numpy as np
+from edgefer.pipeline.loop import run
+from edgefer.pipeline.stages import open_pipeline
+from edgefer.settings import Settings
+from edgefer.sources import Source
+from edgefer.types import Frame
+
+class Camera(Source):
+    live, repeats, description = True, True, "camera"
+    def __iter__(self):
+        for index in range(8):
+            yield Frame(index, time.time(), np.full((120, 160), 90, np.uint8))
+            print(index, flush=True)
+            for _ in range(20):
+                time.sleep(0.05)
+    def close(self): pass
+
+run(Camera(), open_pipeline(Settings()), [], threading.Event(), timeout_s=4.0)
+print("over", flush=True)
+"""
+
+
+def test_a_process_that_was_stopped_does_not_take_the_gap_for_a_camera_that_hangs() -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    with subprocess.Popen([sys.executable, "-c", STOPPED], stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "0\n"
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(6)
+        process.send_signal(signal.SIGCONT)
+        assert process.communicate(timeout=60)[0].endswith("over\n")
 
 
 def test_a_silent_camera_is_reported_once_before_it_is_given_up(

@@ -313,3 +313,66 @@ def test_after_a_cut_a_face_in_the_same_box_is_a_new_one() -> None:
     update(t, [face(100), face(300)], 0.0)
     t.cut()
     assert [track.id for track in update(t, [face(100)], 1 / 30)] == [3]
+
+
+def test_a_static_face_stays_where_it_is_for_minutes() -> None:
+    t = tracker()
+    update(t, [face(100)], 0.0)
+    update(t, [], 0.1, TrackState.STATIC)
+    (predicted,) = t.predict(60.0)
+    assert predicted.box == face(100)
+
+
+def test_a_lost_face_is_hidden_only_where_another_face_overlaps_it() -> None:
+    t = tracker()
+    update(t, [face(100)], 0.0)
+    (alone,) = update(t, [], 0.1)
+    assert not alone.hidden
+    t = tracker()
+    update(t, [face(100), face(300)], 0.0)
+    assert not update(t, [face(300)], 0.1)[0].hidden, "the other is far away"
+    t = tracker()
+    update(t, [face(100), face(130)], 0.0)
+    assert update(t, [face(130)], 0.1)[0].hidden
+
+
+def test_both_of_two_faces_that_left_return() -> None:
+    t = tracker(lost_s=0.1)
+    update(t, [face(100), face(400)], 0.0)
+    update(t, [], 0.5)
+    assert [track.id for track in update(t, [face(100), face(400)], 1.0)] == [1, 2]
+
+
+def test_a_candidate_that_ended_does_not_return() -> None:
+    t = tracker(min_hits=2)
+    update(t, [face(100)], 0.0)
+    update(t, [], 0.1)
+    update(t, [face(100)], 0.2)
+    (track,) = update(t, [face(100)], 0.3)
+    assert (track.id, track.first_s) == (2, 0.2)
+
+
+@pytest.mark.parametrize(("after_s", "widths"), [(0.1, 3), (2.0, 7)])
+def test_a_hidden_face_comes_out_no_farther_away_than_a_person_walks(after_s: float, widths: int) -> None:
+    t = tracker(lost_s=0.05)
+    begun_s = 100.0
+    update(t, [face(1000), face(1020)], begun_s)
+    update(t, [face(1020)], begun_s + 0.04)
+    others = [track.id for track in update(t, [face(1020), face(1000 - 50 * widths)], begun_s + after_s)]
+    assert 1 not in others
+    assert 3 in others
+
+
+def test_a_found_face_has_the_roll_of_its_detection_and_is_not_hidden_any_more() -> None:
+    t = tracker()
+    update(t, [face(100), face(130)], 0.0)
+    assert update(t, [face(130)], 0.1)[0].hidden
+    (first, second) = t.update([Detection(face(100), roll_deg=25.0), Detection(face(130))], 0.2)
+    assert (first.roll_deg, first.hidden) == (25.0, False)
+    assert second.roll_deg == 0.0
+
+
+def test_each_detection_is_one_hit() -> None:
+    t = tracker()
+    update(t, [face(100)], 0.0)
+    assert [update(t, [face(100)], frame / 10)[0].hits for frame in (1, 2, 3)] == [2, 3, 4]

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -128,6 +130,33 @@ def test_failures_are_logged_once_and_counted_without_the_address_and_the_next_a
     ):
         assert caplog.text.count(fact) == 1, fact
     assert "/secret" not in caplog.text
+
+
+def test_a_webhook_that_drips_its_answer_is_given_up_and_delays_no_other_action(tmp_path: Path) -> None:
+    over = threading.Event()
+
+    def drip(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection, suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX-A: ")
+            while not over.wait(0.05):
+                connection.sendall(b"a")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=drip, args=(listening,))
+        thread.start()
+        hook = f"http://127.0.0.1:{listening.getsockname()[1]}/x"
+        actions = Actions([
+            ActionSettings(name="hook", webhook=hook, timeout_s=2),
+            ActionSettings(name="bell", command=keep(tmp_path / "bell")),
+        ])  # fmt: skip
+        actions.write(seen(1.0))
+        wait_until(lambda: actions.done == 1)
+        assert (tmp_path / "bell").exists(), "the second action waits for the first"
+        wait_until(lambda: actions.failed == 1)
+        over.set()
+        thread.join()
+        actions.close(1)
 
 
 def test_when_too_many_actions_are_due_the_oldest_is_dropped(server: Server) -> None:

@@ -132,7 +132,7 @@ def test_a_usb_camera_that_freezes_is_given_up(tmp_path: Path, monkeypatch: pyte
         writer.write(scene.draw(0))
     writer.release()
     # A clip stands in for the device: what reads, tells and gives up is the camera's.
-    monkeypatch.setattr(capture, "open_capture", lambda *_: cv2.VideoCapture(str(tmp_path / "still.avi")))
+    monkeypatch.setattr(capture, "open_capture", lambda *_, **__: cv2.VideoCapture(str(tmp_path / "still.avi")))
     camera = open_source("opencv:0?frozen_s=0.1")
     with pytest.raises(SourceError, match=r"the same picture for 0\.1 s; is it still plugged in"):
         for _ in camera:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 
 from edgefer.errors import ModelError
 from edgefer.settings import UpdateSettings
-from edgefer.update.download import download, model_file
+from edgefer.update.download import AddressNotAllowed, download, model_file
 from edgefer.update.order import Order
 
 A = "a" * 64
@@ -27,8 +29,10 @@ class Server(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         answer: dict[str, Callable[[], None]] = {"/model": self._model, "/cut": self._model, "/drip": self._drip}
-        redirects = {"/moved": "/model", "/away": "https://127.0.0.1:9/"}
-        if self.path in redirects:
+        redirects = {"/moved": "/model", "/away": "https://127.0.0.1:9/", "/inside": "http://127.0.0.2:9/hit/reboot?now"}
+        if self.path == "/drip-header":
+            self._drip_header()
+        elif self.path in redirects:
             self.send_response(302)
             self.send_header("Location", redirects[self.path])
             self.end_headers()
@@ -51,6 +55,15 @@ class Handler(BaseHTTPRequestHandler):
         except OSError:
             pass
 
+    def _drip_header(self) -> None:
+        try:
+            self.wfile.write(b"HTTP/1.0 200 OK\r\nX: ")
+            while True:
+                self.wfile.write(b"a")
+                time.sleep(0.05)
+        except OSError:
+            pass
+
     def log_message(self, *_: object) -> None:
         pass
 
@@ -66,7 +79,7 @@ def server() -> Iterator[str]:
     server.server_close()
 
 
-OPEN = UpdateSettings(schemes=["http", "file"], max_mb=0.1)
+OPEN = UpdateSettings(schemes=["http", "file"], max_mb=0.1, allow_local=True)
 SHA256 = hashlib.sha256(MODEL).hexdigest()
 
 
@@ -98,6 +111,8 @@ def test_a_file_url_may_be_allowed_and_a_complete_model_is_not_downloaded_again(
         ("/drip", {"max_mb": 500.0, "ticks": True}, OSError, "after 120 s"),
         ("/cut", {}, OSError, "connection was lost"),
         ("/away", {}, ModelError, "https:, which is not allowed"),
+        ("/inside", {}, ModelError, "another host or port"),
+        ("/model", {"size": 100}, ModelError, "larger than the 100 bytes"),
         ("/404", {}, ModelError, "answers 404"),
         ("/503", {}, OSError, "answers 503"),
     ],
@@ -105,12 +120,31 @@ def test_a_file_url_may_be_allowed_and_a_complete_model_is_not_downloaded_again(
 def test_a_failed_download_gives_the_reason_and_leaves_no_file(
     server: str, tmp_path: Path, path: str, changes: dict[str, object], kind: type[Exception], fact: str
 ) -> None:
-    settings = UpdateSettings(schemes=["http"], max_mb=changes.get("max_mb", 0.1))  # type: ignore[arg-type]
+    settings = UpdateSettings(schemes=["http"], allow_local=True, max_mb=changes.get("max_mb", 0.1))  # type: ignore[arg-type]
     times = itertools.count(step=10 if changes.get("ticks") else 0)
     with pytest.raises(kind, match=fact) as error:
-        download(Order(server + path, str(changes.get("sha256", SHA256))), tmp_path, settings, lambda: next(times))
+        order = Order(server + path, str(changes.get("sha256", SHA256)), size=changes.get("size", 0))  # type: ignore[arg-type]
+        download(order, tmp_path, settings, lambda: next(times))
     assert isinstance(error.value, ModelError) == (kind is ModelError), "whether a retry is possible"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_drips_its_header_is_given_up_after_the_whole_time(server: str, tmp_path: Path) -> None:
+    settings = UpdateSettings(schemes=["http"], allow_local=True, timeout_s=1)
+    begun_s = time.monotonic()
+    with pytest.raises(OSError, match="after 1 s"):
+        download(Order(server + "/drip-header", SHA256), tmp_path, settings)
+    assert time.monotonic() - begun_s < 30
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "0.0.0.0", "169.254.169.254", "[fe80::1]", "[::ffff:127.0.0.1]"])
+def test_an_order_does_not_lead_to_this_machine_or_to_a_link_unless_that_is_allowed(tmp_path: Path, host: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as inside:
+        inside.setblocking(False)
+        with pytest.raises(AddressNotAllowed, match="allow_local"):
+            download(Order(f"http://{host}:{inside.getsockname()[1]}/m", SHA256), tmp_path, UpdateSettings(schemes=["http"]))
+        with pytest.raises(BlockingIOError):
+            inside.accept()
 
 
 def test_an_unreachable_server_may_be_retried(tmp_path: Path) -> None:

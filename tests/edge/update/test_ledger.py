@@ -38,6 +38,23 @@ def test_a_crash_during_the_trial_rolls_back_and_an_orderly_stop_does_not() -> N
     assert passed.restart("small") == passed
 
 
+def test_errors_that_end_a_trial_count_against_it_and_a_persons_stop_does_not() -> None:
+    trial = Ledger("small").start_trial(A).pass_trial().start_trial(B)
+    for _ in range(5):
+        trial = trial.end(failed=False).restart("small")
+    assert (trial.current, trial.trial) == (B, "running")
+    once = trial.end(failed=True).restart("small")
+    assert (once.current, once.trial) == (B, "running")
+    back = once.end(failed=True).restart("small")
+    assert (back.current, back.trial) == (A, "")
+    assert "2 times" in back.refused[B]
+    assert once.start_trial(C).ends == 0
+
+
+def test_the_version_of_signed_orders_outlives_another_configured_model() -> None:
+    assert Ledger("small").accept(9, A).restart("nano") == Ledger("nano", version=9, version_sha256=A)
+
+
 def test_another_configured_model_starts_a_new_ledger() -> None:
     assert Ledger("small").start_trial(A).restart("nano") == Ledger("nano")
 

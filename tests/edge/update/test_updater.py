@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -7,8 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +19,9 @@ import msgspec
 import numpy as np
 import pytest
 from command import Run, one_line
-from mosquitto import Listener, Mosquitto, json_of
+from mosquitto import Listener, Mosquitto, free_port, json_of
 
-from edgefer.errors import ModelError, SettingsError
+from edgefer.errors import MemoryLimit, ModelError, SettingsError
 from edgefer.model.card import attach_card, split_card
 from edgefer.model.classifier import Classifier
 from edgefer.model.prior import PRIORS
@@ -30,6 +33,8 @@ from edgefer.sinks.mqtt import Mqtt
 from edgefer.sources import open_source
 from edgefer.spec import parse_spec
 from edgefer.update.download import model_file
+from edgefer.update.ledger import Ledger, read_ledger, write_ledger
+from edgefer.update.order import Order, signed_text
 from edgefer.update.selftest import self_test
 from edgefer.update.updater import Updater
 
@@ -191,6 +196,96 @@ def test_an_orderly_stop_continues_the_trial_and_a_damaged_file_ends_it(broker: 
     assert last.pipeline.classifier.card.name == "small"
     assert "damaged" in last.status("rolled_back")["why"]
     last.close()
+
+
+def test_a_trial_that_errors_end_is_rolled_back_after_two_starts(tmp_path: Path) -> None:
+    sha256 = other_model(tmp_path / "new.tflite", "new")
+    path = model_file(tmp_path / "models", sha256)
+    path.parent.mkdir(parents=True)
+    shutil.copy(tmp_path / "new.tflite", path)
+    write_ledger(tmp_path / "update.json", Ledger("small", sha256, "", "paused"))
+    for _ in range(2):
+        with pytest.raises(MemoryLimit), Updater(SETTINGS, ["mqtt://h"], tmp_path) as updater:
+            assert updater.open_pipeline().classifier.card.name == "new"
+            raise MemoryLimit("too much")
+    with Updater(SETTINGS, ["mqtt://h"], tmp_path) as updater:
+        assert updater.open_pipeline().classifier.card.name == "small"
+    assert "2 times by an error" in read_ledger(tmp_path / "update.json").refused[sha256]
+
+
+def test_a_link_in_the_state_folder_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "update.lock").symlink_to(tmp_path / "victim")
+    with pytest.raises(SettingsError, match="cannot write into"):
+        Updater(SETTINGS, ["mqtt://h"], tmp_path / "state")
+    assert (tmp_path / "victim").read_text() == "precious"
+
+
+def test_a_signed_order_is_not_followed_twice_or_after_a_newer_one(broker: Mosquitto, tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    key = Ed25519PrivateKey.generate()
+    (tmp_path / "key.pem").write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+
+    def signed(name: str, version: int, asked: str = "") -> str:
+        path = tmp_path / f"{name}.tflite"
+        sha256 = other_model(path, name)
+        unsigned = Order(f"file://{path}", sha256, "", asked or name, version, path.stat().st_size, 4_000_000_000)
+        signature = base64.b64encode(key.sign(signed_text(unsigned))).decode()
+        return msgspec.json.encode(msgspec.structs.replace(unsigned, signature=signature)).decode()
+
+    update = UpdateSettings(enabled=True, schemes=["file"], max_ms=10_000, trial_s=0, public_key=str(tmp_path / "key.pem"))
+    device = Device(broker, tmp_path / "state", Settings(update=update))
+    device.listener.publish("home/desk/update", signed("second", 2))
+    device.swap()
+    device.updater.step(device.pipeline, faults=0)
+    device.status("installed")
+    device.listener.publish("home/desk/update", signed("first", 1))
+    assert "version 1 is not newer than 2" in device.status("refused")["why"]
+    device.close()
+    again = Device(broker, tmp_path / "state", Settings(update=update))
+    before = len(again.listener.heard)
+    again.listener.publish("home/desk/update", signed("first", 2))
+    assert "version 2 is not newer than 2" in again.status("refused", after=before)["why"]
+    before = len(again.listener.heard)
+    again.listener.publish("home/desk/update", signed("third", 3, asked="other"))
+    assert "the order is for 'other'" in again.status("refused", after=before)["why"]
+    again.close()
+
+
+class Banner(BaseHTTPRequestHandler):
+    """An internal service that answers with its name."""
+
+    def do_GET(self) -> None:
+        self.send_response(403, "SECRET-internal-banner v1.2")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_nothing_of_a_servers_answer_is_published(broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Banner)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    update = UpdateSettings(enabled=True, schemes=["http"], allow_local=True)
+    device = Device(broker, tmp_path / "state", Settings(update=update))
+    whys = []
+    for port in (server.server_port, free_port()):
+        before = len(device.listener.heard)
+        message = json.dumps({"url": f"http://127.0.0.1:{port}/m", "sha256": "a" * 64})
+        device.listener.publish("home/desk/update", message)
+        whys.append(device.status("refused", after=before)["why"])
+    device.close()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    assert whys[0] == whys[1], "an open port and a closed one look alike"
+    assert "log" in whys[0]
+    assert "SECRET-internal-banner" in caplog.text
 
 
 def unusable_model(path: Path, kind: str) -> str:

@@ -69,7 +69,7 @@ def test_a_browser_sends_the_token_once_and_keeps_a_cookie_that_is_not_the_token
     assert (form.status, b"password" in form.body) == (401, True)
     assert log_in(sink, "wrong").status == 401
     answer = log_in(sink, TOKEN)
-    assert (answer.status, answer.headers["location"]) == (303, "/")
+    assert (answer.status, answer.headers["location"]) == (303, "./")
     cookie = answer.headers["set-cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=strict" in cookie
@@ -81,15 +81,40 @@ def test_a_browser_sends_the_token_once_and_keeps_a_cookie_that_is_not_the_token
     assert ask(sink, "/api/state", Cookie='x="').status == 401
 
 
-def test_wrong_tokens_are_limited_and_logged_in_browsers_are_not(serve: Serve, token_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_tokens_are_limited_and_the_right_one_always_passes(serve: Serve, token_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limit, "WINDOW_S", 3600.0)
     sink = serve(token_file=token_file)
     kept = log_in(sink, TOKEN).headers["set-cookie"].partition(";")[0]
     assert [ask(sink, "/api/state", Authorization=f"Bearer wrong{n}").status for n in range(MAX_WRONG)] == [401] * MAX_WRONG
-    late = ask(sink, "/api/state", Authorization=f"Bearer {TOKEN}")
+    late = ask(sink, "/api/state", Authorization="Bearer wrong")
     assert (late.status, late.headers["retry-after"]) == (429, "60")
-    assert log_in(sink, TOKEN).status == 429
+    assert log_in(sink, "wrong").status == 429
+    assert ask(sink, "/api/state", Authorization=f"Bearer {TOKEN}").status == 200
+    assert log_in(sink, TOKEN).status == 303
     assert ask(sink, "/api/state", Cookie=kept).status == 200
+
+
+def test_guesses_by_header_cookie_and_login_page_are_counted_together(
+    serve: Serve, token_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rate_limit, "WINDOW_S", 3600.0)
+    sink = serve(token_file=token_file)
+    cookie = f"edgefer_{sink.address.port}"
+    found = [ask(sink, "/api/model", Cookie=f"{cookie}={n:064x}").status for n in range(3)]
+    found += [ask(sink, "/", Cookie=f"{cookie}={9:064x}").status, log_in(sink, "wrong").status]
+    assert found == [401] * MAX_WRONG
+    assert ask(sink, "/api/model", Cookie=f"{cookie}={7:064x}").status == 429
+    assert ask(sink, "/api/model", Authorization="Bearer wrong").status == 429
+    assert ask(sink, "/api/model").status == 401, "a request without a token is no guess"
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Forwarded-Host", "Via", "Forwarded"])
+def test_a_request_that_a_proxy_forwards_is_refused_unless_the_proxy_is_named(serve: Serve, token_file: str, header: str) -> None:
+    named = {"Authorization": f"Bearer {TOKEN}", header.replace("-", "_"): "198.51.100.7"}
+    refused = ask(serve(), "/api/state", Host="127.0.0.1", **named)
+    assert refused.status == 403
+    assert b"host=" in refused.body
+    assert ask(serve(host="fer.test", token_file=token_file), "/api/state", **named).status == 200
 
 
 def test_the_limit_counts_networks_and_ends_after_a_while() -> None:
@@ -103,6 +128,26 @@ def test_the_limit_counts_networks_and_ends_after_a_while() -> None:
     assert not limit.exceeded("2001:db8::1")
 
 
+def test_ipv4_clients_of_a_dual_stack_socket_are_counted_singly() -> None:
+    limit = RateLimit(lambda: 0.0)
+    for _ in range(MAX_WRONG):
+        limit.count("::ffff:192.0.2.1")
+    assert limit.exceeded("::ffff:192.0.2.1")
+    assert limit.exceeded("192.0.2.1")
+    assert not limit.exceeded("::ffff:192.0.2.2")
+
+
+def test_clients_share_the_server_equally_and_one_that_floods_it_delays_only_itself() -> None:
+    now = [0.0]
+    share = rate_limit.FairShare(lambda: now[0])
+    waits = [share.wait_s("flood", per_s=100) for _ in range(400)]
+    assert waits[0] == 0
+    assert waits[-1] == pytest.approx(3.0)
+    assert share.wait_s("owner", per_s=100) == 0
+    now[0] = 10
+    assert share.wait_s("flood", per_s=100) == 0
+
+
 def test_the_limit_remembers_a_bounded_number_of_addresses_and_counts_all_together() -> None:
     limit = RateLimit(lambda: 0.0)
     for n in range(5000):
@@ -113,8 +158,18 @@ def test_the_limit_remembers_a_bounded_number_of_addresses_and_counts_all_togeth
 
 @pytest.mark.parametrize(
     ("content", "mode", "facts"),
-    [("short", 0o600, "can be guessed"), (TOKEN, 0o644, "chmod 600"), ("ü" * 20, 0o600, "not ASCII"), (None, 0, "No such file")],
-    ids=["short", "readable", "not ASCII", "missing"],
+    [
+        ("short", 0o600, "can be guessed"),
+        ("passwordpassword", 0o600, r"can be guessed.*openssl rand"),
+        ("Password12345678", 0o600, "can be guessed"),
+        ("xyxyxyxyxyxyxyxyxyxy", 0o600, "can be guessed"),
+        ("sunshinesunshine", 0o600, "can be guessed"),
+        ("raspberry-camera-2024-edgefer", 0o600, "can be guessed"),
+        (TOKEN, 0o644, "chmod 600"),
+        ("ü" * 20, 0o600, "not ASCII"),
+        (None, 0, "No such file"),
+    ],
+    ids=["short", "word", "word and row", "repetition", "word twice", "words", "readable", "not ASCII", "missing"],
 )
 def test_a_token_that_protects_nothing_is_refused(tmp_path: Path, content: str | None, mode: int, facts: str) -> None:
     path = tmp_path / "token"

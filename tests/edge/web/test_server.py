@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 
 import cv2
 import numpy as np
@@ -54,21 +54,46 @@ def test_streams_are_limited_and_a_reader_that_leaves_makes_room(serve: Serve) -
         stream.close()
 
 
-def test_connections_are_limited(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connections_are_limited_and_the_oldest_without_a_request_make_room(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "IDLE_S", 600)
     sink = serve()
-    connections = [open_socket(sink) for _ in range(server.MAX_CONNECTIONS + 20)]
-    assert all(is_closed(connection) for connection in connections[server.MAX_CONNECTIONS :])
-    assert sink.server.connections == server.MAX_CONNECTIONS
+    with closing(Stream(sink)) as stream:
+        connections = [open_socket(sink) for _ in range(server.MAX_CONNECTIONS + 20)]
+        assert all(is_closed(connection) for connection in connections[:20])
+        assert sink.server.connections == server.MAX_CONNECTIONS
+        assert ask(sink, "/healthz").status == 200
+        assert stream.next("state"), "one that waits for its answer stays open"
     for connection in connections:
         connection.close()
 
-    def answers() -> bool:
-        with suppress(OSError, http.client.HTTPException):
-            return ask(sink, "/healthz").status == 200
-        return False
 
-    until(answers, "no answer after the others left")
+def test_half_open_connections_of_one_client_close_neither_the_page_nor_another_clients_connection(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "IDLE_S", 600)
+    sink = serve()
+    with ExitStack() as held, closing(connect(sink)) as owner:
+        owner.request("GET", "/healthz")
+        owner.getresponse().read()
+        same = owner.sock
+        for _ in range(3 * server.MAX_CONNECTIONS):
+            slow = socket.create_connection(("127.0.0.1", sink.address.port), DEADLINE_S, source_address=("127.0.0.4", 0))
+            held.enter_context(slow)
+            with suppress(ConnectionError):
+                slow.sendall(b"GET / HTTP/1.1\r\n")
+        assert ask(sink, "/healthz").status == 200
+        owner.request("GET", "/healthz")
+        assert owner.getresponse().status == 200
+        assert owner.sock is same
+
+
+def test_the_requests_of_one_client_are_limited_and_its_health_check_is_answered(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MAX_PER_CLIENT", 2)
+    sink = serve()
+    with closing(Stream(sink)), closing(Stream(sink)):
+        assert ask(sink, "/api/model").status == 503
+        assert ask(sink, "/healthz").status == 200
+    until(lambda: ask(sink, "/api/model").status == 200, "the streams are still counted")
 
 
 def test_a_connection_without_a_complete_request_is_closed(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

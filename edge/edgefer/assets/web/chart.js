@@ -56,7 +56,7 @@ export function span(bucket, length) {
 
 // Times on the axis: the shortest usual step that leaves room, counted from local midnight.
 function ticks(from, to, room) {
-  const steps = [300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 2592000];
+  const steps = [60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 2592000];
   const step = steps.find((step) => (to - from) / step <= room) ?? 31536000;
   const midnight = new Date(1000 * from).setHours(0, 0, 0, 0) / 1000;
   const found = [];
@@ -107,7 +107,7 @@ export class Timeline {
 
   render() {
     const { data, svg, names, labels } = this;
-    const width = (this.width = svg.clientWidth || 900), height = width < 500 ? 150 : 200, left = 34, bottom = 22, top = 18;
+    const width = (this.width = svg.clientWidth || 900), height = width < 500 ? 150 : 200, left = 34, bottom = 22, top = 28;
     const { from, to, bucket_s: length, buckets } = data;
     this.x = (time) => left + ((time - from) / Math.max(1, to - from)) * (width - left);
     const highest = ceiling(Math.max(0, ...buckets.map((bucket) => sum(bucket.expressions_s) / length)));
@@ -120,9 +120,13 @@ export class Timeline {
       parts.push(draw("line", { class: "rule", x1: left, x2: width, y1: at, y2: at }));
       parts.push(draw("text", { x: left - 7, y: at + 4, "text-anchor": "end" }, String(+(share * highest).toPrecision(2))));
     }
+    let free = -Infinity;
     for (const [at, text] of ticks(from, to, Math.max(2, width / 95))) {
-      const x = this.x(at);
-      parts.push(draw("text", { x, y: height - 5, "text-anchor": x > width - 45 ? "end" : x < left + 20 ? "start" : "middle" }, text));
+      const x = this.x(at), anchor = x > width - 45 ? "end" : x < left + 20 ? "start" : "middle", wide = 7 * text.length;
+      const begin = { start: x, middle: x - wide / 2, end: x - wide }[anchor];
+      if (begin < free) continue; // it would touch the one before
+      free = begin + wide + 8;
+      parts.push(draw("text", { x, y: height - 5, "text-anchor": anchor }, text));
     }
     this.columns = buckets.map((bucket) => {
       const x0 = Math.max(left, this.x(bucket.time_s)), x1 = Math.min(width, this.x(bucket.time_s + length));

@@ -25,7 +25,7 @@ function connect() {
   events?.close();
   if (document.hidden) return;
   lastEventMs = performance.now();
-  events = new EventSource("/api/events");
+  events = new EventSource("api/events");
   events.addEventListener("state", (event) => { onEvent(); onState(JSON.parse(event.data)); });
   events.addEventListener("faces", (event) => { onEvent(); onFaces(JSON.parse(event.data)); });
   events.onerror = reconnect;
@@ -88,7 +88,7 @@ function privacy({ show, allowed }) {
 $("privacy").addEventListener("change", async (event) => {
   const show = event.target.value;
   picture = null;
-  const answer = await fetch("/api/privacy", { method: "PUT", headers: { "content-type": "application/json" }, body: JSON.stringify({ show }) }).catch(() => null);
+  const answer = await fetch("api/privacy", { method: "PUT", headers: { "content-type": "application/json" }, body: JSON.stringify({ show }) }).catch(() => null);
   if (answer?.ok) state = { ...state, ...(await answer.json()) };
   if (state) privacy(state);
   redraw();
@@ -178,7 +178,7 @@ async function load() {
   if (loading) return;
   loading = true;
   try {
-    const answer = await fetch("/api/picture");
+    const answer = await fetch("api/picture");
     if (answer.status === 200) {
       const made = await createImageBitmap(await answer.blob());
       picture?.image.close();
@@ -240,7 +240,7 @@ function light(hex) {
 
 async function regions(change) {
   const options = change && { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ regions: change }) };
-  const answer = await fetch("/api/ignore", options).catch(() => null);
+  const answer = await fetch("api/ignore", options).catch(() => null);
   if (answer?.ok) ignored = await answer.json();
   $("ignore").hidden = !ignored.editable;
   if (!ignored.editable) draw(false);
@@ -317,8 +317,12 @@ function hatch([x, y, w, h], wide, high, scale) {
 async function history() {
   const range = Number(document.querySelector("[name=range]:checked").value);
   const to = Math.ceil(Date.now() / 60000) * 60;
-  const answer = await fetch(`/api/history?from=${to - range}&to=${to}`).catch(() => null);
-  if (answer?.ok && state) timeline.show(await answer.json(), state.labels);
+  const ask = (from) => fetch(`api/history?from=${from}&to=${to}`).then((answer) => (answer.ok ? answer.json() : null)).catch(() => null);
+  let data = await ask(to - range);
+  // A short run fills the chart: from its first bar on, and ten minutes at least.
+  const from = Math.min(data?.buckets[0]?.time_s ?? 0, to - 600);
+  if (from > to - range / 2) data = (await ask(from)) ?? data;
+  if (data && state) timeline.show(data, state.labels);
 }
 
 $("range").addEventListener("change", history);

@@ -6,6 +6,7 @@ import importlib
 import os
 import platform
 import sys
+from pathlib import Path
 from typing import Any
 
 from edgefer.cli.checks.target import Finding, Target
@@ -53,11 +54,17 @@ def camera(target: Target) -> Finding:
         return Finding("fail", f"libcamera cannot list cameras: {error}", "sudo reboot")
     # libcamera lists USB cameras too.
     found = [f"Pi camera {camera.get('Model', '?')}" for camera in listed if "/usb" not in camera["Id"]]
-    found += [f"/dev/{device.name} {name}" for device, name in usb.items()]
+    links = {link.resolve(): link for link in sorted(target.root.glob("dev/v4l/by-id/*"))}
+    found += [f"/dev/{device.name} {name}{_lasting(links.get(device.resolve()))}" for device, name in usb.items()]
     if found:
         return Finding("pass", ", ".join(found))
     fix = "rpicam-hello --list-cameras" if target.is_pi else "plug one in, or name a stream: edgefer run --source rtsp://…"
     return Finding("warn", "none; edgefer runs its synthetic demonstration", fix)
+
+
+def _lasting(link: Path | None) -> str:
+    """The spec with the name that stays the same after a restart."""
+    return f" (opencv:/dev/v4l/by-id/{link.name})" if link else ""
 
 
 def import_picamera2() -> tuple[Any, Exception | None]:
