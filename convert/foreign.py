@@ -20,6 +20,8 @@ from edgefer.native_stderr import silence_native_stderr
 from edgefer.types import RESERVED
 
 SIZES_PX = (32, 224)
+HDF5 = b"\x89HDF\r\n\x1a\n"
+"""How an HDF5 file begins; Keras 2 wrote such files under the ending .keras too."""
 _PYTHON_OPERATORS = {"PyFunc", "PyFuncStateless", "EagerPyFunc", "ReadFile", "WriteFile"}
 
 
@@ -129,16 +131,18 @@ def _load_saved(path: Path, keras: Any) -> Any:
 
 @contextmanager
 def _readable(path: Path, config: Any) -> Iterator[Path]:
-    """The file itself; of a Sequential that Keras 2 wrote without an InputLayer a copy that has one, since Keras 3 misreads the shape."""
+    """The file, or of an HDF5 file a copy that Keras 3 reads: named .h5, and a Sequential of Keras 2 with the InputLayer that it lacks."""
     network = config.get("config") if isinstance(config, dict) else None
     layers = network if isinstance(network, list) else network.get("layers", []) if isinstance(network, dict) else []
     shape = layers[0].get("config", {}).get("batch_input_shape") if layers else None
-    if config.get("class_name") != "Sequential" or not shape or layers[0].get("class_name") == "InputLayer" or zipfile.is_zipfile(path):
+    lacks_input = config.get("class_name") == "Sequential" and shape and layers[0].get("class_name") != "InputLayer"
+    if zipfile.is_zipfile(path) or (path.suffix.lower() in (".h5", ".hdf5") and not lacks_input):
         yield path
         return
     import h5py
 
-    layers.insert(0, {"class_name": "InputLayer", "config": {"batch_input_shape": shape, "dtype": "float32", "name": "pixels"}})
+    if lacks_input:
+        layers.insert(0, {"class_name": "InputLayer", "config": {"batch_input_shape": shape, "dtype": "float32", "name": "pixels"}})
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(shutil.copy(path, Path(folder) / "model.h5"))
         with h5py.File(copy, "r+") as file:
