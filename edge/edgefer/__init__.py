@@ -5,7 +5,7 @@ A photograph:
 >>> import edgefer
 >>> for face in edgefer.photo("face.png"):
 ...     print(face.expression, f"{face.score:.0%}")
-happy 79%
+happy 85%
 
 A camera, a clip or a stream:
 
