@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from convert import foreign_tflite
-from convert.foreign import Foreign, labels_of, look_at, wrapped
+from convert.foreign import HDF5, Foreign, labels_of, look_at, wrapped
 from convert.material import drawn_faces, enlarged, read_for
 from convert.quantize import quantize
 from convert.validate import Comparison, check_all_integer, check_gate, compare_scores
@@ -51,11 +51,14 @@ def is_foreign(path: Path) -> bool:
                 f"{path}: a folder without saved_model.pb: no SavedModel; give a .keras, .h5 or .tflite file, or the SavedModel's folder"
             )
         return True
-    if not path.is_file() or path.suffix.lower() not in (*KERAS_SUFFIXES, ".tflite"):
-        return False
-    content = path.read_bytes()
-    if not content or (path.suffix == ".keras" and not zipfile.is_zipfile(path)):
-        return False  # damaged: the usual way names it
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file; a .keras, .h5 or .tflite file, or the folder of a SavedModel is expected")
+    if path.suffix.lower() not in (*KERAS_SUFFIXES, ".tflite"):
+        raise ModelError(f"{path}: no .keras, .h5 or .tflite file and no SavedModel folder; save the model as one of these")
+    with path.open("rb") as file:
+        begin = file.read(8)
+    if not begin or (path.suffix == ".keras" and not zipfile.is_zipfile(path) and begin != HDF5):
+        raise ModelError(f"{path}: {'truncated or damaged' if begin else 'the file is empty'}; get it again, or save the model again")
     try:
         with zipfile.ZipFile(path) as archive:
             return CARD not in archive.namelist()

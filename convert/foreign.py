@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import tempfile
+import warnings
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,8 @@ from edgefer.native_stderr import silence_native_stderr
 from edgefer.types import RESERVED
 
 SIZES_PX = (32, 224)
+HDF5 = b"\x89HDF\r\n\x1a\n"
+"""How an HDF5 file begins; Keras 2 wrote such files under the ending .keras too."""
 _PYTHON_OPERATORS = {"PyFunc", "PyFuncStateless", "EagerPyFunc", "ReadFile", "WriteFile"}
 
 
@@ -75,10 +81,11 @@ def load(path: Path) -> Any:
         import keras
     if path.is_dir():
         return _load_saved(path, keras)
-    _refuse_code(path)
+    config = _config(path)
+    _refuse_code(path, config)
     try:
-        with silence_native_stderr():
-            return keras.models.load_model(path, compile=False, safe_mode=True)
+        with silence_native_stderr(), warnings.catch_warnings(action="ignore"), _readable(path, config) as readable:
+            return keras.models.load_model(readable, compile=False, safe_mode=True)
     except Exception as error:  # a foreign file can raise nearly any exception
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         if match := re.search(r"[Uu]nknown (?:layer|object)[:\s]*'?(\w+)|[Cc]ould not locate (?:class|function) '(\w+)'", str(error)):
@@ -122,9 +129,29 @@ def _load_saved(path: Path, keras: Any) -> Any:
         raise ModelError(f"{path}: its signature serving_default cannot be used: {str(error).splitlines()[0][:200]}") from None
 
 
-def _refuse_code(path: Path) -> None:
+@contextmanager
+def _readable(path: Path, config: Any) -> Iterator[Path]:
+    """The file, or of an HDF5 file a copy that Keras 3 reads: named .h5, and a Sequential of Keras 2 with the InputLayer that it lacks."""
+    network = config.get("config") if isinstance(config, dict) else None
+    layers = network if isinstance(network, list) else network.get("layers", []) if isinstance(network, dict) else []
+    shape = layers[0].get("config", {}).get("batch_input_shape") if layers else None
+    lacks_input = config.get("class_name") == "Sequential" and shape and layers[0].get("class_name") != "InputLayer"
+    if zipfile.is_zipfile(path) or (path.suffix.lower() in (".h5", ".hdf5") and not lacks_input):
+        yield path
+        return
+    import h5py
+
+    if lacks_input:
+        layers.insert(0, {"class_name": "InputLayer", "config": {"batch_input_shape": shape, "dtype": "float32", "name": "pixels"}})
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(shutil.copy(path, Path(folder) / "model.h5"))
+        with h5py.File(copy, "r+") as file:
+            file.attrs["model_config"] = json.dumps(config)
+        yield copy
+
+
+def _refuse_code(path: Path, config: Any) -> None:
     """Raises `ModelError` for weights without a network, Lambda layers and classes that are not Keras'."""
-    config = _config(path)
     for part in _parts(config):
         name = part.get("class_name", "")
         inside = part.get("config")

@@ -202,6 +202,25 @@ def test_what_is_no_keras_and_no_tflite_file_is_named(tmp_path: Path, name: str,
         assert fact in refused
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "fact"),
+    [
+        ("none.h5", None, "no such file"),
+        ("empty.tflite", b"", "empty"),
+        ("half.keras", b"PK\x03\x04 and no more", "damaged"),
+        ("x.bin", b"x", ".tflite"),
+    ],
+)
+def test_a_file_that_cannot_be_a_model_is_never_answered_with_the_same_command(
+    tmp_path: Path, name: str, content: bytes | None, fact: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    refused = one_line(in_process(main, tmp_path / name, "--labels", "a,b,c").stderr)
+    assert fact in refused
+    assert "make convert" not in refused
+
+
 def test_weights_without_a_network_ask_for_the_whole_model(tmp_path: Path) -> None:
     network().save_weights(tmp_path / "net.weights.h5")
     assert "model.save" in one_line(in_process(main, tmp_path / "net.weights.h5", "--labels", "a,b,c").stderr)

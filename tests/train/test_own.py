@@ -53,6 +53,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_once(tmp_path_factory, "own", make)
 
 
+@pytest.mark.slow
 def test_what_was_collected_is_recognised_on_people_it_has_not_seen(made: Path, tmp_path: Path) -> None:
     model = made / "faces of ours-int8.tflite"
     assert set(Classifier(model).labels) == set(NAMES.values())
@@ -65,6 +66,7 @@ def test_what_was_collected_is_recognised_on_people_it_has_not_seen(made: Path, 
     assert np.mean(answers) >= 0.9
 
 
+@pytest.mark.slow
 def test_the_figures_are_with_the_model_and_no_picture_is_in_it(made: Path) -> None:
     report = json.loads((made / "metrics.json").read_text(encoding="utf-8"))
     assert set(report["pictures"]) == set(NAMES.values())
@@ -75,6 +77,7 @@ def test_the_figures_are_with_the_model_and_no_picture_is_in_it(made: Path) -> N
     assert {"sheet.png", "confusion.png", "mistakes.png"} <= {path.name for path in made.iterdir()}
 
 
+@pytest.mark.slow
 def test_the_output_says_what_was_found_what_it_is_worth_and_how_to_run_it(made: Path) -> None:
     said = (made / "said.txt").read_text(encoding="utf-8")
     assert re.search(r"fröhlich: \d+ pictures \(\d+ from photographs", said)
@@ -83,6 +86,7 @@ def test_the_output_says_what_was_found_what_it_is_worth_and_how_to_run_it(made:
     assert "shipped model" in said
 
 
+@pytest.mark.slow
 def test_a_second_conversion_needs_no_path_to_the_pictures(made: Path, tmp_path: Path) -> None:
     from convert.__main__ import main as convert
 
