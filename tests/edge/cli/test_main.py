@@ -150,4 +150,4 @@ def test_little_address_space_is_one_line(tmp_path: Path) -> None:
 def test_a_file_called_like_a_secret_is_named_in_messages(cli: Run) -> None:
     done = cli("show", "/etc/passwd")
     assert done.returncode == 1
-    assert "…" not in done.stderr
+    assert "/etc/passwd: …" not in done.stderr
