@@ -11,7 +11,7 @@ from edgefer.types import NO_FACE, UNCERTAIN, Observation
 
 CHANGE_S = 1.0
 """Shortest time between two changes of the expression or of the number of faces, and between any state and a change of the score."""
-SETTLE_S, UNCERTAIN_S = 0.5, 1.0
+SETTLE_S, UNCERTAIN_S = 0.5, 2.0
 """A new expression or score is sent when the old one has been gone for so long; `uncertain` waits longer, since it says less."""
 GONE_S = 1.5
 """A face that is lost for less than this stays in the state."""

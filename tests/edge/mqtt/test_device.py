@@ -91,14 +91,14 @@ def test_a_state_is_due_after_a_change_or_an_interval_and_changes_are_at_most_on
     assert found.state(seen(), 45.7, 0, now=True), "with now it is always due"
 
 
-def test_an_expression_stays_while_its_face_is_uncertain_for_less_than_a_second() -> None:
+def test_an_expression_stays_while_its_face_is_uncertain_for_less_than_two_seconds() -> None:
     found = telemetry()
     happy, uncertain = seen((1, "happy")), seen((1, "uncertain"), score=0.3)
     found.state(happy, 0.0, 0, now=False)
-    assert times(found, (5, happy), (6, uncertain), (6.9, uncertain), (6.95, happy), (7.5, uncertain), (8.4, uncertain)) == [5]
-    (state,) = payloads(found.state(uncertain, 8.5, 0, now=False))
+    assert times(found, (5, happy), (6, uncertain), (7.9, uncertain), (7.95, happy), (8.5, uncertain), (10.4, uncertain)) == [5]
+    (state,) = payloads(found.state(uncertain, 10.5, 0, now=False))
     assert (state["expression"], state["score"]) == ("uncertain", 0.3)
-    (other,) = payloads(found.state(seen((2, "sad"), score=0.3), 9.6, 0, now=False))
+    (other,) = payloads(found.state(seen((2, "sad"), score=0.3), 11.6, 0, now=False))
     assert other["expression"] == "sad", "the expression of another face is sent at once"
 
 
