@@ -45,7 +45,7 @@ def _cut(luma: Pixels, x0: int, y0: int, size: int) -> cv2.typing.MatLike:
     """A square of a picture; pixels outside repeat its edge, and there are none where all of it is outside."""
     height, width = luma.shape
     x1, y1 = x0 + size, y0 + size
-    inside = luma[max(0, y0) : min(height, y1), max(0, x0) : min(width, x1)]
+    inside = luma[max(0, y0) : max(0, min(height, y1)), max(0, x0) : max(0, min(width, x1))]
     if inside.size == 0 or inside.shape == (size, size):
         return inside
     beyond = (max(0, -y0), max(0, y1 - height), max(0, -x0), max(0, x1 - width))

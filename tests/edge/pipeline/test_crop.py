@@ -98,8 +98,9 @@ def test_scale_widens_the_square_about_its_middle() -> None:
     assert np.array_equal(crop_face(ramp(), box, 0.0, 48, 48, scale=1.5), crop_face(ramp(), wider, 0.0, 48, 48))
 
 
-def test_a_box_outside_the_frame_gives_a_black_crop() -> None:
-    cut = crop_face(ramp(), Box(5000, 5000, 48, 48), 0.0, 48, 48)
+@pytest.mark.parametrize("at", [5000, -5000, -60])
+def test_a_box_outside_the_frame_gives_a_black_crop(at: int) -> None:
+    cut = crop_face(ramp(), Box(at, at, 48, 48), 0.0, 48, 48)
     assert (cut.dtype, cut.shape, int(cut.max())) == (np.uint8, (48, 48), 0)
 
 
