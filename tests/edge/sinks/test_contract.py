@@ -210,8 +210,8 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     read, write = os.pipe()
     process = subprocess.Popen(["Xvfb", "-displayfd", str(write), "-screen", "0", "800x600x24", "-nolisten", "tcp"], pass_fds=[write])
     os.close(write)
-    number = os.read(read, 16).decode().strip()
-    os.close(read)
+    with os.fdopen(read) as line:
+        number = line.readline().strip()
     assert number, "Xvfb did not start"
     monkeypatch.setenv("DISPLAY", f":{number}")
     yield
