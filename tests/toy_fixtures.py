@@ -71,4 +71,8 @@ def toy_run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def toy_int8(toy_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The int8 file of the toy model, converted by the command."""
     model = toy_run / "toy_recipe.keras"
-    return made_once(tmp_path_factory, "toy_recipe-int8.tflite", lambda out: command("convert", model, "--max-loss", 10, "--out", out))
+    return made_once(
+        tmp_path_factory,
+        "toy_recipe-int8.tflite",
+        lambda out: command("convert", model, "--max-loss", 10, "--min-agreement", 0.8, "--out", out),
+    )

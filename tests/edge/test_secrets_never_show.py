@@ -106,7 +106,8 @@ def here(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest
     signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def run(*arguments: str) -> None:
-        main(list(arguments))
+        with suppress(SystemExit):  # the parser's
+            main(list(arguments))
         output = capsys.readouterr()
         assert "Traceback" not in output.err, output.err
         check(output.out, output.err)

@@ -21,6 +21,8 @@ from edgefer.types import Pixels
 
 BEGINNING_S = 8.0
 """A board may start again when its line is opened, and asks the same question until it answers."""
+AGAIN_S = 2.0
+"""Seconds of reading before the question is asked again."""
 ANSWER_S = 60.0
 """The longest wait for a face's scores, and until the board takes them all; an emulated board is slow."""
 TRIES = 3
@@ -98,14 +100,16 @@ class SerialBoard:
         deadline, sent, zeros = time.monotonic() + BEGINNING_S, b"", b""
         while time.monotonic() < deadline:
             self._write(zeros + b"?")
-            zeros, line = bytes(2**14), self._read_line(2.0)
-            sent += line
-            words = line.partition(b"edgefer 1 ")[2].decode(errors="replace").split(maxsplit=5)
-            with suppress(ValueError):
-                model, height, width, classes, sha256, board = words
-                self._drain()
-                return Firmware(model, int(height), int(width), int(classes), sha256, board.strip())
-        found = f"it sends {sent[-40:]!r}" if sent else "it sends nothing"
+            zeros, again = bytes(2**14), min(deadline, time.monotonic() + AGAIN_S)
+            # All lines are read before it is asked again: a board that sends others must not fill both directions.
+            while line := self._read_line(again - time.monotonic()):
+                sent = (sent + line)[-40:]
+                words = line.partition(b"edgefer 1 ")[2].decode(errors="replace").split(maxsplit=5)
+                with suppress(ValueError):
+                    model, height, width, classes, sha256, board = words
+                    self._drain()
+                    return Firmware(model, int(height), int(width), int(classes), sha256, board.strip())
+        found = f"it sends {sent!r}" if sent else "it sends nothing"
         raise SourceError(f"--port {self._port}: this is not edgefer's firmware: {found}; flash examples/micro as docs/micro.md says")
 
     def _write(self, content: bytes) -> None:

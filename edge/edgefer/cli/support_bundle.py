@@ -36,7 +36,7 @@ _PACKAGES = (
 )  # fmt: skip
 _ABOUT_FACES = re.compile(
     r"(?<=\d frames/s).*|(?<=\d a second\)).*|.*\"faces\":.*"
-    r"|(?<=Status: \")(?!waiting|no frame|the same picture|nothing to be seen|back after|stopping|\d).*"
+    r"|(?<=Status: \")(?!waiting|no camera|no frame|the same picture|nothing to be seen|back after|stopping|\d).*"
 )
 """The parts of log lines in which `edgefer.sinks` and the summary of a run report expressions."""
 

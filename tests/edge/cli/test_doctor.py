@@ -303,7 +303,7 @@ def test_a_damaged_model_fails_and_one_of_your_own_passes(tmp_path: Path) -> Non
     (tmp_path / "bad.tflite").write_bytes(content[:-5000])
     check = find("model", Target(model=str(tmp_path / "bad.tflite")))
     assert check.state == "fail"
-    assert "git checkout models" in check.fix
+    assert "make convert" in check.fix
 
 
 def test_without_golden_answers_the_model_is_still_tried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

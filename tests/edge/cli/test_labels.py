@@ -15,7 +15,7 @@ from edgefer.model.card import Card, attach_card, split_card
 from edgefer.model.classifier import Classifier
 from edgefer.model.store import find_model
 from edgefer.mqtt.device import Topics
-from edgefer.mqtt.homeassistant import discovery
+from edgefer.mqtt.homeassistant import DeviceFacts, discovery
 from edgefer.pipeline.stages import open_pipeline
 from edgefer.settings import Settings
 from edgefer.sources import open_source
@@ -55,7 +55,7 @@ def test_labels_are_safe_in_metrics_and_in_discovery(model: Path) -> None:
     families = text_string_to_metric_families(Metrics(Health(), aggregator, with_faces=lambda: True).page().decode())
     found = {sample.labels["expression"] for family in families for sample in family.samples if "expression" in sample.labels}
     assert found >= set(LABELS)
-    message = discovery("homeassistant", Topics("home", "desk"), Classifier(model).identity, "1", "a board")
+    message = discovery("homeassistant", Topics("home", "desk"), Classifier(model).identity, DeviceFacts("1"))
     assert set(LABELS) < set(json.loads(message.payload)["components"]["expression"]["options"])
 
 

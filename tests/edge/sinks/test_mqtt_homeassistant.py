@@ -136,9 +136,11 @@ def test_a_picture_is_sent_only_on_request(broker: Mosquitto, listener: Listener
     listener.wait("home/desk/state", lambda message: json_of(message)["faces"] == 1)
     plain.close()
     assert "home/desk/image" not in topics(listener)
+    before = len(listener.heard)
     sink, clock = open_mqtt(broker.port, "?image=pixelated")
     assert sink.images_leave
     assert sink.connection.wait_up(30)
+    listener.wait("home/desk/status", lambda message: message.payload == b"online", after=before)
     for index in range(4):
         clock.now_s += Mqtt.IMAGE_S / 3
         sink.write(seen(index, "happy"))
@@ -201,7 +203,7 @@ def test_a_missing_camera_keeps_the_device_and_the_service_up_until_it_comes(
     port = camera.port
     camera.stop()
     sink = f"mqtt://127.0.0.1:{broker.port}/home/desk"
-    settings = msgspec.structs.replace(Settings(), source=f"http://127.0.0.1:{port}/camera.mjpg", sinks=[sink])
+    settings = msgspec.structs.replace(Settings(), source=f"http://127.0.0.1:{port}/camera.mjpg", sinks=[sink], max_memory_mb=0)
     stop, said = threading.Event(), list[str]()
     run = threading.Thread(target=daemon.run, args=(settings, stop, said.append))
     run.start()
