@@ -13,6 +13,12 @@ from command import Run
 from edgefer.model.card import Card, InputSpec
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Trainings and conversions first: at the end, one of them would keep one process busy and the others waiting."""
+    heavy = {Path(__file__).parent / name for name in ("convert", "train")}
+    items.sort(key=lambda item: item.path.parent not in heavy)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real pictures for development; they are never part of the project."""

@@ -101,6 +101,8 @@ class Connection:
     ) -> None:
         self.address, self._birth, self._on_connect, self._on_lost = address, birth, on_connect, on_lost
         self._subscriptions: dict[str, Callback] = {}
+        self._asked: set[str] = set()
+        """Topics that are subscribed in the present connection."""
         self._subscribing: dict[int, str] = {}
         """Topics of subscriptions that the broker has not answered, by message id."""
         self._sent: dict[int, str] = {}
@@ -228,7 +230,9 @@ class Connection:
             self._report(f"the broker refuses {whom} ({reason}); retrying with growing pauses")
             return
         self._disconnected.clear()
-        self._subscribing = {mid: topic for topic in list(self._subscriptions) if (mid := client.subscribe(topic, qos=1)[1])}
+        asked = list(self._subscriptions)
+        self._asked = set(asked)
+        self._subscribing = {mid: topic for topic in asked if (mid := client.subscribe(topic, qos=1)[1])}
         if not self._subscribing:
             self._ready(client)
 
@@ -244,12 +248,11 @@ class Connection:
         if self.problem:
             self._warn("connected")
         self.problem = ""
-        before = set(self._subscriptions)
         self._on_connect()
         # Before the subscriptions are read: a thread that adds one meanwhile is among them, or sees that the connection is up.
         self._up_s = time.monotonic()
         self._up.set()
-        for topic in set(self._subscriptions) - before:
+        for topic in set(self._subscriptions) - self._asked:
             client.subscribe(topic, qos=1)
         if self._birth:
             self.publish(self._birth)

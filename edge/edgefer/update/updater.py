@@ -107,8 +107,9 @@ class Updater:
         if self._attached:
             return
         self._attached = True
-        self._status.attach(connection, topics)
+        # First the orders, then "ready".
         connection.subscribe(topics / "update", lambda _topic, payload, retained: self._preparer.order(payload, retained))
+        self._status.attach(connection, topics)
 
     def between(self, pipeline: Pipeline) -> Callable[[int], None]:
         """`step` for `edgefer.pipeline.loop.run`."""
