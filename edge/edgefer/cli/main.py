@@ -102,9 +102,10 @@ def parser(arguments: Sequence[str] = ()) -> Parser:
 
 
 def _flush_output() -> None:
-    """Flush standard output; if its reader is gone, send the rest nowhere, so that Python's exit does not fail."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Flush standard output and error; if a reader is gone, send the rest nowhere, so that Python's exit does not fail."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

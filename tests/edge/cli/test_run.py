@@ -158,3 +158,13 @@ def test_a_full_disk_is_reported_once_and_the_run_fails(cli: Run) -> None:
     assert done.returncode == 1
     assert "15 observations could not be written" in done.stderr
     assert done.stderr.count("No space left") == 1
+
+
+def test_a_reader_of_the_messages_that_goes_away_does_not_change_the_exit_status(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edgefer", "run", "--source", "synthetic:?size=320x240&seconds=2", "--sink", "jsonl:out.jsonl"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        process.stderr.readline()
+        process.stderr.close()
+        assert process.wait(60) == 0
