@@ -73,8 +73,8 @@ def test_the_scores_are_those_of_the_file(compiler: str, nano: Path, pictures: P
 @pytest.mark.slow
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 @pytest.mark.parametrize("options", [("-O2",), SANITIZED], ids=["plain", "sanitized"])
-@pytest.mark.parametrize(("model", "count"), [("nano", 1000), ("small", 100)])
-def test_the_scores_of_a_thousand_pictures_are_those_of_the_file(
+@pytest.mark.parametrize(("model", "count"), [("nano", 300), ("small", 60)])
+def test_the_scores_of_drawn_pictures_are_those_of_the_file(
     model: str, count: int, compiler: str, options: tuple[str, ...], pictures: Pixels, tmp_path: Path
 ) -> None:
     code, _ = export(find_model(model), tmp_path / f"{model}.c")

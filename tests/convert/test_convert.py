@@ -37,7 +37,7 @@ def converted(toy_run: Path, toy_int8: Path, tmp_path_factory: pytest.TempPathFa
     for name in (model.name, "run.json"):
         shutil.copy(toy_run / name, model.with_name(name))
     for recipe in ("float32", "dynamic"):
-        done = convert(model, "--recipe", recipe, "--max-loss", 10)
+        done = convert(model, "--recipe", recipe, "--max-loss", 10, "--min-agreement", 0.8)
         assert done.returncode == 0, done.stderr
         assert "42 validation images" in done.stdout
         assert "XNNPACK" not in done.stdout
@@ -201,7 +201,7 @@ def test_the_gate_is_about_points_and_agreement(toy_run: Path, converted: dict[s
 def test_int8_is_compared_on_both_kernels_and_a_second_conversion_gives_the_same_bytes(
     toy_int8: Path, toy_run: Path, tmp_path: Path
 ) -> None:
-    done = convert(toy_run / "toy_recipe.keras", "--max-loss", 10, "--out", tmp_path / "second.tflite")
+    done = convert(toy_run / "toy_recipe.keras", "--max-loss", 10, "--min-agreement", 0.8, "--out", tmp_path / "second.tflite")
     assert done.returncode == 0, done.stderr
     assert "42 validation images" in done.stdout
     assert any("XNNPACK" in line and " 42 " in line for line in done.stdout.splitlines())

@@ -107,7 +107,10 @@ def test_the_reports_network_is_compared_with_every_model_published_before_or_af
     card = both / "toy_recipe" / "README.md"
     assert "report-int8.tflite" not in card.read_text()
     chart = card.with_name("robustness.png").read_bytes()
-    for done in (in_process(convert, report / "report.keras", "--max-loss", 10), publish(report, "--models", both, "--data", data)):
+    for done in (
+        in_process(convert, report / "report.keras", "--max-loss", 10, "--min-agreement", 0.8),
+        publish(report, "--models", both, "--data", data),
+    ):
         assert done.returncode == 0, done.stderr
     variation = json.loads((both / "report" / "metrics.json").read_text())["files"]["report-int8.tflite"]["robustness"]
     assert f"| {100 * variation['blur, sigma 2 px']:.1f} % |" in card.read_text()
