@@ -12,8 +12,8 @@ OUT ?=
 RUN ?= runs/small
 DISTRIBUTE ?=
 ARGS ?=
-# Processes that run tests at the same time: one more than cores, since many tests wait. Each runs whole files, whose tests share fixtures.
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# Processes that run tests at the same time; auto: one a core. Each runs whole files, whose tests share fixtures.
+WORKERS ?= auto
 PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 export TF_CPP_MIN_LOG_LEVEL := 2
 
@@ -58,7 +58,7 @@ benchmarks: $(VENV)/.edge ## cost and loss of tracking; detectors on photographs
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/detection.py
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/leaning.py
 
-test: $(VENV)/.dev ## run the tests, except the slow ones                  [WORKERS=3] [ARGS='-k name']
+test: $(VENV)/.dev ## run the tests, except the slow ones                  [WORKERS=auto] [ARGS='-k name']
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" $(ARGS)
 
 test-pi: $(VENV)/.dev ## a Pi's software without a Pi: Debian roots, the real systemd (as root; minutes)

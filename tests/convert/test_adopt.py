@@ -75,6 +75,7 @@ def test_labels_may_be_a_text_file_with_numbers_or_without(tmp_path: Path, text:
     assert labels_of(str(tmp_path / "labels.txt"), 3) == ("wink", "bored", "fröhlich")
 
 
+@pytest.mark.slow
 def test_an_h5_in_colour_becomes_an_int8_file_on_luma_that_answers_as_its_source(tmp_path: Path) -> None:
     source = network(64, 3)
     source.save(tmp_path / "little.h5")

@@ -73,7 +73,7 @@ def test_the_scores_are_those_of_the_file(compiler: str, nano: Path, pictures: P
 @pytest.mark.slow
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 @pytest.mark.parametrize("options", [("-O2",), SANITIZED], ids=["plain", "sanitized"])
-@pytest.mark.parametrize(("model", "count"), [("nano", 300), ("small", 60)])
+@pytest.mark.parametrize(("model", "count"), [("nano", 100), ("small", 30)])
 def test_the_scores_of_drawn_pictures_are_those_of_the_file(
     model: str, count: int, compiler: str, options: tuple[str, ...], pictures: Pixels, tmp_path: Path
 ) -> None:
@@ -132,6 +132,7 @@ def made(layers: list[Any], folder: Path, whole: bool = True) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_chain_of_ones_own_exports_whatever_its_sizes(tmp_path: Path, pictures: Pixels) -> None:
     """Odd widths, padding on one side and on none, strides, a kernel that is no square, a dense layer behind a dense one."""
     from keras import initializers, layers

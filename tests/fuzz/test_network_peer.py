@@ -115,6 +115,7 @@ def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peer]:
     found.close()
 
 
+@pytest.mark.slow
 def test_no_neighbour_in_the_network_stops_the_daemon_or_locks_its_owner_out(peer: Peer) -> None:
     Neighbours.peer = peer
     how = settings(max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck))

@@ -94,7 +94,7 @@ def test_a_device_announces_itself_sends_states_announces_itself_again_after_a_b
 
         before = len(listener.heard)
         process.kill()
-        assert listener.wait("home/desk/status", after=before).payload == b"offline"
+        listener.wait("home/desk/status", lambda message: message.payload == b"offline", after=before)
     finally:
         process.kill()
         process.communicate()
