@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from edgefer.errors import SettingsError
 from edgefer.files import atomic_path
-from edgefer.pipeline.crop import crop_face, crop_square
+from edgefer.pipeline.crop import crop_face, crop_square, cut_square
 from edgefer.types import RESERVED, Face, Frame, Observation
 
 MARGIN = 0.5
@@ -104,18 +104,15 @@ def _picture(frame: Frame, face: Face) -> cv2.typing.MatLike:
     """The face with its surroundings; pixels outside the frame repeat its edge."""
     whole: cv2.typing.MatLike = frame.luma if frame.bgr is None else frame.bgr
     left, top, side = crop_square(face.box, MARGIN)
-    x, y, size = round(left), round(top), max(1, round(side))
-    height, width = whole.shape[:2]
-    inside = whole[max(0, y) : max(0, y + size), max(0, x) : max(0, x + size)]
-    beyond = (max(0, -y), max(0, y + size - height), max(0, -x), max(0, x + size - width))
-    cut = cv2.copyMakeBorder(inside, *beyond, cv2.BORDER_REPLICATE)
+    size = max(1, round(side))
+    cut = cut_square(whole, round(left), round(top), size)
     return cv2.resize(cut, (LARGEST_PX, LARGEST_PX), interpolation=cv2.INTER_AREA) if size > LARGEST_PX else cut
 
 
 def _of_file(file: Path) -> Vector | None:
     """The face in a picture that an earlier call kept: its middle."""
     luma = cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
-    if luma is None:
+    if luma is None or min(luma.shape) < 4:  # no picture of ours
         return None
     rim = round(luma.shape[0] * MARGIN / (1 + 2 * MARGIN))
     return _vector(cv2.resize(luma[rim:-rim, rim:-rim], (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA))

@@ -33,7 +33,7 @@ def crop_face(luma: Pixels, box: Box, margin: float, height_px: int, width_px: i
         # Turned at full size: turned and shrunk at once, one label in five changes.
         inside: cv2.typing.MatLike = turned_square(luma, (x, y), side, roll_deg, size)
     else:
-        inside = _cut(luma, round(x - side / 2), round(y - side / 2), size)
+        inside = cut_square(luma, round(x - side / 2), round(y - side / 2), size)
     if inside.size == 0:
         return np.zeros((height_px, width_px), np.uint8)
     # When a crop gets smaller, averaging keeps fine lines from aliasing; when it gets larger, there is nothing to average.
@@ -41,12 +41,12 @@ def crop_face(luma: Pixels, box: Box, margin: float, height_px: int, width_px: i
     return np.asarray(cv2.resize(inside, (width_px, height_px), interpolation=method), np.uint8)
 
 
-def _cut(luma: Pixels, x0: int, y0: int, size: int) -> cv2.typing.MatLike:
-    """A square of a picture; pixels outside repeat its edge, and there are none where all of it is outside."""
-    height, width = luma.shape
+def cut_square(picture: cv2.typing.MatLike, x0: int, y0: int, size: int) -> cv2.typing.MatLike:
+    """A square of a picture (H, W) or (H, W, C); pixels outside repeat its edge, and there are none where all of it is outside."""
+    height, width = picture.shape[:2]
     x1, y1 = x0 + size, y0 + size
-    inside = luma[max(0, y0) : max(0, min(height, y1)), max(0, x0) : max(0, min(width, x1))]
-    if inside.size == 0 or inside.shape == (size, size):
+    inside = picture[max(0, y0) : max(0, min(height, y1)), max(0, x0) : max(0, min(width, x1))]
+    if inside.size == 0 or inside.shape[:2] == (size, size):
         return inside
     beyond = (max(0, -y0), max(0, y1 - height), max(0, -x0), max(0, x1 - width))
     return cv2.copyMakeBorder(inside, *beyond, cv2.BORDER_REPLICATE)

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from command import Run, one_line
 
@@ -61,6 +62,13 @@ def test_pictures_that_show_nothing_new_are_not_kept_also_in_a_later_call(tmp_pa
             collector.add(shown(scene, index))
         assert collector.counts == {"wink": 1}
     assert len(list((tmp_path / "wink").glob("*.jpg"))) == 1
+
+
+def test_pictures_of_one_pixel_or_without_content_in_the_folder_do_not_matter(tmp_path: Path) -> None:
+    (tmp_path / "wink").mkdir()
+    cv2.imwrite(str(tmp_path / "wink" / "dot.jpg"), np.zeros((1, 1), np.uint8))
+    (tmp_path / "wink" / "text.jpg").write_text("no picture")
+    assert Collector(tmp_path, ["wink"], 10, 0).counts == {"wink": 0}
 
 
 def test_nothing_is_kept_during_the_countdown_or_without_a_class(tmp_path: Path) -> None:
