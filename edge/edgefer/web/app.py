@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Collection
 from functools import partial
@@ -11,7 +10,7 @@ from urllib.parse import parse_qs
 import msgspec
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
@@ -22,6 +21,7 @@ from edgefer.history.timespec import fitting_bucket_s, parse_time_s
 from edgefer.html_template import fill
 from edgefer.web.answers import History, IgnoreRegions, Json, PrivacyChange, Status, refuse
 from edgefer.web.auth import Guard, address_of
+from edgefer.web.body import read_body
 from edgefer.web.events import Events
 from edgefer.web.live import Live
 from edgefer.web.openapi import OPERATIONS, document
@@ -31,7 +31,6 @@ WEB_ASSETS = ASSETS / "web"
 FILES = {"/page.css": "text/css", "/page.js": "text/javascript", "/chart.js": "text/javascript", "/icon.svg": "image/svg+xml"}
 PUBLIC = ("/", "/login", "/page.css", "/icon.svg", *(operation.path for operation in OPERATIONS if operation.public))
 """Paths that need no token: "/" replies with the login page."""
-MAX_BODY_BYTES, BODY_TIMEOUT_S = 2048, 5.0
 MAX_BUCKETS = 1000
 READY_S = 5.0
 """A run is ready while its last frame is not older than this."""
@@ -83,7 +82,7 @@ class Page:
         return Response(fill(self._login, why=why), status, headers, "text/html")
 
     async def _log_in(self, request: Request) -> Response:
-        fields = parse_qs((await _body(request)).decode("utf-8", "replace"))
+        fields = parse_qs((await read_body(request) or b"").decode("utf-8", "replace"))
         refusal = self.guard.check(address_of(request.scope), fields.get("token", [""])[0].strip())
         if refusal and refusal.status_code == 429:
             return self._login_page(429, "Too many wrong tokens. Wait a minute.", {"retry-after": "60"})
@@ -120,7 +119,7 @@ class Page:
 
     async def _privacy(self, request: Request) -> Response:
         try:
-            change = msgspec.json.decode(await _body(request), type=PrivacyChange)
+            change = msgspec.json.decode(await read_body(request) or b"", type=PrivacyChange)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return refuse(400, str(error))
         if not self._live.set_level(change.show):
@@ -134,7 +133,7 @@ class Page:
         if regions is None or not self._live.shows_pictures:
             return refuse(403, "regions can be changed only while the page shows pictures")
         try:
-            change = msgspec.json.decode(await _body(request), type=IgnoreRegions)
+            change = msgspec.json.decode(await read_body(request) or b"", type=IgnoreRegions)
             await run_in_threadpool(regions.change, change.regions)
         except (msgspec.DecodeError, UnicodeDecodeError, SettingsError) as error:
             return refuse(400, str(error))
@@ -166,20 +165,6 @@ class Page:
 
     async def _scrape(self, request: Request) -> Response:
         return Response(await run_in_threadpool(self._metrics.page), media_type=CONTENT_TYPE)
-
-
-async def _body(request: Request) -> bytes:
-    """The body; empty where it is longer than `MAX_BODY_BYTES` or slower than `BODY_TIMEOUT_S`, since no valid body is."""
-    body = b""
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    return b""
-    except (TimeoutError, ClientDisconnect):
-        return b""
-    return body
 
 
 def _whole_minutes(text: str) -> int:

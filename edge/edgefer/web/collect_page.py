@@ -20,6 +20,7 @@ from edgefer.files import ASSETS
 from edgefer.types import Observation
 from edgefer.web.answers import Answer, Json, refuse
 from edgefer.web.auth import Guard
+from edgefer.web.body import read_body
 from edgefer.web.picture import encode
 from edgefer.web.server import Server
 
@@ -29,7 +30,6 @@ _FILES = {
     "/page.css": ("page.css", "text/css"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
-_MAX_BODY_BYTES = 2048
 
 
 class Choices(Protocol):
@@ -106,11 +106,9 @@ class CollectPage:
         return Json(State(choices.current, choices.count, round(choices.countdown_s, 1), choices.counts, faces, frame))
 
     async def _choose(self, request: Request) -> Response:
-        body = b""
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _MAX_BODY_BYTES:
-                return refuse(413, "too long")
+        body = await read_body(request)
+        if body is None:
+            return refuse(413, "too long")
         try:
             self._choices.choose(msgspec.json.decode(body, type=Choice).label)
         except (msgspec.MsgspecError, SettingsError) as error:
