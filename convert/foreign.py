@@ -181,7 +181,7 @@ def _config(path: Path) -> Any:
         with h5py.File(path) as file:
             text = file.attrs.get("model_config")
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{path}: not a whole Keras file ({error})") from None
+        raise ModelError(f"{path}: not a whole Keras file ({error}); copy or download it again") from None
     if text is None:
         raise ModelError(f"{path}: holds weights but no network; where you trained it, save both: model.save('model.keras')")
     return json.loads(text)

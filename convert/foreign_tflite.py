@@ -42,8 +42,8 @@ def _opened(path: Path, content: bytes) -> Any:
     try:
         model = unpacked(content)
         customs = sorted({code.customCode.decode(errors="replace") for code in model.operatorCodes if code.customCode})
-    except Exception as error:  # a damaged file can raise nearly any exception
-        raise ModelError(f"{path}: not a TFLite file ({type(error).__name__})") from None
+    except Exception:  # a damaged file can raise nearly any exception
+        raise ModelError(f"{path}: not a whole TFLite file; copy or download it again") from None
     try:
         return open_interpreter(content, 1, path)
     except ModelError as error:
