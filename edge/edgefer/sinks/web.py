@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import re
 import socket
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -21,6 +19,7 @@ from edgefer.settings import Table, checked
 from edgefer.sinks.history import HistorySink
 from edgefer.spec import Spec
 from edgefer.types import CameraState, Observation
+from edgefer.web.address import Address
 from edgefer.web.health import Health
 
 try:
@@ -58,30 +57,6 @@ class WebOptions(Table, frozen=True):
     def __post_init__(self) -> None:
         if self.frame and not re.fullmatch(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?", self.frame):
             raise ValueError("frame is one origin without a path, such as https://ha.local:8123")
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """The address on which the server listens."""
-
-    host: str
-    port: int
-
-    @property
-    def local(self) -> bool:
-        """Whether only this machine can reach it."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
-
-    @property
-    def elsewhere(self) -> str:
-        """The address as other machines of the network write it."""
-        return str(Address(f"{socket.gethostname()}.local", self.port) if self.host in ("0.0.0.0", "::") else self)
-
-    def __str__(self) -> str:
-        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
 
 class Web(Sink):

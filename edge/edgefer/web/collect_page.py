@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import threading
 from typing import Protocol
@@ -18,6 +17,7 @@ from starlette.routing import Route
 from edgefer.errors import SettingsError, SinkError
 from edgefer.files import ASSETS
 from edgefer.types import Observation
+from edgefer.web.address import Address
 from edgefer.web.answers import Answer, Json, refuse
 from edgefer.web.auth import Guard
 from edgefer.web.body import read_body
@@ -83,8 +83,7 @@ class CollectPage:
             *(Route(path, self._file) for path in _FILES),
         ]
         guard = Guard(Starlette(routes=routes), None, (), (), cookie="edgefer_collect")
-        host, port = listening.getsockname()[:2]
-        self.address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        self.address = str(Address(*listening.getsockname()[:2]))
         self._server = Server(guard, listening)
 
     def add(self, observation: Observation) -> None:
@@ -125,12 +124,12 @@ class CollectPage:
 def open_page(text: str, choices: Choices) -> CollectPage:
     """The page at an address; raises `SettingsError` where it is not this machine's own, `SinkError` where it is taken."""
     url = urlsplit(text)
+    host = url.hostname or ""
     try:
-        host, port = url.hostname or "", url.port
-        own = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        port = url.port
     except ValueError:
-        port, own = None, False
-    if url.scheme != "http" or port is None or not own:
+        port = None
+    if url.scheme != "http" or port is None or not Address(host, port).local:
         raise SettingsError(
             f"--page {text}: shows faces in clear, so it is on this machine's own address only: http://127.0.0.1:8081; "
             "from another machine: ssh -L 8081:127.0.0.1:8081 this-device"
